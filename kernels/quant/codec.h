@@ -1,0 +1,102 @@
+// The arithmetic of a quantized type: what one block stores, how its fields
+// are fitted, how weights are rounded under them, how both become bytes.
+//
+//   const BlockCodec* codec = FindCodec(QuantType::kQ4_K);
+//   codec->EncodeRows(weights, n_rows, n_cols, importance, bytes);
+//   codec->decode(bytes, n_blocks, weights);
+//
+// Encoding with EncodeRows gives ggml's bytes exactly; error-feedback solvers
+// drive fit, round and pack instead. Every function is pure and safe from any
+// thread; nothing is allocated. The parts are kept apart so that a solver
+// owns acceptance and the codec owns legality.
+
+#ifndef NARROW_KERNELS_QUANT_CODEC_H_
+#define NARROW_KERNELS_QUANT_CODEC_H_
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "formats/quant_type.h"
+#include "kernels/cpu.h"
+
+namespace narrow {
+
+inline constexpr int kMaxBlockWeights = 256;
+inline constexpr int kMaxSubBlocks = 16;
+
+// The stored fields of one block, decoded. A weight is linear in them:
+//   weight = d * scales[g] * value(code) - dmin * mins[g],  g = its sub-block.
+// `d` and `dmin` hold values that the file's half precision can hold;
+// `scales` and `mins` are integers inside the ranges of FieldRanges. A type
+// without sub-scales has scales[0] = 1; one without minima has dmin = 0.
+struct BlockFields {
+  float d = 0;
+  float dmin = 0;
+  int16_t scales[kMaxSubBlocks] = {};
+  int16_t mins[kMaxSubBlocks] = {};
+};
+
+// What a type's fields may be, so that one generic refit serves every type.
+struct FieldRanges {
+  int n_sub_blocks;     // scales (and mins) used
+  int16_t scale_low, scale_high;
+  int16_t min_low, min_high;  // both 0: the type has no minima
+  bool has_dmin;
+  int16_t code_low, code_high;
+};
+
+// Rows of `n_cols` weights to blocks. `importance`, one non-negative weight a
+// column, or nullptr. REQUIRES: n_cols % block == 0.
+using EncodeRowsFn = void (*)(const float* weights, int64_t n_rows,
+                              int64_t n_cols, const float* importance,
+                              uint8_t* bytes);
+
+struct BlockCodec {
+  QuantType type;
+  int block;  // weights a block
+  int unit;   // weights rounded together: 1; 4 or 8 for lattice types
+  FieldRanges ranges;
+  bool uses_importance;
+  // Bound on the relative RMS error of normal weights, for tests.
+  float error_budget;
+
+  // Fields for one block of weights under column weights (nullptr: the
+  // type's own default weighting). The result is legal.
+  void (*fit)(const float* weights, const float* column_weights,
+              BlockFields* fields);
+  // Codes and values for the `unit` weights beginning at `first`, nearest to
+  // `target` under `fields`; `metric`, one weight each or nullptr, matters
+  // for units above 1.
+  void (*round)(const BlockFields& fields, int first, const float* target,
+                const float* metric, int8_t* codes, float* values);
+  void (*pack)(const BlockFields& fields, const int8_t* codes,
+               uint8_t* bytes);
+  void (*unpack)(const uint8_t* bytes, BlockFields* fields, int8_t* codes);
+
+  // ggml's decoder, bit for bit: the reference, and the variant for this
+  // processor.
+  void (*decode_reference)(const uint8_t* bytes, int64_t n_blocks,
+                           float* weights);
+  void (*decode)(const uint8_t* bytes, int64_t n_blocks, float* weights);
+
+  // ggml's encoder, bit for bit: the plain definition, and its variants.
+  EncodeRowsFn encode_reference;
+  // nullptr where the instruction set has no variant of its own.
+  EncodeRowsFn encode_avx2;
+  EncodeRowsFn encode_avx512;
+
+  // The best variant up to `isa`.
+  EncodeRowsFn encode_for(Isa isa) const;
+  // The variant for this processor.
+  void EncodeRows(const float* weights, int64_t n_rows, int64_t n_cols,
+                  const float* importance, uint8_t* bytes) const;
+};
+
+// All codecs, in the order of codecs.inc.
+absl::Span<const BlockCodec* const> AllCodecs();
+// nullptr if the type has no codec.
+const BlockCodec* FindCodec(QuantType type);
+
+}  // namespace narrow
+
+#endif  // NARROW_KERNELS_QUANT_CODEC_H_
