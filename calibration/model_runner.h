@@ -1,0 +1,108 @@
+// The forward pass of a decoder-only model, block by block.
+//
+//   ASSIGN_OR_RETURN(auto runner, ModelRunner::Create(&model, options));
+//   HiddenStates hidden;
+//   RETURN_IF_ERROR(runner->Embed(ids, window_tokens, &hidden));
+//   for (int64_t i = 0; i < runner->n_blocks(); ++i)
+//     RETURN_IF_ERROR(runner->RunBlock(i, observer, &hidden));
+//   RETURN_IF_ERROR(runner->FinalNorm(&hidden));
+//   RETURN_IF_ERROR(runner->LogProbs(rows, n_rows, targets, results));
+//
+// Weights are decoded one block at a time from whatever the checkpoint
+// stores, so memory is bounded by one block plus the hidden states of the
+// windows in flight. A runner belongs to one thread at a time and uses
+// options.n_threads itself. The same inputs give the same numbers for any
+// number of threads and any grouping of windows.
+
+#ifndef NARROW_CALIBRATION_MODEL_RUNNER_H_
+#define NARROW_CALIBRATION_MODEL_RUNNER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "formats/arch/checkpoint.h"
+
+namespace narrow {
+
+enum class Precision {
+  kExact,  // float32 products
+  kFast,   // bfloat16 products with float32 sums where the processor has
+           // them, else the same as kExact
+};
+
+struct RunnerOptions {
+  Precision precision = Precision::kFast;
+  int n_threads = 0;  // < 1: all processors
+};
+
+// Sees the inputs of linear layers; for calibration statistics.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // `rows`, [n_rows, n_cols] float32, is about to be multiplied by the tensor
+  // `name` (its GGUF name; expert -1 for dense layers). Called in a fixed
+  // order from one thread.
+  virtual absl::Status OnInput(absl::string_view name, int expert,
+                               const float* rows, int64_t n_rows,
+                               int64_t n_cols) = 0;
+};
+
+// n_windows sequences of window_tokens each, every one from position 0:
+// values[window, token, hidden_size].
+struct HiddenStates {
+  int64_t n_windows = 0;
+  int64_t window_tokens = 0;
+  int64_t hidden_size = 0;
+  std::vector<float> values;
+
+  const float* row(int64_t window, int64_t token) const {
+    return values.data() + (window * window_tokens + token) * hidden_size;
+  }
+};
+
+// What the model says of one position's next token.
+struct TokenScore {
+  double log_prob = 0;   // natural log of the target's probability
+  int32_t top_token = 0;  // most probable token; the lowest id of equals
+};
+
+class ModelRunner {
+ public:
+  // `model` must outlive the runner. Unimplemented if the family is unknown;
+  // DataLoss or InvalidArgument if tensors are missing or misshapen.
+  static absl::StatusOr<std::unique_ptr<ModelRunner>> Create(
+      const Checkpoint* model, const RunnerOptions& options);
+  virtual ~ModelRunner() = default;
+
+  virtual int64_t n_blocks() const = 0;
+  virtual int64_t hidden_size() const = 0;
+  virtual int64_t vocab_size() const = 0;
+
+  // Token embeddings of `ids`, [n_windows, window_tokens]. InvalidArgument
+  // names an id outside the vocabulary.
+  virtual absl::Status Embed(absl::Span<const int32_t> ids,
+                             int64_t window_tokens, HiddenStates* hidden) = 0;
+  // One transformer block, in place; `observer` may be null.
+  virtual absl::Status RunBlock(int64_t block, Observer* observer,
+                                HiddenStates* hidden) = 0;
+  virtual absl::Status FinalNorm(HiddenStates* hidden) = 0;
+
+  // Logits [n_rows, vocab_size] of normed hidden rows, soft cap applied.
+  virtual absl::Status Logits(const float* rows, int64_t n_rows,
+                              float* logits) = 0;
+  // For each row, the score of its target; log-softmax with the maximum
+  // subtracted, the sum of exponentials in double. Never holds more than a
+  // bounded slice of logits.
+  virtual absl::Status LogProbs(const float* rows, int64_t n_rows,
+                                const int32_t* targets,
+                                TokenScore* scores) = 0;
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_MODEL_RUNNER_H_

@@ -1,0 +1,53 @@
+#include "calibration/weights.h"
+
+#include "absl/strings/str_cat.h"
+#include "formats/base/float16.h"
+#include "kernels/quant/codec.h"
+
+namespace narrow {
+namespace {
+
+// Rounds to `type` and back, in place; other types leave the values alone.
+void RoundThrough(QuantType type, int64_t n, float* values) {
+  if (type == QuantType::kBF16) {
+    for (int64_t i = 0; i < n; ++i) {
+      values[i] = FloatFromBf16(Bf16FromFloat(values[i]));
+    }
+  } else if (type == QuantType::kF16) {
+    for (int64_t i = 0; i < n; ++i) {
+      values[i] = FloatFromF16(F16FromFloat(values[i]));
+    }
+  }
+}
+
+}  // namespace
+
+absl::Status ReadRows(const Checkpoint& model, const CheckpointTensor& tensor,
+                      int64_t first_row, int64_t n_rows, float* out) {
+  const BlockCodec* codec = FindCodec(tensor.stored);
+  if (codec == nullptr) {
+    return absl::UnimplementedError(absl::StrCat(
+        "tensor '", tensor.meta.name, "' is stored as ",
+        TypeName(tensor.stored), ", which cannot be decoded; at offset ",
+        tensor.origin.offset, "; reading ", tensor.origin.file));
+  }
+  const int64_t n_cols = tensor.meta.n_cols();
+  const int64_t n_blocks = n_cols / codec->block;
+  for (int64_t r = 0; r < n_rows; ++r) {
+    float* row = out + r * n_cols;
+    const absl::Span<const uint8_t> bytes =
+        model.RowBytes(tensor, first_row + r);
+    codec->decode(bytes.data(), n_blocks, row);
+    if (tensor.offset != 0) {
+      for (int64_t i = 0; i < n_cols; ++i) {
+        row[i] += tensor.offset;
+      }
+    }
+    if (tensor.meta.type != tensor.stored) {
+      RoundThrough(tensor.meta.type, n_cols, row);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace narrow

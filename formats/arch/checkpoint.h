@@ -1,0 +1,117 @@
+// An opened model, Hugging Face directory or GGUF file alike: its
+// configuration, its GGUF metadata, and its tensors under GGUF names, shapes
+// and conventions. So converters and forward passes know one convention.
+//
+//   ASSIGN_OR_RETURN(auto model, Checkpoint::Open("models/gemma-3-270m", {}));
+//   for (const CheckpointTensor& t : model->tensors())
+//     for (int64_t r = 0; r < t.meta.n_rows(); ++r)
+//       Use(model->RowBytes(t, r));   // t.stored, t.offset say how to read it
+//
+// Immutable after Open and safe to share between threads. Spans point into
+// the mapped files and are valid while the checkpoint lives.
+
+#ifndef NARROW_FORMATS_ARCH_CHECKPOINT_H_
+#define NARROW_FORMATS_ARCH_CHECKPOINT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "formats/arch/arch_spec.h"
+#include "formats/arch/model_config.h"
+#include "formats/metadata.h"
+#include "formats/tensor.h"
+
+namespace narrow {
+
+// Consecutive rows of one stored tensor.
+struct RowSegment {
+  const TensorView* view;
+  int64_t first_row;
+  int64_t n_rows;
+};
+
+struct CheckpointTensor {
+  // GGUF name and shape; `type` is what llama.cpp's converter would store, so
+  // values pass through it: stored -> + offset -> meta.type.
+  TensorMeta meta;
+  // Type of the bytes that RowBytes gives; differs from meta.type for 16-bit
+  // norms (stored bf16, meta f32) or an f32 checkpoint converted through bf16.
+  QuantType stored = QuantType::kF32;
+  float offset = 0;  // added to every element after decoding
+  int layer = -1;    // of "blk.N."; -1 outside blocks
+
+  // Rows of the tensor are these segments, one after another.
+  std::vector<RowSegment> segments;
+  // Above 0: within every group of this many rows (a head), row 2i is source
+  // row i and row 2i + 1 is source row i + group / 2.
+  int64_t interleave_group = 0;
+  // Bytes of tensors that no file holds (rotary factors, permuted biases).
+  std::shared_ptr<const std::vector<uint8_t>> owned;
+
+  // For messages: the first segment's place, or the owner's.
+  Origin origin;
+};
+
+struct CheckpointOptions {
+  // Type that matrices pass through on the way (llama.cpp's --outtype):
+  // "auto", "f32", "f16", "bf16".
+  std::string intermediate = "auto";
+  // tokenizer.ggml.pre, where the pattern in tokenizer.json is unknown.
+  std::string pre_tokenizer;
+  // general.name; empty: derived as llama.cpp's converter derives it.
+  std::string model_name;
+  // Leave tokenizer metadata out (a directory without a tokenizer opens too).
+  bool skip_tokenizer = false;
+};
+
+class Checkpoint {
+ public:
+  // A directory with config.json and safetensors, or a GGUF file (first shard
+  // of a split one). Unimplemented with the list of known families for an
+  // unknown Hugging Face family; a GGUF file of an unknown family opens, with
+  // arch() nullptr.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(
+      absl::string_view path, const CheckpointOptions& options);
+
+  const std::string& path() const { return path_; }
+  bool is_gguf() const { return is_gguf_; }
+  const ModelConfig& config() const { return config_; }
+  const ArchSpec* arch() const { return arch_; }
+  // All GGUF keys of the model, in the converter's order; for a GGUF file,
+  // its own.
+  const Metadata& metadata() const { return metadata_; }
+
+  // In the order in which llama.cpp's converter writes them; for a GGUF file,
+  // in file order.
+  absl::Span<const CheckpointTensor> tensors() const { return tensors_; }
+  const CheckpointTensor* Find(absl::string_view name) const;
+
+  // Row `row` of `tensor` in its stored type. REQUIRES: 0 <= row < n_rows.
+  absl::Span<const uint8_t> RowBytes(const CheckpointTensor& tensor,
+                                     int64_t row) const;
+  // Rows [first_row, first_row + n_rows) will not be needed soon.
+  void Release(const CheckpointTensor& tensor, int64_t first_row,
+               int64_t n_rows) const;
+
+ private:
+  Checkpoint() = default;
+
+  std::string path_;
+  bool is_gguf_ = false;
+  std::unique_ptr<TensorSource> source_;
+  ModelConfig config_;
+  const ArchSpec* arch_ = nullptr;
+  Metadata metadata_;
+  std::vector<CheckpointTensor> tensors_;
+  std::unordered_map<std::string, size_t> index_;
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_FORMATS_ARCH_CHECKPOINT_H_
