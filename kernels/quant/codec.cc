@@ -1,18 +1,27 @@
 #include "kernels/quant/codec.h"
 
+#include "kernels/quant/codec_variants.h"
+
 namespace narrow {
-
-#define NARROW_CODEC(symbol) extern const BlockCodec symbol;
-#include "kernels/quant/codecs.inc"
-#undef NARROW_CODEC
-
 namespace {
 
 const BlockCodec* const kCodecs[] = {
-#define NARROW_CODEC(symbol) &symbol,
+#define NARROW_CODEC(name) &k##name##Codec,
 #include "kernels/quant/codecs.inc"
 #undef NARROW_CODEC
 };
+
+// The last variant that exists and needs no more than `isa`.
+template <typename Fn>
+Fn Choose(Isa isa, Fn reference, Fn avx2, Fn avx512) {
+  if (isa >= Isa::kAvx512 && avx512 != nullptr) {
+    return avx512;
+  }
+  if (isa >= Isa::kAvx2 && avx2 != nullptr) {
+    return avx2;
+  }
+  return reference;
+}
 
 }  // namespace
 
@@ -28,19 +37,33 @@ const BlockCodec* FindCodec(QuantType type) {
 }
 
 EncodeRowsFn BlockCodec::encode_for(Isa isa) const {
-  if (isa >= Isa::kAvx512 && encode_avx512 != nullptr) {
-    return encode_avx512;
-  }
-  if (isa >= Isa::kAvx2 && encode_avx2 != nullptr) {
-    return encode_avx2;
-  }
-  return encode_reference;
+  return Choose(isa, encode_reference, encode_avx2, encode_avx512);
+}
+
+DecodeFn BlockCodec::decode_for(Isa isa) const {
+  return Choose(isa, decode_reference, decode_avx2, decode_avx512);
 }
 
 void BlockCodec::EncodeRows(const float* weights, int64_t n_rows,
                             int64_t n_cols, const float* importance,
                             uint8_t* bytes) const {
   encode_for(CpuIsa())(weights, n_rows, n_cols, importance, bytes);
+}
+
+void BlockCodec::Decode(const uint8_t* bytes, int64_t n_blocks,
+                        float* weights) const {
+  decode_for(CpuIsa())(bytes, n_blocks, weights);
+}
+
+int64_t BlockCodec::FirstBadBlock(const uint8_t* bytes,
+                                  int64_t n_blocks) const {
+  const int64_t block_bytes = Geometry(type).block_bytes;
+  for (int64_t i = 0; i < n_blocks; ++i) {
+    if (!block_is_finite(bytes + i * block_bytes)) {
+      return i;
+    }
+  }
+  return -1;
 }
 
 }  // namespace narrow

@@ -1,9 +1,10 @@
-// The arithmetic of a quantized type: what one block stores, how its fields
+// The arithmetic of an element type: what one block stores, how its fields
 // are fitted, how weights are rounded under them, how both become bytes.
 //
 //   const BlockCodec* codec = FindCodec(QuantType::kQ4_K);
 //   codec->EncodeRows(weights, n_rows, n_cols, importance, bytes);
-//   codec->decode(bytes, n_blocks, weights);
+//   codec->Decode(bytes, n_blocks, weights);
+//   if (codec->FirstBadBlock(bytes, n_blocks) >= 0) ...
 //
 // Encoding with EncodeRows gives ggml's bytes exactly; error-feedback solvers
 // drive fit, round and pack instead. Every function is pure and safe from any
@@ -25,10 +26,11 @@ inline constexpr int kMaxBlockWeights = 256;
 inline constexpr int kMaxSubBlocks = 16;
 
 // The stored fields of one block, decoded. A weight is linear in them:
-//   weight = d * scales[g] * value(code) - dmin * mins[g],  g = its sub-block.
-// `d` and `dmin` hold values that the file's half precision can hold;
-// `scales` and `mins` are integers inside the ranges of FieldRanges. A type
-// without sub-scales has scales[0] = 1; one without minima has dmin = 0.
+//   weight = d * scales[g] * code - dmin * mins[g],  g = its sub-block.
+// `d` and `dmin` hold values that the file can hold (half precision, but for
+// the plain types); `scales` and `mins` are integers inside FieldRanges. A
+// type without sub-scales has scales[0] = 1; one without minima has dmin = 0.
+// A plain number (F32, F16 …) is a block of one weight whose code is 1.
 struct BlockFields {
   float d = 0;
   float dmin = 0;
@@ -38,7 +40,7 @@ struct BlockFields {
 
 // What a type's fields may be, so that one generic refit serves every type.
 struct FieldRanges {
-  int n_sub_blocks;     // scales (and mins) used
+  int n_sub_blocks;  // scales (and mins) used
   int16_t scale_low, scale_high;
   int16_t min_low, min_high;  // both 0: the type has no minima
   bool has_dmin;
@@ -50,6 +52,9 @@ struct FieldRanges {
 using EncodeRowsFn = void (*)(const float* weights, int64_t n_rows,
                               int64_t n_cols, const float* importance,
                               uint8_t* bytes);
+// Blocks to weights; ggml's decoder, bit for bit.
+using DecodeFn = void (*)(const uint8_t* bytes, int64_t n_blocks,
+                          float* weights);
 
 struct BlockCodec {
   QuantType type;
@@ -69,27 +74,34 @@ struct BlockCodec {
   // for units above 1.
   void (*round)(const BlockFields& fields, int first, const float* target,
                 const float* metric, int8_t* codes, float* values);
-  void (*pack)(const BlockFields& fields, const int8_t* codes,
-               uint8_t* bytes);
+  void (*pack)(const BlockFields& fields, const int8_t* codes, uint8_t* bytes);
   void (*unpack)(const uint8_t* bytes, BlockFields* fields, int8_t* codes);
 
-  // ggml's decoder, bit for bit: the reference, and the variant for this
-  // processor.
-  void (*decode_reference)(const uint8_t* bytes, int64_t n_blocks,
-                           float* weights);
-  void (*decode)(const uint8_t* bytes, int64_t n_blocks, float* weights);
+  // Whether the numbers that a block holds in floating point are all finite.
+  bool (*block_is_finite)(const uint8_t* bytes);
 
-  // ggml's encoder, bit for bit: the plain definition, and its variants.
+  // The plain definitions, and their variants; nullptr where an instruction
+  // set has none of its own.
   EncodeRowsFn encode_reference;
-  // nullptr where the instruction set has no variant of its own.
   EncodeRowsFn encode_avx2;
   EncodeRowsFn encode_avx512;
+  DecodeFn decode_reference;
+  DecodeFn decode_avx2;
+  DecodeFn decode_avx512;
 
   // The best variant up to `isa`.
   EncodeRowsFn encode_for(Isa isa) const;
-  // The variant for this processor.
+  DecodeFn decode_for(Isa isa) const;
+
+  // With the variants for this processor.
   void EncodeRows(const float* weights, int64_t n_rows, int64_t n_cols,
                   const float* importance, uint8_t* bytes) const;
+  void Decode(const uint8_t* bytes, int64_t n_blocks, float* weights) const;
+
+  // The first block with an infinity or a NaN among its stored numbers, or
+  // -1. ggml's encoders make such blocks of weights beyond half precision,
+  // and its tools refuse files that hold one.
+  int64_t FirstBadBlock(const uint8_t* bytes, int64_t n_blocks) const;
 };
 
 // All codecs, in the order of codecs.inc.
