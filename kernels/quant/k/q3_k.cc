@@ -1,0 +1,10 @@
+#include "kernels/quant/codec_variants.h"
+#include "kernels/quant/k/reference.h"
+
+namespace narrow {
+
+const BlockCodec kQ3_KCodec =
+    k_quants::MakeCodec<k_quants::Q3_K>(QuantType::kQ3_K, /*error_budget=*/0.2f,
+                                        nullptr, nullptr, nullptr, nullptr);
+
+}  // namespace narrow

@@ -1,0 +1,10 @@
+#include "kernels/quant/codec_variants.h"
+#include "kernels/quant/k/reference.h"
+
+namespace narrow {
+
+const BlockCodec kQ4_KCodec = k_quants::MakeCodec<k_quants::Q4_K>(
+    QuantType::kQ4_K, /*error_budget=*/0.09f, nullptr, nullptr, nullptr,
+    nullptr);
+
+}  // namespace narrow

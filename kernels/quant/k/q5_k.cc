@@ -1,0 +1,10 @@
+#include "kernels/quant/codec_variants.h"
+#include "kernels/quant/k/reference.h"
+
+namespace narrow {
+
+const BlockCodec kQ5_KCodec = k_quants::MakeCodec<k_quants::Q5_K>(
+    QuantType::kQ5_K, /*error_budget=*/0.045f, nullptr, nullptr, nullptr,
+    nullptr);
+
+}  // namespace narrow
