@@ -2,7 +2,8 @@
 //
 // Both round to nearest, ties to even. Bit patterns equal ggml's: a NaN in
 // bfloat16 keeps its sign and top mantissa bits and is made quiet; a NaN in
-// half precision becomes 0x7e00 with the sign.
+// half precision becomes 0x7e00 with the sign, and back is made quiet, as
+// processors do.
 
 #ifndef NARROW_FORMATS_BASE_FLOAT16_H_
 #define NARROW_FORMATS_BASE_FLOAT16_H_
@@ -41,7 +42,8 @@ inline float FloatFromF16(uint16_t half) {
   const uint32_t exponent = (half >> 10) & 0x1f;
   const uint32_t mantissa = half & 0x3ff;
   if (exponent == 0x1f) {
-    return FloatFromBits(sign | 0x7f800000 | (mantissa << 13));
+    const uint32_t quiet = mantissa != 0 ? 0x400000 : 0;
+    return FloatFromBits(sign | 0x7f800000 | quiet | (mantissa << 13));
   }
   if (exponent == 0) {
     // Subnormal: mantissa * 2^-24, exact in float.

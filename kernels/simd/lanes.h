@@ -54,6 +54,8 @@ inline constexpr int kLanes = 4;
 typedef float F32 __attribute__((vector_size(4 * kLanes)));
 typedef int32_t I32 __attribute__((vector_size(4 * kLanes)));
 typedef uint32_t U32 __attribute__((vector_size(4 * kLanes)));
+// As many 16-bit numbers.
+typedef uint16_t U16 __attribute__((vector_size(2 * kLanes)));
 
 // The value in all lanes.
 NARROW_LANE_FUNCTION F32 Splat(float value) { return value - F32{}; }
