@@ -1,0 +1,49 @@
+// One subcommand of the program: a file here and a row in commands.inc.
+//
+//   void AddInspectCommand(CLI::App* app, CommandResult* result) {
+//     auto flags = std::make_shared<Flags>();
+//     app->add_option("file", flags->file, "…")->required();
+//     app->callback([flags, result] { result->status = Run(*flags); });
+//   }
+//
+// The callback runs after all flags are parsed. Results for people go to
+// standard output, progress and warnings to standard error, and with
+// --json FILE the same results to a file (see WriteJson).
+
+#ifndef NARROW_CONVERTER_COMMANDS_COMMAND_H_
+#define NARROW_CONVERTER_COMMANDS_COMMAND_H_
+
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+namespace narrow {
+
+// Exit codes of the program; frozen, since pipelines test them.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;  // the status says why, on stderr
+inline constexpr int kExitUsage = 2;   // flags that do not parse
+
+struct CommandResult {
+  absl::Status status;
+};
+
+// Adds --json FILE and --threads N (-t), spelled the same everywhere.
+void AddJsonOption(CLI::App* app, std::string* json_path);
+void AddThreadsOption(CLI::App* app, int* n_threads);
+
+// Writes `json` to `path`, complete or not at all; "-" is standard output and
+// an empty path does nothing.
+absl::Status WriteJson(const std::string& path, absl::string_view json);
+
+#define NARROW_COMMAND(name, function) \
+  void function(CLI::App* app, CommandResult* result);
+#include "converter/commands/commands.inc"
+#undef NARROW_COMMAND
+
+}  // namespace narrow
+
+#endif  // NARROW_CONVERTER_COMMANDS_COMMAND_H_

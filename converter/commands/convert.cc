@@ -1,0 +1,397 @@
+// narrow convert: a model directory or a GGUF file to GGUF files.
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "calibration/importance.h"
+#include "converter/commands/command.h"
+#include "converter/mix_rules.h"
+#include "converter/pipeline.h"
+#include "converter/plan.h"
+#include "converter/progress.h"
+#include "formats/arch/checkpoint.h"
+#include "formats/base/file.h"
+#include "formats/base/nearest.h"
+#include "formats/base/status.h"
+#include "formats/json/json_writer.h"
+#include "kernels/quant/codec.h"
+
+namespace narrow {
+namespace {
+
+constexpr char kExamples[] = R"(Examples:
+  narrow convert models/gemma-3-270m --to Q4_K_M
+  narrow convert models/gemma-3-270m --to Q4_K_M,Q5_K_M,Q8_0 --out out/
+  narrow convert model-f16.gguf --to Q4_K_M --imatrix imatrix.gguf
+  narrow convert models/gemma-3-270m --to Q4_K_M --dry-run
+  narrow convert models/gemma-3-270m --to Q4_K_M \
+      --tensor-type 'ffn_down=q6_k' --output-tensor-type q8_0)";
+
+// Set by SIGINT and SIGTERM; the pipeline looks at it between pieces.
+std::atomic<bool> g_cancelled{false};
+
+void OnSignal(int) { g_cancelled.store(true); }
+
+struct Flags {
+  std::string model;
+  std::string to;
+  std::string out;
+  std::string imatrix;
+  std::string output_type;
+  std::string embedding_type;
+  std::vector<std::string> tensor_types;
+  bool pure = false;
+  bool leave_output = false;
+  bool allow_requantize = false;
+  bool dry_run = false;
+  bool quiet = false;
+  CheckpointOptions checkpoint;
+  int n_threads = 0;
+  std::string json;
+};
+
+absl::StatusOr<QuantType> ParseTensorType(absl::string_view name,
+                                          absl::string_view flag) {
+  std::vector<std::string> names;
+  for (const BlockCodec* codec : AllCodecs()) {
+    names.push_back(TypeName(codec->type));
+  }
+  const std::optional<QuantType> type = TypeFromName(name);
+  if (!type.has_value() || FindCodec(*type) == nullptr ||
+      Geometry(*type).ggml_id < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        flag, ": there is no tensor type '", name, "' to convert to; the ",
+        "nearest is ", NearestName(name, names),
+        "; `narrow types` lists them all"));
+  }
+  return *type;
+}
+
+absl::StatusOr<Recipe> RecipeFromFlags(const Flags& flags) {
+  Recipe recipe;
+  recipe.pure = flags.pure;
+  recipe.leave_output = flags.leave_output;
+  recipe.allow_requantize = flags.allow_requantize;
+  if (!flags.output_type.empty()) {
+    ASSIGN_OR_RETURN(
+        recipe.output_type,
+        ParseTensorType(flags.output_type, "--output-tensor-type"));
+  }
+  if (!flags.embedding_type.empty()) {
+    ASSIGN_OR_RETURN(
+        recipe.embedding_type,
+        ParseTensorType(flags.embedding_type, "--token-embedding-type"));
+  }
+  for (const std::string& row : flags.tensor_types) {
+    const size_t equals = row.rfind('=');
+    if (equals == std::string::npos || equals == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--tensor-type '", row, "' is not PATTERN=TYPE"));
+    }
+    ASSIGN_OR_RETURN(const QuantType type,
+                     ParseTensorType(row.substr(equals + 1), "--tensor-type"));
+    recipe.overrides.push_back({row.substr(0, equals), type});
+  }
+  return recipe;
+}
+
+absl::StatusOr<std::vector<FileType>> FileTypesFromFlag(const std::string& to) {
+  std::vector<FileType> types;
+  const std::vector<FileType> offered = OfferedFileTypes();
+  for (const absl::string_view name :
+       absl::StrSplit(to, ',', absl::SkipEmpty())) {
+    ASSIGN_OR_RETURN(const FileType type,
+                     ParseFileType(absl::StripAsciiWhitespace(name)));
+    if (std::find(offered.begin(), offered.end(), type) == offered.end()) {
+      return absl::UnimplementedError(absl::StrCat(
+          "--to: file type ", Info(type).name,
+          " exists, but not every tensor type it uses can be written yet; "
+          "`narrow types` lists those that can"));
+    }
+    if (std::find(types.begin(), types.end(), type) == types.end()) {
+      types.push_back(type);
+    }
+  }
+  if (types.empty()) {
+    return absl::InvalidArgumentError("--to names no file type");
+  }
+  return types;
+}
+
+// The last part of the model's path, without .gguf.
+std::string BaseName(const std::string& model) {
+  std::filesystem::path path = std::filesystem::path(model).lexically_normal();
+  if (path.filename().empty() || path.filename() == ".") {
+    path = std::filesystem::absolute(path).lexically_normal().parent_path();
+  }
+  return path.extension() == ".gguf" ? path.stem().string()
+                                     : path.filename().string();
+}
+
+// One path per type: --out as it is for one type, or a folder.
+absl::StatusOr<std::vector<std::string>> OutputPaths(
+    const Flags& flags, const std::vector<FileType>& types) {
+  const bool folder = types.size() > 1 || flags.out.empty() ||
+                      flags.out.back() == '/' || IsDirectory(flags.out);
+  std::vector<std::string> paths;
+  for (const FileType type : types) {
+    std::string path =
+        folder ? JoinPath(flags.out, absl::StrCat(BaseName(flags.model), "-",
+                                                  Info(type).name, ".gguf"))
+               : flags.out;
+    std::error_code error;
+    if (std::filesystem::equivalent(path, flags.model, error)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("output ", path, " is the input; choose another --out"));
+    }
+    paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
+void PrintTensors(const Plan& plan) {
+  std::printf("%-36s %-20s %-6s %-7s %s\n", "tensor", "shape", "from", "to",
+              "reason");
+  for (const PlannedTensor& tensor : plan.tensors) {
+    std::printf("%-36s %-20s %-6s %-7s %s\n", tensor.meta.name.c_str(),
+                ShapeString(tensor.meta.shape).c_str(),
+                TypeName(tensor.source->meta.type), TypeName(tensor.meta.type),
+                tensor.reason.c_str());
+  }
+}
+
+void PrintSummary(const Output& output, bool dry_run) {
+  const Plan& plan = *output.plan;
+  std::map<std::string, int> count;
+  for (const PlannedTensor& tensor : plan.tensors) {
+    ++count[TypeName(tensor.meta.type)];
+  }
+  std::printf(
+      "%s\n",
+      absl::StrCat(dry_run ? "would write " : "wrote ", output.path, ": ",
+                   plan.file_bytes, " bytes (", FormatBytes(plan.file_bytes),
+                   "), ", absl::StrFormat("%.4f", plan.bits_per_weight()),
+                   " bits per weight; ",
+                   absl::StrJoin(count, ", ", absl::PairFormatter(" x ")))
+          .c_str());
+}
+
+void WriteReport(const std::vector<Output>& outputs, double seconds,
+                 bool dry_run, JsonWriter* json) {
+  json->BeginObject();
+  json->Key("dry_run").Bool(dry_run);
+  json->Key("seconds").Number(seconds);
+  json->Key("outputs").BeginArray();
+  for (const Output& output : outputs) {
+    const Plan& plan = *output.plan;
+    json->BeginObject();
+    json->Key("path").String(output.path);
+    json->Key("file_type").String(Info(plan.recipe.file_type).name);
+    json->Key("file_bytes").Integer(plan.file_bytes);
+    json->Key("tensor_bytes").Integer(plan.tensor_bytes);
+    json->Key("weights").Integer(plan.n_weights);
+    json->Key("bits_per_weight").Number(plan.bits_per_weight());
+    json->Key("fallbacks").Integer(plan.n_fallbacks);
+    json->Key("without_importance").BeginArray();
+    for (const std::string& name : plan.without_importance) {
+      json->String(name);
+    }
+    json->EndArray();
+    json->Key("tensors").BeginArray();
+    for (const PlannedTensor& tensor : plan.tensors) {
+      json->BeginObject();
+      json->Key("name").String(tensor.meta.name);
+      json->Key("shape").BeginArray();
+      for (const int64_t size : tensor.meta.shape) {
+        json->Integer(size);
+      }
+      json->EndArray();
+      json->Key("from").String(TypeName(tensor.source->meta.type));
+      json->Key("to").String(TypeName(tensor.meta.type));
+      json->Key("bytes").Integer(tensor.meta.n_bytes());
+      json->Key("fallback").Bool(tensor.fell_back);
+      json->Key("reason").String(tensor.reason);
+      json->EndObject();
+    }
+    json->EndArray();
+    json->EndObject();
+  }
+  json->EndArray();
+  json->EndObject();
+}
+
+void PrintWarnings(const Plan& plan) {
+  const char* name = Info(plan.recipe.file_type).name;
+  if (plan.n_fallbacks > 0) {
+    std::fprintf(stderr,
+                 "narrow: warning: %s: %d of %d tensors fell back to another "
+                 "type, since their rows do not divide into its blocks; "
+                 "--dry-run lists them\n",
+                 name, plan.n_fallbacks, static_cast<int>(plan.tensors.size()));
+  }
+  if (!plan.without_importance.empty()) {
+    std::fprintf(stderr,
+                 "narrow: warning: %s: the importance matrix has no entry for "
+                 "%d quantized tensors, %s first; they are quantized without\n",
+                 name, static_cast<int>(plan.without_importance.size()),
+                 plan.without_importance[0].c_str());
+  }
+}
+
+absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
+                   const Flags& flags) {
+  int64_t n_bytes = 0;
+  for (const CheckpointTensor& tensor : model.tensors()) {
+    n_bytes += tensor.meta.n_bytes();
+  }
+  Progress progress("converting", "B", n_bytes, flags.quiet);
+  PipelineOptions options;
+  options.n_threads = flags.n_threads;
+  options.on_progress = [&progress](int64_t n) { progress.Add(n); };
+  options.cancelled = &g_cancelled;
+  std::signal(SIGINT, OnSignal);
+  std::signal(SIGTERM, OnSignal);
+  return WriteOutputs(model, outputs, options);
+}
+
+absl::Status Run(const Flags& flags) {
+  const auto start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(const std::vector<FileType> types,
+                   FileTypesFromFlag(flags.to));
+  ASSIGN_OR_RETURN(Recipe recipe, RecipeFromFlags(flags));
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths,
+                   OutputPaths(flags, types));
+  ASSIGN_OR_RETURN(const auto model,
+                   Checkpoint::Open(flags.model, flags.checkpoint));
+  std::optional<ImportanceMatrix> importance;
+  if (!flags.imatrix.empty()) {
+    ASSIGN_OR_RETURN(importance, ReadImportance(flags.imatrix));
+  }
+
+  std::vector<Plan> plans;
+  for (const FileType type : types) {
+    recipe.file_type = type;
+    absl::StatusOr<Plan> plan = MakePlan(
+        *model, recipe, importance.has_value() ? &*importance : nullptr);
+    if (!plan.ok()) {
+      return Annotate(plan.status(),
+                      absl::StrCat("planning ", Info(type).name));
+    }
+    plans.push_back(*std::move(plan));
+  }
+  std::vector<Output> outputs;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    outputs.push_back({&plans[i], paths[i]});
+  }
+
+  for (const Output& output : outputs) {
+    if (flags.dry_run) {
+      PrintTensors(*output.plan);
+    }
+    PrintWarnings(*output.plan);
+  }
+  if (!flags.dry_run) {
+    RETURN_IF_ERROR(Write(*model, outputs, flags));
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
+  if (!flags.quiet) {
+    for (const Output& output : outputs) {
+      PrintSummary(output, flags.dry_run);
+    }
+    if (!flags.dry_run) {
+      std::printf("in %s\n", FormatDuration(seconds).c_str());
+    }
+  }
+  JsonWriter json(JsonWriter::kIndented);
+  WriteReport(outputs, seconds, flags.dry_run, &json);
+  return WriteJson(flags.json, json.text());
+}
+
+}  // namespace
+
+void AddConvertCommand(CLI::App* app, CommandResult* result) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app->add_subcommand(
+      "convert", "convert a model directory or GGUF file to GGUF files");
+  command->footer(kExamples);
+  command
+      ->add_option("model", flags->model,
+                   "Hugging Face model directory (config.json and "
+                   "safetensors), or a GGUF file")
+      ->required();
+  command
+      ->add_option("--to", flags->to,
+                   "file types, comma separated: Q4_K_M, Q8_0, …; several are "
+                   "written in one read of the weights")
+      ->required()
+      ->type_name("TYPE[,TYPE]");
+  command
+      ->add_option("-o,--out", flags->out,
+                   "output file, or folder (default: MODEL-TYPE.gguf in the "
+                   "current folder)")
+      ->type_name("PATH");
+  command
+      ->add_option("--imatrix", flags->imatrix,
+                   "importance matrix of llama-imatrix, .gguf or .dat")
+      ->type_name("FILE");
+  command->add_flag("--pure", flags->pure,
+                    "one type for all tensors, no mix of types");
+  command
+      ->add_option("--tensor-type", flags->tensor_types,
+                   "type for tensors whose name the regular expression "
+                   "finds; repeatable, the first that matches decides")
+      ->type_name("PATTERN=TYPE")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--output-tensor-type", flags->output_type,
+                   "type of the output matrix")
+      ->type_name("TYPE");
+  command
+      ->add_option("--token-embedding-type", flags->embedding_type,
+                   "type of the token embedding")
+      ->type_name("TYPE");
+  command->add_flag("--leave-output-tensor", flags->leave_output,
+                    "keep the output matrix as it is");
+  command->add_flag("--allow-requantize", flags->allow_requantize,
+                    "accept an input that is already quantized");
+  command
+      ->add_option("--outtype", flags->checkpoint.intermediate,
+                   "type that matrices of a directory pass through, as "
+                   "llama.cpp's converter does (auto, f32, f16, bf16)")
+      ->check(CLI::IsMember({"auto", "f32", "f16", "bf16"}))
+      ->capture_default_str();
+  command
+      ->add_option("--pre", flags->checkpoint.pre_tokenizer,
+                   "tokenizer.ggml.pre, where the pattern in tokenizer.json "
+                   "is unknown")
+      ->type_name("NAME");
+  command
+      ->add_option("--model-name", flags->checkpoint.model_name,
+                   "general.name of the output")
+      ->type_name("NAME");
+  command->add_flag("--dry-run", flags->dry_run,
+                    "print every tensor's type, the reason and the exact "
+                    "size, and write nothing");
+  command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
+  AddThreadsOption(command, &flags->n_threads);
+  AddJsonOption(command, &flags->json);
+  command->callback([flags, result] { result->status = Run(*flags); });
+}
+
+}  // namespace narrow

@@ -1,0 +1,82 @@
+// What will be written: the type of every tensor, why, and the exact size of
+// the file, all fixed before a weight is read.
+//
+//   ASSIGN_OR_RETURN(Plan plan, MakePlan(*model, recipe, importance));
+//   plan.file_bytes;                 // to the byte
+//   plan.tensors[i].reason;          // "values of outer and every third layer"
+//
+// Plans borrow from the checkpoint and the importance matrix that made them.
+
+#ifndef NARROW_CONVERTER_PLAN_H_
+#define NARROW_CONVERTER_PLAN_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "calibration/importance.h"
+#include "converter/file_type.h"
+#include "converter/tensor_role.h"
+#include "formats/arch/checkpoint.h"
+#include "formats/metadata.h"
+#include "formats/tensor.h"
+
+namespace narrow {
+
+// A type for the tensors whose name an ECMAScript pattern finds.
+struct TypeOverride {
+  std::string pattern;
+  QuantType type;
+};
+
+// What was asked; the fields are llama-quantize's options.
+struct Recipe {
+  FileType file_type = FileType::kQ8_0;
+  bool pure = false;  // one type for all, no mix rules
+  bool leave_output = false;
+  std::optional<QuantType> output_type;
+  std::optional<QuantType> embedding_type;
+  std::vector<TypeOverride> overrides;  // the first that matches decides
+  bool allow_requantize = false;
+};
+
+struct PlannedTensor {
+  const CheckpointTensor* source;
+  TensorMeta meta;  // as written
+  TensorRole role;
+  std::string reason;
+  bool fell_back = false;  // rows do not divide into the chosen type's blocks
+  // [n_matrices, n_cols], or nullptr; one matrix per expert.
+  const float* importance = nullptr;
+};
+
+struct Plan {
+  Recipe recipe;
+  std::vector<PlannedTensor> tensors;  // in the order of the file
+  Metadata metadata;
+  int64_t n_weights = 0;
+  int64_t tensor_bytes = 0;  // without padding
+  int64_t file_bytes = 0;    // exact
+  int n_fallbacks = 0;
+  // Quantized tensors for which the importance matrix has no entry.
+  std::vector<std::string> without_importance;
+
+  double bits_per_weight() const {
+    return n_weights == 0 ? 0
+                          : 8.0 * static_cast<double>(tensor_bytes) /
+                                static_cast<double>(n_weights);
+  }
+};
+
+// `importance` may be null. InvalidArgument for a pattern that does not
+// parse, an importance entry of the wrong size, a quantized input without
+// allow_requantize; Unimplemented for a type without a codec;
+// FailedPrecondition for a type that needs an importance matrix.
+absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
+                              const ImportanceMatrix* importance);
+
+}  // namespace narrow
+
+#endif  // NARROW_CONVERTER_PLAN_H_
