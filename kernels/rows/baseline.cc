@@ -1,0 +1,5 @@
+// Row kernels for any processor; the arithmetic is in lanes.inc.
+#define NARROW_ROWS_SYMBOL kRowKernelsBaseline
+#define NARROW_ROWS_NAME "baseline"
+#define NARROW_ROWS_ISA Isa::kScalar
+#include "kernels/rows/lanes.inc"
