@@ -1,0 +1,139 @@
+#include "validate/perplexity.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "formats/base/parallel.h"
+#include "formats/base/status.h"
+#include "validate/summary.h"
+#include "validate/text.h"
+
+namespace narrow {
+namespace {
+
+// One measurement; see MeasurePerplexity.
+class Measurement {
+ public:
+  Measurement(const PerplexityOptions& options,
+              const PerplexityProgressFn& progress)
+      : options_(options), progress_(progress) {}
+
+  absl::StatusOr<PerplexityReport> Run() {
+    RETURN_IF_ERROR(Prepare());
+    for (size_t i = 0; i < options_.models.size(); ++i) {
+      RETURN_IF_ERROR(Annotate(RunModel(i),
+                               absl::StrCat("measuring ", options_.models[i])));
+    }
+    return std::move(report_);
+  }
+
+ private:
+  // Everything that can be wrong before a model runs.
+  absl::Status Prepare() {
+    if (options_.models.empty() || options_.texts.empty()) {
+      return absl::InvalidArgumentError(
+          "a model and a text are needed to measure perplexity");
+    }
+    report_.windows = options_.windows;
+    report_.precision = options_.runner.precision;
+    report_.n_threads = options_.runner.n_threads < 1
+                            ? NumProcessors()
+                            : options_.runner.n_threads;
+    ASSIGN_OR_RETURN(const JudgedText text, ReadText(options_.texts));
+    report_.text_paths = options_.texts;
+    report_.text_bytes = text.text.size();
+    report_.warnings = text.warnings;
+
+    ASSIGN_OR_RETURN(const auto reference, Open(0));
+    for (size_t i = 1; i < options_.models.size(); ++i) {
+      ASSIGN_OR_RETURN(const auto candidate, Open(i));
+      RETURN_IF_ERROR(CheckSameVocabulary(*reference, *candidate));
+    }
+    return Tokenize(*reference, text.text);
+  }
+
+  absl::Status Tokenize(const Checkpoint& reference, absl::string_view text) {
+    const WindowSettings& settings = options_.windows;
+    ASSIGN_OR_RETURN(tokens_, TokenizeText(reference, settings.protocol, text));
+    report_.n_text_tokens = tokens_.ids.size();
+    report_.windows_begin_with_bos = tokens_.window_bos.has_value();
+    auto windows = PlanWindows(report_.n_text_tokens, settings);
+    if (!windows.ok()) {
+      return Annotate(windows.status(),
+                      absl::StrCat("reading ", options_.texts.front()));
+    }
+    windows_ = *std::move(windows);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<Checkpoint>> Open(size_t i) const {
+    return Checkpoint::Open(options_.models[i], options_.checkpoint);
+  }
+
+  absl::Status RunModel(size_t i) {
+    ASSIGN_OR_RETURN(const auto model, Open(i));
+    WarnOfContext(*model);
+    ASSIGN_OR_RETURN(const auto runner,
+                     ModelRunner::Create(model.get(), options_.runner));
+    ScoreProgressFn score_progress;
+    if (progress_) {
+      score_progress = [this, i](const ScoreProgress& p) { progress_(i, p); };
+    }
+    ASSIGN_OR_RETURN(TextScores scores,
+                     ScoreText(tokens_, windows_, options_.score, runner.get(),
+                               score_progress));
+    AddReport(*model, scores);
+    if (i == 0) {
+      reference_ = std::move(scores);
+    }
+    return absl::OkStatus();
+  }
+
+  // A model is measured beyond its context on request, as llama-perplexity
+  // does, but the figure says little.
+  void WarnOfContext(const Checkpoint& model) {
+    const int64_t trained = model.config().context_length;
+    if (trained > 0 && options_.windows.context > trained) {
+      report_.warnings.push_back(
+          absl::StrCat("windows have ", options_.windows.context,
+                       " tokens, the model was made for ", trained,
+                       "; measuring ", model.path()));
+    }
+  }
+
+  void AddReport(const Checkpoint& model, const TextScores& scores) {
+    ModelReport report;
+    report.path = model.path();
+    for (const CheckpointTensor& tensor : model.tensors()) {
+      TensorMeta stored = tensor.meta;
+      stored.type = tensor.stored;
+      report.tensor_bytes += stored.n_bytes();
+      report.n_weights += stored.n_elements();
+    }
+    report.summary = Summarize(scores);
+    report.seconds = scores.seconds;
+    report.tokens_per_second =
+        static_cast<double>(scores.n_run) / scores.seconds;
+    if (!report_.models.empty()) {
+      report.paired = Compare(reference_, scores);
+    }
+    report_.models.push_back(std::move(report));
+  }
+
+  const PerplexityOptions& options_;
+  const PerplexityProgressFn& progress_;
+  PerplexityReport report_;
+  TextTokens tokens_;
+  std::vector<ScoredWindow> windows_;
+  TextScores reference_;
+};
+
+}  // namespace
+
+absl::StatusOr<PerplexityReport> MeasurePerplexity(
+    const PerplexityOptions& options, const PerplexityProgressFn& progress) {
+  return Measurement(options, progress).Run();
+}
+
+}  // namespace narrow

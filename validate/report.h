@@ -1,0 +1,64 @@
+// What a measurement of perplexity came to, for people and for programs.
+//
+//   ASSIGN_OR_RETURN(PerplexityReport report, MeasurePerplexity(...));
+//   std::fputs(RenderReport(report).c_str(), stdout);
+//   WriteTextFile(path, ReportJson(report));
+//
+// Plain values.
+
+#ifndef NARROW_VALIDATE_REPORT_H_
+#define NARROW_VALIDATE_REPORT_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "calibration/model_runner.h"
+#include "validate/summary.h"
+#include "validate/windows.h"
+
+namespace narrow {
+
+struct ModelReport {
+  std::string path;
+  // Of all tensors, as stored.
+  int64_t tensor_bytes = 0;
+  int64_t n_weights = 0;
+  PerplexitySummary summary;
+  double seconds = 0;  // in the model alone
+  double tokens_per_second = 0;
+  // Against the first model; none for the first itself.
+  std::optional<PairedSummary> paired;
+
+  double bits_per_weight() const {
+    return 8.0 * static_cast<double>(tensor_bytes) /
+           static_cast<double>(n_weights);
+  }
+};
+
+struct PerplexityReport {
+  WindowSettings windows;
+  Precision precision = Precision::kFast;
+  int n_threads = 0;
+  std::vector<std::string> text_paths;
+  int64_t text_bytes = 0;
+  int64_t n_text_tokens = 0;
+  bool windows_begin_with_bos = false;
+  std::vector<std::string> warnings;
+  std::vector<ModelReport> models;  // the first is the reference
+};
+
+// "exact", "fast".
+absl::string_view PrecisionName(Precision precision);
+
+// Indented JSON. Numbers that are unknown (an error of one value) are null.
+std::string ReportJson(const PerplexityReport& report);
+
+// A line on the settings and a table with a row a model; for one model also
+// the line with which llama-perplexity ends, for scripts that look for it.
+std::string RenderReport(const PerplexityReport& report);
+
+}  // namespace narrow
+
+#endif  // NARROW_VALIDATE_REPORT_H_

@@ -1,0 +1,235 @@
+#include "validate/score_text.h"
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Rows given to the output layer at once: many, since each call decodes its
+// weights; not all, so that progress is seen in models that are mostly
+// vocabulary.
+constexpr int64_t kHeadRows = 4096;
+
+// One pass of a model over a text; see ScoreText.
+class TextScorer {
+ public:
+  TextScorer(const TextTokens& text, absl::Span<const ScoredWindow> windows,
+             ModelRunner* runner, const ScoreProgressFn& progress)
+      : text_(text), windows_(windows), runner_(runner), progress_(progress) {
+    for (const ScoredWindow& window : windows) {
+      state_.tokens_total += window.n_tokens;
+    }
+    state_.windows_total = windows.size();
+  }
+
+  absl::StatusOr<TextScores> Run(int64_t hidden_bytes) {
+    RETURN_IF_ERROR(CheckIds());
+    start_ = Clock::now();
+    size_t first = 0;
+    while (first < windows_.size()) {
+      const size_t n = GroupSize(first, hidden_bytes);
+      RETURN_IF_ERROR(RunGroup(first, n));
+      first += n;
+    }
+    scores_.n_run = state_.tokens_total;
+    scores_.seconds = SecondsSince(start_);
+    return std::move(scores_);
+  }
+
+ private:
+  absl::Status CheckIds() const {
+    const int64_t n_vocab = runner_->vocab_size();
+    int64_t position = 0;
+    for (int32_t id : text_.ids) {
+      if (id < 0 || id >= n_vocab) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("token ", position, " of the text is number ", id,
+                         " of the vocabulary, the model has ", n_vocab));
+      }
+      ++position;
+    }
+    if (text_.window_bos &&
+        (*text_.window_bos < 0 || *text_.window_bos >= n_vocab)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the BOS token is number ", *text_.window_bos,
+                       " of the vocabulary, the model has ", n_vocab));
+    }
+    return absl::OkStatus();
+  }
+
+  // Windows from `first` on that are of one length and fit into the memory.
+  size_t GroupSize(size_t first, int64_t hidden_bytes) const {
+    const int64_t n_tokens = windows_[first].n_tokens;
+    const int64_t window_bytes =
+        n_tokens * runner_->hidden_size() * int64_t{sizeof(float)};
+    const int64_t most =
+        std::max<int64_t>(1, hidden_bytes / std::max<int64_t>(1, window_bytes));
+    size_t n = 1;
+    while (first + n < windows_.size() && static_cast<int64_t>(n) < most &&
+           windows_[first + n].n_tokens == n_tokens) {
+      ++n;
+    }
+    return n;
+  }
+
+  absl::Status RunGroup(size_t first, size_t n) {
+    const absl::Span<const ScoredWindow> group = windows_.subspan(first, n);
+    const int64_t n_tokens = group[0].n_tokens;
+    group_tokens_ = n_tokens * static_cast<int64_t>(n);
+    group_share_ = 0;
+
+    const std::vector<int32_t> ids = GroupIds(group);
+    HiddenStates hidden;
+    RETURN_IF_ERROR(runner_->Embed(ids, n_tokens, &hidden));
+    const double block_share = 1 / (runner_->n_blocks() + HeadBlocks(group));
+    for (int64_t block = 0; block < runner_->n_blocks(); ++block) {
+      RETURN_IF_ERROR(runner_->RunBlock(block, nullptr, &hidden));
+      Report(block_share);
+    }
+
+    const std::vector<int32_t> targets = KeepScoredRows(group, ids, &hidden);
+    RETURN_IF_ERROR(runner_->FinalNorm(&hidden));
+    std::vector<TokenScore> scores(targets.size());
+    const int64_t n_rows = targets.size();
+    for (int64_t row = 0; row < n_rows; row += kHeadRows) {
+      const int64_t n_slice = std::min(kHeadRows, n_rows - row);
+      RETURN_IF_ERROR(runner_->LogProbs(hidden.row(0, row), n_slice,
+                                        targets.data() + row,
+                                        scores.data() + row));
+      Report(block_share * HeadBlocks(group) * n_slice / n_rows);
+    }
+    RETURN_IF_ERROR(Keep(first, group, targets, scores));
+
+    state_.windows_done += n;
+    state_.tokens_done += group_tokens_;
+    group_tokens_ = 0;
+    Report(0);
+    return absl::OkStatus();
+  }
+
+  std::vector<int32_t> GroupIds(absl::Span<const ScoredWindow> group) const {
+    std::vector<int32_t> ids;
+    ids.reserve(group_tokens_);
+    for (const ScoredWindow& window : group) {
+      const auto begin = text_.ids.begin() + window.begin;
+      ids.insert(ids.end(), begin, begin + window.n_tokens);
+      if (text_.window_bos) {
+        ids[ids.size() - window.n_tokens] = *text_.window_bos;
+      }
+    }
+    return ids;
+  }
+
+  // Moves the rows whose output is scored together, to the front, and returns
+  // the token that each should predict.
+  std::vector<int32_t> KeepScoredRows(absl::Span<const ScoredWindow> group,
+                                      absl::Span<const int32_t> ids,
+                                      HiddenStates* hidden) const {
+    std::vector<int32_t> targets;
+    const int64_t width = hidden->hidden_size;
+    float* to = hidden->values.data();
+    int64_t window_index = 0;
+    for (const ScoredWindow& window : group) {
+      // The output at position i - 1 is about token i.
+      std::memmove(to, hidden->row(window_index, window.first_scored - 1),
+                   window.n_scored() * width * sizeof(float));
+      to += window.n_scored() * width;
+      const auto window_ids =
+          ids.subspan(window_index * window.n_tokens, window.n_tokens)
+              .subspan(window.first_scored);
+      targets.insert(targets.end(), window_ids.begin(), window_ids.end());
+      ++window_index;
+    }
+    hidden->n_windows = 1;
+    hidden->window_tokens = targets.size();
+    hidden->values.resize(targets.size() * width);
+    return targets;
+  }
+
+  absl::Status Keep(size_t first, absl::Span<const ScoredWindow> group,
+                    absl::Span<const int32_t> targets,
+                    absl::Span<const TokenScore> scores) {
+    size_t i = 0;
+    for (size_t w = 0; w < group.size(); ++w) {
+      for (int64_t k = 0; k < group[w].n_scored(); ++k, ++i) {
+        if (!std::isfinite(scores[i].log_prob)) {
+          return absl::DataLossError(absl::StrCat(
+              "the log-probability of token ", targets[i], " is ",
+              scores[i].log_prob, "; at position ", group[w].first_scored + k,
+              " of window ", first + w, " (token ",
+              group[w].begin + group[w].first_scored + k, " of the text)"));
+        }
+        scores_.nll.push_back(-scores[i].log_prob);
+        scores_.top_tokens.push_back(scores[i].top_token);
+        scores_.is_top.push_back(scores[i].top_token == targets[i]);
+      }
+      scores_.window_sizes.push_back(group[w].n_scored());
+    }
+    return absl::OkStatus();
+  }
+
+  // The output layer's work in units of a block's, roughly: a block has about
+  // 12 hidden_size^2 weights, the output layer vocab_size * hidden_size, and
+  // only scored tokens reach it. For progress alone.
+  double HeadBlocks(absl::Span<const ScoredWindow> group) const {
+    const double share = static_cast<double>(group[0].n_scored()) /
+                         static_cast<double>(group[0].n_tokens);
+    return share * static_cast<double>(runner_->vocab_size()) /
+           (12.0 * static_cast<double>(runner_->hidden_size()));
+  }
+
+  // `share` more of the present group's work is done.
+  void Report(double share) {
+    group_share_ += share;
+    if (!progress_) {
+      return;
+    }
+    ScoreProgress now = state_;
+    now.tokens_done +=
+        static_cast<int64_t>(std::min(group_share_, 1.0) * group_tokens_);
+    const double seconds = SecondsSince(start_);
+    if (now.tokens_done > 0 && seconds > 0) {
+      now.tokens_per_second = static_cast<double>(now.tokens_done) / seconds;
+      now.seconds_left =
+          static_cast<double>(now.tokens_total - now.tokens_done) /
+          now.tokens_per_second;
+    }
+    progress_(now);
+  }
+
+  const TextTokens& text_;
+  const absl::Span<const ScoredWindow> windows_;
+  ModelRunner* const runner_;
+  const ScoreProgressFn& progress_;
+
+  TextScores scores_;
+  ScoreProgress state_;  // of whole groups
+  Clock::time_point start_;
+  int64_t group_tokens_ = 0;
+  double group_share_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<TextScores> ScoreText(const TextTokens& text,
+                                     absl::Span<const ScoredWindow> windows,
+                                     const ScoreOptions& options,
+                                     ModelRunner* runner,
+                                     const ScoreProgressFn& progress) {
+  return TextScorer(text, windows, runner, progress).Run(options.hidden_bytes);
+}
+
+}  // namespace narrow
