@@ -118,7 +118,8 @@ NARROW_LANE_FUNCTION I32 ClampInt(I32 value, int32_t low, int32_t high) {
 // Correctly rounded.
 NARROW_LANE_FUNCTION F32 Sqrt(F32 value) {
 #if defined(__AVX512F__)
-  return _mm512_sqrt_ps(value);
+  // Not _mm512_sqrt_ps, in which GCC 12 sees an uninitialised operand.
+  return _mm512_maskz_sqrt_ps(0xffff, value);
 #elif defined(__AVX2__)
   return _mm256_sqrt_ps(value);
 #else

@@ -3,8 +3,8 @@
 
 namespace narrow {
 
-const BlockCodec kQ3_KCodec =
-    k_quants::MakeCodec<k_quants::Q3_K>(QuantType::kQ3_K, /*error_budget=*/0.2f,
-                                        nullptr, nullptr, nullptr, nullptr);
+const BlockCodec kQ3_KCodec = k_quants::MakeCodec<k_quants::Q3_K>(
+    QuantType::kQ3_K, /*error_budget=*/0.2f, avx2::EncodeQ3_K,
+    avx512::EncodeQ3_K, nullptr, nullptr);
 
 }  // namespace narrow

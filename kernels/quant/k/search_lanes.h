@@ -1,0 +1,429 @@
+// The searches of scale_search.h with a sub-block in every lane.
+//
+// A lane performs the reference's float operations in the reference's order,
+// so its result has the same bits; branches become selects, and loops that
+// end early end when all lanes would. `kWays` sub-blocks a lane are searched
+// side by side: the sums of one are chains of dependent additions, and a
+// second chain fills the time that the first waits.
+//
+// Codes are held as floats (exact) while a search lasts. Where a quotient is
+// known to be below 2^22, bounding it before rounding is the same as after,
+// and adding and subtracting 1.5 * 2^23 rounds it; elsewhere the reference's
+// integer arithmetic is kept.
+//
+// REQUIRES of all: finite numbers.
+
+#ifndef NARROW_KERNELS_QUANT_K_SEARCH_LANES_H_
+#define NARROW_KERNELS_QUANT_K_SEARCH_LANES_H_
+
+#include "kernels/quant/k/super_block.h"
+#include "kernels/simd/lanes.h"
+
+namespace narrow {
+namespace NARROW_SIMD {
+namespace k_lanes {
+
+using k_quants::AffineGrid;
+
+// Options of an affine search, as of the reference's.
+template <int kSize_, int kCodeHigh_, bool kAbsoluteError_,
+          bool kBoundThenRound_, int kWays_>
+struct AffineOptions {
+  static constexpr int kSize = kSize_;
+  static constexpr int kCodeHigh = kCodeHigh_;
+  static constexpr bool kAbsoluteError = kAbsoluteError_;
+  static constexpr bool kBoundThenRound = kBoundThenRound_;
+  static constexpr int kWays = kWays_;
+};
+
+template <int kWays>
+struct CodeSums {
+  F32 code[kWays];
+  F32 code_square[kWays];
+  F32 code_x[kWays];
+};
+
+template <class Options>
+NARROW_LANE_FUNCTION void LineErrors(const F32* x, const F32* w,
+                                     const F32* codes, const F32* scale,
+                                     const F32* low, F32* error) {
+  constexpr int kSize = Options::kSize;
+  F32 sum[Options::kWays];
+  for (int way = 0; way < Options::kWays; ++way) {
+    sum[way] = F32{};
+  }
+  for (int i = 0; i < kSize; ++i) {
+    for (int way = 0; way < Options::kWays; ++way) {
+      const int k = way * kSize + i;
+      const F32 miss = scale[way] * codes[k] + low[way] - x[k];
+      sum[way] += w[k] * (Options::kAbsoluteError ? Abs(miss) : miss * miss);
+    }
+  }
+  for (int way = 0; way < Options::kWays; ++way) {
+    error[way] = sum[way];
+  }
+}
+
+// Codes under `inverse` and `low`, and their sums. kWrapped: some quotient
+// may be beyond 2^22 and must wrap as the reference's does.
+template <class Options, bool kWrapped>
+NARROW_LANE_FUNCTION void TrialCodes(const F32* x, const F32* w,
+                                     const F32* inverse, const F32* low,
+                                     F32* codes,
+                                     CodeSums<Options::kWays>* result) {
+  constexpr int kSize = Options::kSize;
+  constexpr int kHigh = Options::kCodeHigh;
+  CodeSums<Options::kWays> sums;
+  for (int way = 0; way < Options::kWays; ++way) {
+    sums.code[way] = F32{};
+    sums.code_square[way] = F32{};
+    sums.code_x[way] = F32{};
+  }
+  for (int i = 0; i < kSize; ++i) {
+    for (int way = 0; way < Options::kWays; ++way) {
+      const int k = way * kSize + i;
+      const F32 quotient = inverse[way] * (x[k] - low[way]);
+      F32 code;
+      if constexpr (kWrapped) {
+        code = ToFloat(ClampInt(RoundToInt(quotient), 0, kHigh));
+      } else {
+        code = RoundToFloat(
+            Min(Max(quotient, F32{}), Splat(static_cast<float>(kHigh))));
+      }
+      codes[k] = code;
+      const F32 weighted = w[k] * code;
+      sums.code[way] += weighted;
+      sums.code_square[way] += weighted * code;
+      sums.code_x[way] += weighted * x[k];
+    }
+  }
+  *result = sums;
+}
+
+// Whether `quotient` is beyond what RoundToFloat rounds, or a NaN.
+NARROW_LANE_FUNCTION I32 IsWild(F32 quotient) {
+  return ~(Abs(quotient) <= Splat(4194303.0f));
+}
+
+// kWays sub-blocks a lane: x and w hold kSize vectors each, one sub-block
+// after the other. Gives the line of each.
+template <class Options>
+NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
+                                       const AffineGrid& grid, F32* out_scale,
+                                       F32* out_low) {
+  constexpr int kSize = Options::kSize;
+  constexpr int kWays = Options::kWays;
+  const F32 code_high = Splat(static_cast<float>(Options::kCodeHigh));
+  F32 least[kWays], high[kWays], sum_w[kWays], sum_x[kWays];
+  for (int way = 0; way < kWays; ++way) {
+    const int k = way * kSize;
+    least[way] = high[way] = x[k];
+    sum_w[way] = w[k];
+    sum_x[way] = w[k] * x[k];
+  }
+  for (int i = 1; i < kSize; ++i) {
+    for (int way = 0; way < kWays; ++way) {
+      const int k = way * kSize + i;
+      least[way] = Min(x[k], least[way]);
+      high[way] = Max(x[k], high[way]);
+      sum_w[way] += w[k];
+      sum_x[way] += w[k] * x[k];
+    }
+  }
+
+  F32 scale[kWays], low[kWays], inverse[kWays], error[kWays];
+  F32 codes[kWays * kSize];
+  I32 flat[kWays];
+  for (int way = 0; way < kWays; ++way) {
+    low[way] = Select(least[way] > F32{}, F32{}, least[way]);
+    flat[way] = high[way] == low[way];
+    inverse[way] = code_high / (high[way] - low[way]);
+    scale[way] = Splat(1.0f) / inverse[way];
+    for (int i = 0; i < kSize; ++i) {
+      const int k = way * kSize + i;
+      codes[k] = ToFloat(ClampInt(RoundToInt(inverse[way] * (x[k] - low[way])),
+                                  0, Options::kCodeHigh));
+    }
+  }
+  F32 best_low[kWays];
+  for (int way = 0; way < kWays; ++way) {
+    best_low[way] = low[way];
+  }
+  LineErrors<Options>(x, w, codes, scale, low, error);
+
+  for (int k = 0; k <= grid.last; ++k) {
+    const F32 steps = Splat(grid.first + grid.step * static_cast<float>(k) +
+                            static_cast<float>(Options::kCodeHigh));
+    I32 wild = {};
+    for (int way = 0; way < kWays; ++way) {
+      inverse[way] = steps / (high[way] - best_low[way]);
+      if constexpr (!Options::kBoundThenRound) {
+        // The quotient is monotonic in x, so its ends bound it.
+        wild |= IsWild(inverse[way] * (least[way] - best_low[way])) |
+                IsWild(inverse[way] * (high[way] - best_low[way]));
+        wild &= ~flat[way];
+      }
+    }
+    CodeSums<kWays> sums;
+    if (!Options::kBoundThenRound && Any(wild)) {
+      TrialCodes<Options, true>(x, w, inverse, best_low, codes, &sums);
+    } else {
+      TrialCodes<Options, false>(x, w, inverse, best_low, codes, &sums);
+    }
+
+    F32 trial_scale[kWays], trial_low[kWays], trial_error[kWays];
+    I32 solvable[kWays];
+    for (int way = 0; way < kWays; ++way) {
+      const F32 determinant =
+          sum_w[way] * sums.code_square[way] - sums.code[way] * sums.code[way];
+      solvable[way] = determinant > F32{};
+      trial_scale[way] =
+          (sum_w[way] * sums.code_x[way] - sum_x[way] * sums.code[way]) /
+          determinant;
+      trial_low[way] = (sums.code_square[way] * sum_x[way] -
+                        sums.code[way] * sums.code_x[way]) /
+                       determinant;
+      const I32 above = trial_low[way] > F32{};
+      if (Any(above)) {
+        trial_low[way] = Select(above, F32{}, trial_low[way]);
+        trial_scale[way] = Select(
+            above, sums.code_x[way] / sums.code_square[way], trial_scale[way]);
+      }
+    }
+    LineErrors<Options>(x, w, codes, trial_scale, trial_low, trial_error);
+    for (int way = 0; way < kWays; ++way) {
+      const I32 better = solvable[way] & (trial_error[way] < error[way]);
+      error[way] = Select(better, trial_error[way], error[way]);
+      scale[way] = Select(better, trial_scale[way], scale[way]);
+      best_low[way] = Select(better, trial_low[way], best_low[way]);
+    }
+  }
+  for (int way = 0; way < kWays; ++way) {
+    out_scale[way] = Select(flat[way], F32{}, scale[way]);
+    out_low[way] = Select(flat[way], low[way], best_low[way]);
+  }
+}
+
+// Sums over a sub-block; as the reference's.
+struct ScaleSums {
+  F32 code_x;
+  F32 code_square;
+};
+
+NARROW_LANE_FUNCTION I32 Beats(const ScaleSums& a, const ScaleSums& b) {
+  return a.code_x * a.code_x * b.code_square >
+         b.code_x * b.code_x * a.code_square;
+}
+
+NARROW_LANE_FUNCTION F32 ScaleOf(const ScaleSums& sums) {
+  return Select(sums.code_square > F32{}, sums.code_x / sums.code_square,
+                F32{});
+}
+
+// The first number of the greatest magnitude, 0 if below the limit.
+NARROW_LANE_FUNCTION F32 Peak(const F32* x, int size) {
+  F32 peak = {};
+  F32 magnitude = {};
+  for (int i = 0; i < size; ++i) {
+    const I32 greater = Abs(x[i]) > magnitude;
+    magnitude = Select(greater, Abs(x[i]), magnitude);
+    peak = Select(greater, x[i], peak);
+  }
+  return Select(magnitude < Splat(k_quants::kZeroLimit), F32{}, peak);
+}
+
+// Scales, and the inverses that gave the best codes; both 0 where x is zero.
+template <int kSize, int kHalf, int kWays>
+NARROW_LANE_FUNCTION void SearchSymmetric(const F32* x, const F32* w,
+                                          F32* out_scale, F32* out_inverse) {
+  const F32 half = Splat(static_cast<float>(kHalf));
+  F32 peak[kWays], scale[kWays], best[kWays], best_inverse[kWays];
+  for (int way = 0; way < kWays; ++way) {
+    peak[way] = Peak(x + way * kSize, kSize);
+    scale[way] = best[way] = best_inverse[way] = F32{};
+  }
+  F32 wx[kWays * kSize];
+  for (int k = 0; k < kWays * kSize; ++k) {
+    wx[k] = w[k] * x[k];
+  }
+  for (int trial = -1; trial <= 2 * k_quants::kSymmetricOffsets; ++trial) {
+    const int offset = trial - k_quants::kSymmetricOffsets;
+    if (trial >= 0 && offset == 0) {
+      continue;
+    }
+    const float steps =
+        trial < 0 ? static_cast<float>(kHalf)
+                  : static_cast<float>(kHalf) +
+                        k_quants::kOffsetStep * static_cast<float>(offset);
+    F32 inverse[kWays], code_x[kWays], code_square[kWays];
+    for (int way = 0; way < kWays; ++way) {
+      inverse[way] = Splat(-steps) / peak[way];
+      code_x[way] = code_square[way] = F32{};
+    }
+    for (int i = 0; i < kSize; ++i) {
+      for (int way = 0; way < kWays; ++way) {
+        const int k = way * kSize + i;
+        // At most kHalf + 1 in magnitude.
+        const F32 code =
+            Max(Min(RoundToFloat(inverse[way] * x[k]), half - 1.0f), -half);
+        code_x[way] += wx[k] * code;
+        code_square[way] += w[k] * code * code;
+      }
+    }
+    for (int way = 0; way < kWays; ++way) {
+      I32 better;
+      F32 trial_scale;
+      if (trial < 0) {
+        better = SplatInt(-1);
+        trial_scale = Select(code_square[way] != F32{},
+                             code_x[way] / code_square[way], F32{});
+      } else {
+        better = (code_square[way] > F32{}) &
+                 (code_x[way] * code_x[way] > best[way] * code_square[way]);
+        trial_scale = code_x[way] / code_square[way];
+      }
+      scale[way] = Select(better, trial_scale, scale[way]);
+      best[way] = Select(better, trial_scale * code_x[way], best[way]);
+      best_inverse[way] = Select(better, inverse[way], best_inverse[way]);
+    }
+  }
+  for (int way = 0; way < kWays; ++way) {
+    const I32 zero = peak[way] == F32{};
+    out_scale[way] = Select(zero, F32{}, scale[way]);
+    out_inverse[way] = Select(zero, F32{}, best_inverse[way]);
+  }
+}
+
+// Scales alone.
+template <int kSize, int kHalf, int kWays>
+NARROW_LANE_FUNCTION void DescendSymmetric(const F32* x, F32* out_scale) {
+  F32 peak[kWays];
+  F32 w[kWays * kSize], wx[kWays * kSize], codes[kWays * kSize];
+  ScaleSums sums[kWays];
+  for (int way = 0; way < kWays; ++way) {
+    peak[way] = Peak(x + way * kSize, kSize);
+    const F32 inverse = Splat(-static_cast<float>(kHalf)) / peak[way];
+    sums[way] = {F32{}, F32{}};
+    for (int i = 0; i < kSize; ++i) {
+      const int k = way * kSize + i;
+      w[k] = x[k] * x[k];
+      wx[k] = w[k] * x[k];
+      codes[k] =
+          ToFloat(ClampInt(RoundToInt(inverse * x[k]), -kHalf, kHalf - 1));
+      sums[way].code_x += wx[k] * codes[k];
+      sums[way].code_square += w[k] * codes[k] * codes[k];
+    }
+  }
+  for (int pass = 0; pass < k_quants::kDescentPasses; ++pass) {
+    I32 changed = {};
+    for (int i = 0; i < kSize; ++i) {
+      for (int way = 0; way < kWays; ++way) {
+        const int k = way * kSize + i;
+        ScaleSums trial;
+        trial.code_x = sums[way].code_x - wx[k] * codes[k];
+        trial.code_square = sums[way].code_square - w[k] * codes[k] * codes[k];
+        const I32 open = trial.code_x > F32{};
+        const F32 code = ToFloat(
+            ClampInt(RoundToInt(x[k] * trial.code_square / trial.code_x),
+                     -kHalf, kHalf - 1));
+        trial.code_x += wx[k] * code;
+        trial.code_square += w[k] * code * code;
+        const I32 better = open & (code != codes[k]) &
+                           (trial.code_square > F32{}) &
+                           Beats(trial, sums[way]) & (peak[way] != F32{});
+        codes[k] = Select(better, code, codes[k]);
+        sums[way].code_x = Select(better, trial.code_x, sums[way].code_x);
+        sums[way].code_square =
+            Select(better, trial.code_square, sums[way].code_square);
+        changed |= better;
+      }
+    }
+    // A pass that changes nothing would be repeated unchanged.
+    if (!Any(changed)) {
+      break;
+    }
+  }
+  for (int way = 0; way < kWays; ++way) {
+    out_scale[way] = Select(peak[way] == F32{}, F32{}, ScaleOf(sums[way]));
+  }
+}
+
+// The unit and codes modulo 256; as the reference's.
+template <int kSize, int kCodeHigh>
+NARROW_LANE_FUNCTION F32 SearchUnit(const F32* x, const F32* w, I32* codes) {
+  const F32 high = Splat(static_cast<float>(kCodeHigh));
+  F32 peak = {};
+  for (int i = 0; i < kSize; ++i) {
+    peak = Max(peak, x[i]);
+  }
+  const I32 zero = peak < Splat(k_quants::kZeroLimit);
+  F32 best_inverse = high / peak;
+  F32 least_error = {};
+  for (int trial = -1; trial <= 2 * k_quants::kUnitOffsets; ++trial) {
+    const int offset = trial - k_quants::kUnitOffsets;
+    if (trial >= 0 && offset == 0) {
+      continue;
+    }
+    const F32 inverse =
+        trial < 0 ? best_inverse
+                  : Splat(k_quants::kOffsetStep * static_cast<float>(offset) +
+                          static_cast<float>(kCodeHigh)) /
+                        peak;
+    const F32 unit = Splat(1.0f) / inverse;
+    F32 error = {};
+    for (int i = 0; i < kSize; ++i) {
+      const I32 nearest = RoundToInt(inverse * x[i]);
+      const I32 code =
+          trial < 0 ? nearest & 255 : MinInt(nearest, SplatInt(kCodeHigh));
+      const F32 miss = x[i] - unit * ToFloat(code);
+      error += w[i] * miss * miss;
+    }
+    const I32 better =
+        trial < 0 ? SplatInt(-1) : static_cast<I32>(error < least_error);
+    least_error = Select(better, error, least_error);
+    best_inverse = Select(better, inverse, best_inverse);
+  }
+
+  ScaleSums sums = {F32{}, F32{}};
+  for (int i = 0; i < kSize; ++i) {
+    const I32 code =
+        MinInt(RoundToInt(best_inverse * x[i]), SplatInt(kCodeHigh));
+    codes[i] = code & 255;
+    sums.code_x += w[i] * x[i] * ToFloat(code);
+    sums.code_square += w[i] * ToFloat(code) * ToFloat(code);
+  }
+  for (int pass = 0; pass < k_quants::kDescentPasses; ++pass) {
+    I32 changed = {};
+    for (int i = 0; i < kSize; ++i) {
+      const F32 old_code = ToFloat(codes[i]);
+      const F32 wx = w[i] * x[i];
+      ScaleSums trial;
+      trial.code_x = sums.code_x - wx * old_code;
+      trial.code_square = sums.code_square - w[i] * old_code * old_code;
+      const I32 open = (trial.code_x > F32{}) & (trial.code_square > F32{});
+      const I32 code =
+          MinInt(RoundToInt(x[i] * trial.code_square / trial.code_x),
+                 SplatInt(kCodeHigh));
+      trial.code_x += wx * ToFloat(code);
+      trial.code_square += w[i] * ToFloat(code) * ToFloat(code);
+      const I32 better = open & (code != codes[i]) & Beats(trial, sums) & ~zero;
+      codes[i] = SelectInt(better, code & 255, codes[i]);
+      sums.code_x = Select(better, trial.code_x, sums.code_x);
+      sums.code_square = Select(better, trial.code_square, sums.code_square);
+      changed |= better;
+    }
+    if (!Any(changed)) {
+      break;
+    }
+  }
+  for (int i = 0; i < kSize; ++i) {
+    codes[i] = SelectInt(zero, SplatInt(0), codes[i]);
+  }
+  return Select(zero, F32{}, ScaleOf(sums));
+}
+
+}  // namespace k_lanes
+}  // namespace NARROW_SIMD
+}  // namespace narrow
+
+#endif  // NARROW_KERNELS_QUANT_K_SEARCH_LANES_H_
