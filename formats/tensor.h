@@ -51,7 +51,11 @@ struct TensorMeta {
     const TypeGeometry& g = Geometry(type);
     return n_cols() / g.block_weights * g.block_bytes;
   }
-  int64_t n_bytes() const { return n_rows() * row_bytes(); }
+  // Whole blocks of all elements: rows of types below a byte may share one.
+  int64_t n_bytes() const {
+    const TypeGeometry& g = Geometry(type);
+    return n_elements() / g.block_weights * g.block_bytes;
+  }
 };
 
 struct TensorView {

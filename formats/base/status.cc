@@ -1,5 +1,6 @@
 #include "formats/base/status.h"
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace narrow {
@@ -10,6 +11,13 @@ absl::Status Annotate(const absl::Status& status, absl::string_view detail) {
   }
   return absl::Status(status.code(),
                       absl::StrCat(status.message(), "; ", detail));
+}
+
+std::string QuotedName(absl::string_view name) {
+  constexpr size_t kMaxShown = 96;
+  const absl::string_view shown = name.substr(0, kMaxShown);
+  return absl::StrCat("'", absl::Utf8SafeCHexEscape(shown),
+                      shown.size() < name.size() ? "…'" : "'");
 }
 
 }  // namespace narrow

@@ -12,6 +12,7 @@
 #ifndef NARROW_FORMATS_BASE_STATUS_H_
 #define NARROW_FORMATS_BASE_STATUS_H_
 
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -22,6 +23,10 @@ namespace narrow {
 
 // Returns `status` with "; <detail>" appended to its message; OK stays OK.
 absl::Status Annotate(const absl::Status& status, absl::string_view detail);
+
+// `name` as messages show it: in single quotes, bytes that are neither UTF-8
+// nor printable escaped, cut when long. Names from files may hold anything.
+std::string QuotedName(absl::string_view name);
 
 }  // namespace narrow
 

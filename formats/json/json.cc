@@ -1,5 +1,6 @@
 #include "formats/json/json.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <unordered_set>
@@ -58,6 +59,14 @@ absl::string_view View(std::string_view text) {
 
 std::string_view StdView(absl::string_view text) {
   return {text.data(), text.size()};
+}
+
+// A key as a path shows it. Keys that need quotes get them.
+std::string Shown(std::string_view key) {
+  const std::string quoted = QuotedName(View(key));
+  const bool plain =
+      quoted.size() == key.size() + 2 && quoted.find(' ') == quoted.npos;
+  return plain ? std::string(key) : quoted;
 }
 
 const char* Describe(dom::element_type type) {
@@ -138,7 +147,7 @@ bool JsonValue::Access::FindPath(dom::element from, const JsonValue& to,
   dom::object object;
   if (from.get(object) == simdjson::SUCCESS) {
     for (const dom::key_value_pair& member : object) {
-      absl::StrAppend(path, path->empty() ? "" : ".", View(member.key));
+      absl::StrAppend(path, path->empty() ? "" : ".", Shown(member.key));
       if (FindPath(member.value, to, path)) {
         return true;
       }
@@ -320,7 +329,7 @@ absl::StatusOr<JsonValue> JsonValue::Get(absl::string_view key) const {
   }
   const std::optional<JsonValue> found = Find(key);
   if (!found.has_value()) {
-    return Error(absl::StrCat("key '", key, "' is missing"));
+    return Error(absl::StrCat("key ", QuotedName(key), " is missing"));
   }
   return *found;
 }
