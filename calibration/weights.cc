@@ -37,7 +37,7 @@ absl::Status ReadRows(const Checkpoint& model, const CheckpointTensor& tensor,
     float* row = out + r * n_cols;
     const absl::Span<const uint8_t> bytes =
         model.RowBytes(tensor, first_row + r);
-    codec->decode(bytes.data(), n_blocks, row);
+    codec->Decode(bytes.data(), n_blocks, row);
     if (tensor.offset != 0) {
       for (int64_t i = 0; i < n_cols; ++i) {
         row[i] += tensor.offset;

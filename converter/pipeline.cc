@@ -190,7 +190,7 @@ absl::Status WriteOutputs(const Checkpoint& model,
   const int n_slots = 2 * n_threads + 1;
   std::vector<std::unique_ptr<TensorSink>> sinks;
   for (const Output& output : outputs) {
-    ASSIGN_OR_RETURN(auto sink, CreateGgufWriter(output.path));
+    std::unique_ptr<TensorSink> sink = NewGgufWriter(output.path);
     RETURN_IF_ERROR(sink->Begin(MetasOf(*output.plan), output.plan->metadata));
     sinks.push_back(std::move(sink));
   }

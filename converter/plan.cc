@@ -1,12 +1,11 @@
 #include "converter/plan.h"
 
 #include <algorithm>
-#include <regex>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "converter/mix_rules.h"
+#include "converter/type_chooser.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_writer.h"
 #include "kernels/quant/codec.h"
@@ -16,29 +15,6 @@ namespace {
 
 // general.quantization_version: the revision of the block formats.
 constexpr uint32_t kQuantizationVersion = 2;
-
-struct CompiledOverride {
-  std::regex pattern;
-  QuantType type;
-  std::string text;
-};
-
-absl::StatusOr<std::vector<CompiledOverride>> CompileOverrides(
-    const std::vector<TypeOverride>& overrides) {
-  std::vector<CompiledOverride> compiled;
-  for (const TypeOverride& row : overrides) {
-    // std::regex reports a bad pattern by throwing; it goes no further.
-    try {
-      compiled.push_back({std::regex(absl::AsciiStrToLower(row.pattern)),
-                          row.type, row.pattern});
-    } catch (const std::regex_error& error) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--tensor-type pattern '", row.pattern,
-                       "' is not a regular expression: ", error.what()));
-    }
-  }
-  return compiled;
-}
 
 // llama.cpp's order of tensors: by layer, those outside layers first, then
 // by name.
@@ -73,113 +49,6 @@ MixModel FactsOf(const Checkpoint& model,
   }
   return facts;
 }
-
-// Chooses types one tensor after another, in the order of the file.
-class TypeChooser {
- public:
-  TypeChooser(const Recipe& recipe, std::vector<CompiledOverride> overrides,
-              const MixModel& facts)
-      : recipe_(recipe),
-        overrides_(std::move(overrides)),
-        mix_(recipe.file_type, facts) {}
-
-  absl::Status Choose(PlannedTensor* tensor) {
-    const absl::string_view keep = KeepReason(tensor->meta);
-    if (!keep.empty()) {
-      tensor->reason = absl::StrCat("kept: ", keep);
-      return absl::OkStatus();
-    }
-    if (recipe_.leave_output && tensor->role == TensorRole::kOutput) {
-      tensor->reason = "kept: --leave-output-tensor";
-      return absl::OkStatus();
-    }
-    const CompiledOverride* named = FindOverride(tensor->meta.name);
-    // The per-layer embedding table follows the embedding type unless an
-    // override names it.
-    const bool table_named =
-        named != nullptr && tensor->meta.name == "per_layer_token_embd.weight";
-    if (recipe_.embedding_type.has_value() && !table_named &&
-        tensor->role == TensorRole::kTokenEmbedding) {
-      tensor->meta.type = *recipe_.embedding_type;
-      tensor->reason = "--token-embedding-type";
-    } else if (recipe_.output_type.has_value() &&
-               tensor->role == TensorRole::kOutput) {
-      tensor->meta.type = *recipe_.output_type;
-      tensor->reason = "--output-tensor-type";
-    } else {
-      return ChooseByRules(named, tensor);
-    }
-    return CheckFits(*tensor);
-  }
-
- private:
-  const CompiledOverride* FindOverride(const std::string& name) const {
-    for (const CompiledOverride& row : overrides_) {
-      if (std::regex_search(name, row.pattern)) {
-        return &row;
-      }
-    }
-    return nullptr;
-  }
-
-  // Overrides and mix rules do not touch file types of plain numbers.
-  absl::Status ChooseByRules(const CompiledOverride* named,
-                             PlannedTensor* tensor) {
-    const QuantType base = Info(recipe_.file_type).default_type;
-    tensor->meta.type = base;
-    tensor->reason = "default of the file type";
-    if (Geometry(base).block_weights == 1) {
-      return absl::OkStatus();
-    }
-    if (named != nullptr) {
-      tensor->meta.type = named->type;
-      tensor->reason = absl::StrCat("--tensor-type ", named->text);
-    } else if (recipe_.pure) {
-      tensor->reason = "--pure";
-    } else if (recipe_.output_type.has_value() &&
-               tensor->role == TensorRole::kTokenEmbedding && TiedOutput()) {
-      tensor->meta.type = *recipe_.output_type;
-      tensor->reason = "--output-tensor-type: the embedding is the output";
-    } else {
-      ASSIGN_OR_RETURN(const MixChoice choice,
-                       mix_.Choose(tensor->meta, tensor->role));
-      tensor->meta.type = choice.type;
-      tensor->reason = choice.reason;
-    }
-    const int64_t n_cols = tensor->meta.n_cols();
-    const std::optional<QuantType> fits =
-        FallbackType(tensor->meta.type, n_cols);
-    if (!fits.has_value()) {
-      return CheckFits(*tensor);
-    }
-    if (*fits != tensor->meta.type) {
-      absl::StrAppend(&tensor->reason, "; ", TypeName(tensor->meta.type),
-                      " needs rows of whole blocks of ",
-                      Geometry(tensor->meta.type).block_weights, ", this has ",
-                      n_cols);
-      tensor->meta.type = *fits;
-      tensor->fell_back = true;
-    }
-    return absl::OkStatus();
-  }
-
-  bool TiedOutput() const { return mix_.model().tied_embeddings; }
-
-  static absl::Status CheckFits(const PlannedTensor& tensor) {
-    const absl::StatusOr<int64_t> n_bytes =
-        TensorBytes(tensor.meta.type, tensor.meta.shape);
-    if (!n_bytes.ok()) {
-      return Annotate(n_bytes.status(),
-                      absl::StrCat("tensor '", tensor.meta.name,
-                                   "'; choose another type for it"));
-    }
-    return absl::OkStatus();
-  }
-
-  const Recipe& recipe_;
-  const std::vector<CompiledOverride> overrides_;
-  MixState mix_;
-};
 
 // Types that ggml or llama-quantize refuse without an importance matrix.
 bool NeedsImportance(const PlannedTensor& tensor, FileType file_type) {
@@ -290,8 +159,6 @@ Metadata OutputMetadata(const Checkpoint& model, FileType file_type,
 
 absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
                               const ImportanceMatrix* importance) {
-  ASSIGN_OR_RETURN(std::vector<CompiledOverride> overrides,
-                   CompileOverrides(recipe.overrides));
   Plan plan;
   plan.recipe = recipe;
   for (const CheckpointTensor& source : model.tensors()) {
@@ -303,11 +170,15 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
   }
   SortAsLlama(&plan.tensors);
 
-  TypeChooser chooser(recipe, std::move(overrides),
-                      FactsOf(model, plan.tensors, importance != nullptr));
+  ASSIGN_OR_RETURN(TypeChooser chooser,
+                   TypeChooser::Create(recipe, FactsOf(model, plan.tensors,
+                                                       importance != nullptr)));
   std::vector<TensorMeta> metas;
   for (PlannedTensor& tensor : plan.tensors) {
-    RETURN_IF_ERROR(chooser.Choose(&tensor));
+    ASSIGN_OR_RETURN(TypeChoice choice, chooser.Choose(tensor.meta));
+    tensor.meta.type = choice.type;
+    tensor.reason = std::move(choice.reason);
+    tensor.fell_back = choice.fell_back;
     RETURN_IF_ERROR(CheckCodecs(tensor, recipe));
     if (tensor.meta.type != tensor.source->meta.type) {
       RETURN_IF_ERROR(FindImportance(importance, &plan, &tensor));

@@ -11,36 +11,18 @@
 #define NARROW_CONVERTER_PLAN_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "calibration/importance.h"
-#include "converter/file_type.h"
+#include "converter/recipe.h"
 #include "converter/tensor_role.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/metadata.h"
 #include "formats/tensor.h"
 
 namespace narrow {
-
-// A type for the tensors whose name an ECMAScript pattern finds.
-struct TypeOverride {
-  std::string pattern;
-  QuantType type;
-};
-
-// What was asked; the fields are llama-quantize's options.
-struct Recipe {
-  FileType file_type = FileType::kQ8_0;
-  bool pure = false;  // one type for all, no mix rules
-  bool leave_output = false;
-  std::optional<QuantType> output_type;
-  std::optional<QuantType> embedding_type;
-  std::vector<TypeOverride> overrides;  // the first that matches decides
-  bool allow_requantize = false;
-};
 
 struct PlannedTensor {
   const CheckpointTensor* source;

@@ -1,0 +1,134 @@
+#include "converter/type_chooser.h"
+
+#include <optional>
+#include <regex>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "converter/tensor_role.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+
+struct TypeChooser::Override {
+  std::regex pattern;
+  QuantType type;
+  std::string text;
+};
+
+namespace {
+
+// The choice, or InvalidArgument if rows do not divide into its blocks.
+absl::StatusOr<TypeChoice> Exactly(const TensorMeta& meta, QuantType type,
+                                   std::string reason) {
+  const absl::StatusOr<int64_t> n_bytes = TensorBytes(type, meta.shape);
+  if (!n_bytes.ok()) {
+    return Annotate(
+        n_bytes.status(),
+        absl::StrCat("tensor '", meta.name, "'; choose another type for it"));
+  }
+  return TypeChoice{type, std::move(reason), /*fell_back=*/false};
+}
+
+}  // namespace
+
+TypeChooser::TypeChooser(TypeChooser&&) = default;
+TypeChooser::~TypeChooser() = default;
+
+TypeChooser::TypeChooser(const Recipe& recipe, std::vector<Override> overrides,
+                         const MixModel& facts)
+    : recipe_(recipe),
+      overrides_(std::move(overrides)),
+      mix_(recipe.file_type, facts) {}
+
+absl::StatusOr<TypeChooser> TypeChooser::Create(const Recipe& recipe,
+                                                const MixModel& facts) {
+  std::vector<Override> overrides;
+  for (const TypeOverride& row : recipe.overrides) {
+    // std::regex reports a bad pattern by throwing; it goes no further.
+    try {
+      overrides.push_back({std::regex(absl::AsciiStrToLower(row.pattern)),
+                           row.type, row.pattern});
+    } catch (const std::regex_error& error) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--tensor-type pattern '", row.pattern,
+                       "' is not a regular expression: ", error.what()));
+    }
+  }
+  return TypeChooser(recipe, std::move(overrides), facts);
+}
+
+const TypeChooser::Override* TypeChooser::FindOverride(
+    const std::string& name) const {
+  for (const Override& row : overrides_) {
+    if (std::regex_search(name, row.pattern)) {
+      return &row;
+    }
+  }
+  return nullptr;
+}
+
+absl::StatusOr<TypeChoice> TypeChooser::Choose(const TensorMeta& meta) {
+  const TensorRole role = RoleOf(meta.name);
+  const absl::string_view keep = KeepReason(meta);
+  if (!keep.empty()) {
+    return TypeChoice{meta.type, absl::StrCat("kept: ", keep), false};
+  }
+  if (recipe_.leave_output && role == TensorRole::kOutput) {
+    return TypeChoice{meta.type, "kept: --leave-output-tensor", false};
+  }
+  const Override* named = FindOverride(meta.name);
+  // The per-layer embedding table follows the embedding type unless an
+  // override names it.
+  const bool table_named =
+      named != nullptr && meta.name == "per_layer_token_embd.weight";
+  if (recipe_.embedding_type.has_value() && !table_named &&
+      role == TensorRole::kTokenEmbedding) {
+    return Exactly(meta, *recipe_.embedding_type, "--token-embedding-type");
+  }
+  if (recipe_.output_type.has_value() && role == TensorRole::kOutput) {
+    return Exactly(meta, *recipe_.output_type, "--output-tensor-type");
+  }
+  return ChooseByRules(meta, named);
+}
+
+absl::StatusOr<TypeChoice> TypeChooser::ChooseByRules(const TensorMeta& meta,
+                                                      const Override* named) {
+  const TensorRole role = RoleOf(meta.name);
+  const QuantType base = Info(recipe_.file_type).default_type;
+  TypeChoice choice = {base, "default of the file type", false};
+  // Overrides and mix rules do not touch file types of plain numbers.
+  if (Geometry(base).block_weights == 1) {
+    return choice;
+  }
+  if (named != nullptr) {
+    choice.type = named->type;
+    choice.reason = absl::StrCat("--tensor-type ", named->text);
+  } else if (recipe_.pure) {
+    choice.reason = "--pure";
+  } else if (recipe_.output_type.has_value() &&
+             role == TensorRole::kTokenEmbedding &&
+             mix_.model().tied_embeddings) {
+    choice.type = *recipe_.output_type;
+    choice.reason = "--output-tensor-type: the embedding is the output";
+  } else {
+    ASSIGN_OR_RETURN(const MixChoice mixed, mix_.Choose(meta, role));
+    choice.type = mixed.type;
+    choice.reason = mixed.reason;
+  }
+  const std::optional<QuantType> fits =
+      FallbackType(choice.type, meta.n_cols());
+  if (!fits.has_value()) {
+    return Exactly(meta, choice.type, choice.reason);  // says what is wrong
+  }
+  if (*fits != choice.type) {
+    const TypeGeometry& g = Geometry(choice.type);
+    absl::StrAppend(&choice.reason, "; ", g.name, " needs rows of whole blocks",
+                    " of ", g.block_weights, ", this has ", meta.n_cols());
+    choice.type = *fits;
+    choice.fell_back = true;
+  }
+  return choice;
+}
+
+}  // namespace narrow
