@@ -135,7 +135,7 @@ const BlockCodec kF32Codec =
     MakeCodec<F32>(QuantType::kF32, 0.0f, &avx2::EncodeF32, &avx512::EncodeF32,
                    &avx2::DecodeF32, &avx512::DecodeF32);
 const BlockCodec kF16Codec =
-    MakeCodec<F16>(QuantType::kF16, 0.0003f, &avx2::EncodeF16,
+    MakeCodec<F16>(QuantType::kF16, 0.00028f, &avx2::EncodeF16,
                    &avx512::EncodeF16, &avx2::DecodeF16, &avx512::DecodeF16);
 const BlockCodec kBF16Codec = MakeCodec<BF16>(
     QuantType::kBF16, 0.0023f, &avx2::EncodeBF16, &avx512::EncodeBF16,

@@ -1,0 +1,456 @@
+// Every codec of codecs.inc: against ggml's own output, every variant against
+// the plain one, and the contracts of fit, round, pack and unpack.
+
+#include "kernels/quant/codec.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "kernels/quant/test_weights.h"
+
+namespace narrow {
+namespace {
+
+constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512};
+
+// All cases of test_weights.h.
+template <typename Body>
+void ForEachCase(const BlockCodec& codec, const Body& body) {
+  for (int d = 0; d < kNumDistributions; ++d) {
+    const int n_kinds = codec.uses_importance ? kNumImportanceKinds : 1;
+    for (int k = 0; k < n_kinds; ++k) {
+      const auto distribution = static_cast<Distribution>(d);
+      const auto kind = static_cast<ImportanceKind>(k);
+      SCOPED_TRACE(std::string(DistributionName(distribution)) +
+                   ", importance " + ImportanceName(kind));
+      body(distribution, kind);
+    }
+  }
+}
+
+std::string ReadGolden(const std::string& name) {
+  std::ifstream in("testdata/quant/" + name, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::vector<uint8_t> ArbitraryBytes(int64_t n) {
+  TestGenerator generator(2000);
+  std::vector<uint8_t> bytes(n);
+  for (uint8_t& byte : bytes) {
+    byte = static_cast<uint8_t>(generator.Next());
+  }
+  return bytes;
+}
+
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() &&
+         std::memcmp(a.data(), b.data(), 4 * a.size()) == 0;
+}
+
+class CodecTest : public testing::TestWithParam<const BlockCodec*> {
+ protected:
+  const BlockCodec& codec() const { return *GetParam(); }
+  const TypeGeometry& geometry() const { return Geometry(codec().type); }
+  // A type whose every float is kept needs no search and has no goldens.
+  bool is_exact() const { return codec().error_budget == 0; }
+
+  std::vector<uint8_t> Encode(EncodeRowsFn encode,
+                              const std::vector<float>& weights, int64_t n_rows,
+                              const std::vector<float>& importance) const {
+    const int64_t n_cols = static_cast<int64_t>(weights.size()) / n_rows;
+    // A margin shows writes beyond the end.
+    const int64_t n_bytes = static_cast<int64_t>(weights.size()) /
+                            codec().block * geometry().block_bytes;
+    std::vector<uint8_t> bytes(n_bytes + 64, 0xa5);
+    encode(weights.data(), n_rows, n_cols,
+           importance.empty() ? nullptr : importance.data(), bytes.data());
+    EXPECT_EQ(std::count(bytes.begin() + n_bytes, bytes.end(), 0xa5), 64);
+    bytes.resize(n_bytes);
+    return bytes;
+  }
+
+  std::vector<float> Decode(DecodeFn decode,
+                            const std::vector<uint8_t>& bytes) const {
+    const int64_t n_blocks =
+        static_cast<int64_t>(bytes.size()) / geometry().block_bytes;
+    std::vector<float> weights(n_blocks * codec().block + 16, 1234.0f);
+    decode(bytes.data(), n_blocks, weights.data());
+    EXPECT_EQ(std::count(weights.end() - 16, weights.end(), 1234.0f), 16);
+    weights.resize(n_blocks * codec().block);
+    return weights;
+  }
+
+  // 64 blocks of arbitrary bytes, their halves (of which `half_fields` name
+  // the offsets) below 2, as tools/make_quant_goldens.py makes them.
+  std::vector<uint8_t> FiniteBlocks() const;
+
+  int sub_block(int i) const {
+    return i / (codec().block / codec().ranges.n_sub_blocks);
+  }
+  // What the interface says a code is worth.
+  double Value(const BlockFields& fields, int i, int code) const {
+    const int g = sub_block(i);
+    return static_cast<double>(fields.d) * fields.scales[g] * code -
+           static_cast<double>(fields.dmin) * fields.mins[g];
+  }
+};
+
+std::vector<uint8_t> CodecTest::FiniteBlocks() const {
+  const int64_t block_bytes = geometry().block_bytes;
+  std::vector<uint8_t> bytes = ArbitraryBytes(64 * block_bytes);
+  for (int64_t b = 0; b < 64; ++b) {
+    uint8_t* block = &bytes[b * block_bytes];
+    // A half lies where an exponent of ones makes the block bad, whatever
+    // the other bytes are.
+    for (int64_t i = 0; i + 1 < block_bytes; i += 2) {
+      std::vector<uint8_t> probe(block_bytes, 0);
+      probe[i + 1] = 0x7c;
+      if (!codec().block_is_finite(probe.data())) {
+        block[i + 1] &= 0xbf;
+      }
+    }
+  }
+  return bytes;
+}
+
+TEST_P(CodecTest, GeometryIsTheTypes) {
+  EXPECT_EQ(codec().block, geometry().block_weights);
+  EXPECT_LE(codec().block, kMaxBlockWeights);
+  EXPECT_LE(codec().ranges.n_sub_blocks, kMaxSubBlocks);
+  EXPECT_EQ(FindCodec(codec().type), &codec());
+}
+
+TEST_P(CodecTest, EncodesAsGgml) {
+  if (is_exact()) {
+    GTEST_SKIP() << "see ExactTypesKeepEveryFloat";
+  }
+  const std::string golden = ReadGolden(std::string(geometry().name) + ".bin");
+  size_t at = 0;
+  ForEachCase(codec(), [&](Distribution distribution, ImportanceKind kind) {
+    const auto bytes =
+        Encode(codec().encode_reference, TestWeights(distribution, 3, 512), 3,
+               TestImportance(kind, 512));
+    ASSERT_LE(at + bytes.size(), golden.size());
+    EXPECT_EQ(std::memcmp(bytes.data(), golden.data() + at, bytes.size()), 0);
+    at += bytes.size();
+  });
+  EXPECT_EQ(at, golden.size());
+}
+
+TEST_P(CodecTest, DecodesAsGgml) {
+  if (is_exact()) {
+    GTEST_SKIP() << "see ExactTypesKeepEveryFloat";
+  }
+  // The halves' places are the golden maker's; bfloat16 has none.
+  const std::vector<float> weights = Decode(
+      codec().decode_reference,
+      codec().type == QuantType::kBF16 ? ArbitraryBytes(128) : FiniteBlocks());
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const float weight : weights) {
+    uint8_t bytes[4];
+    std::memcpy(bytes, &weight, 4);
+    for (const uint8_t byte : bytes) {
+      hash = (hash ^ byte) * 0x100000001b3;
+    }
+  }
+  std::istringstream lines(ReadGolden("decoded.txt"));
+  std::string word;
+  std::string golden;
+  while (lines >> word) {
+    if (word == geometry().name) {
+      lines >> golden;
+    }
+  }
+  std::ostringstream text;
+  text << std::hex;
+  text.width(16);
+  text.fill('0');
+  text << hash;
+  EXPECT_EQ(text.str(), golden);
+}
+
+TEST_P(CodecTest, ExactTypesKeepEveryFloat) {
+  if (!is_exact()) {
+    GTEST_SKIP() << "not exact";
+  }
+  ForEachCase(codec(), [&](Distribution distribution, ImportanceKind) {
+    const auto weights = TestWeights(distribution, 3, 512);
+    const auto bytes = Encode(codec().encode_reference, weights, 3, {});
+    EXPECT_TRUE(SameBits(Decode(codec().decode_reference, bytes), weights));
+  });
+}
+
+TEST_P(CodecTest, VariantsEncodeAsTheReference) {
+  const std::vector<int64_t> n_cols_of =
+      codec().block == 1
+          ? std::vector<int64_t>{1, 3, 15, 16, 33, 160}
+          : std::vector<int64_t>{codec().block, 3 * codec().block};
+  ForEachCase(codec(), [&](Distribution distribution, ImportanceKind kind) {
+    for (const int64_t n_rows : {1, 3, 8, 17}) {
+      for (const int64_t n_cols : n_cols_of) {
+        const auto weights = TestWeights(distribution, n_rows, n_cols);
+        const auto importance = TestImportance(kind, n_cols);
+        const auto expected =
+            Encode(codec().encode_reference, weights, n_rows, importance);
+        for (const Isa isa : kIsas) {
+          if (isa <= CpuIsa()) {
+            EXPECT_EQ(
+                Encode(codec().encode_for(isa), weights, n_rows, importance),
+                expected)
+                << IsaName(isa) << ", " << n_rows << " x " << n_cols;
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_P(CodecTest, VariantsDecodeAsTheReference) {
+  // Infinities and NaN among them.
+  const auto all = ArbitraryBytes(131 * geometry().block_bytes);
+  for (const int64_t n_blocks : {1, 7, 16, 33, 131}) {
+    const std::vector<uint8_t> bytes(
+        all.begin(), all.begin() + n_blocks * geometry().block_bytes);
+    const auto expected = Decode(codec().decode_reference, bytes);
+    for (const Isa isa : kIsas) {
+      if (isa > CpuIsa()) {
+        continue;
+      }
+      const auto weights = Decode(codec().decode_for(isa), bytes);
+      for (size_t i = 0; i < weights.size(); ++i) {
+        // Which NaN comes of two is left to the compiler.
+        const bool both_nan = std::isnan(weights[i]) && std::isnan(expected[i]);
+        ASSERT_TRUE(both_nan || std::memcmp(&weights[i], &expected[i], 4) == 0)
+            << IsaName(isa) << ", weight " << i << " of " << n_blocks
+            << " blocks: " << weights[i] << ", not " << expected[i];
+      }
+    }
+  }
+}
+
+TEST_P(CodecTest, FiniteBlocksAreThoseThatDecodeToFiniteWeights) {
+  std::vector<uint8_t> bytes = ArbitraryBytes(2048 * geometry().block_bytes);
+  int64_t first_bad = -1;
+  for (int64_t b = 0; b < 2048; ++b) {
+    const uint8_t* block = &bytes[b * geometry().block_bytes];
+    float weights[kMaxBlockWeights];
+    codec().decode_reference(block, 1, weights);
+    const bool finite =
+        std::all_of(weights, weights + codec().block,
+                    [](float weight) { return std::isfinite(weight); });
+    EXPECT_EQ(codec().block_is_finite(block), finite) << "block " << b;
+    if (!finite && first_bad < 0) {
+      first_bad = b;
+    }
+  }
+  EXPECT_EQ(codec().FirstBadBlock(bytes.data(), 2048), first_bad);
+}
+
+TEST_P(CodecTest, PackUndoesUnpack) {
+  if (geometry().block_bytes > 4 * codec().block) {
+    GTEST_SKIP() << "holds more than a float does";
+  }
+  const auto bytes = FiniteBlocks();
+  for (int64_t b = 0; b < 64; ++b) {
+    const uint8_t* block = &bytes[b * geometry().block_bytes];
+    if (!codec().block_is_finite(block)) {
+      continue;
+    }
+    BlockFields fields;
+    int8_t codes[kMaxBlockWeights];
+    codec().unpack(block, &fields, codes);
+    std::vector<uint8_t> packed(geometry().block_bytes, 0xa5);
+    codec().pack(fields, codes, packed.data());
+    EXPECT_EQ(std::memcmp(packed.data(), block, packed.size()), 0) << b;
+    float weights[kMaxBlockWeights];
+    codec().decode_reference(block, 1, weights);
+    for (int i = 0; i < codec().block; ++i) {
+      EXPECT_GE(codes[i], codec().ranges.code_low);
+      EXPECT_LE(codes[i], codec().ranges.code_high);
+      // Three roundings, each of at most 2^-24 of the larger term.
+      const int g = sub_block(i);
+      const double size =
+          std::fabs(static_cast<double>(fields.d) * fields.scales[g] *
+                    codes[i]) +
+          std::fabs(static_cast<double>(fields.dmin) * fields.mins[g]);
+      EXPECT_NEAR(weights[i], Value(fields, i, codes[i]), size * 0x1p-22);
+    }
+  }
+}
+
+// Calls body(block of weights, column weights or nullptr, fields of fit).
+template <typename Body>
+void ForEachFit(const BlockCodec& codec, const Body& body) {
+  for (int d = 0; d < kNumDistributions; ++d) {
+    for (int k = 0; k < kNumImportanceKinds; ++k) {
+      const auto weights =
+          TestWeights(static_cast<Distribution>(d), 6, codec.block);
+      const auto importance =
+          TestImportance(static_cast<ImportanceKind>(k), codec.block);
+      SCOPED_TRACE(std::string(DistributionName(static_cast<Distribution>(d))) +
+                   ", importance " +
+                   ImportanceName(static_cast<ImportanceKind>(k)));
+      for (int row = 0; row < 6; ++row) {
+        const float* block = &weights[row * codec.block];
+        BlockFields fields;
+        codec.fit(block, importance.empty() ? nullptr : importance.data(),
+                  &fields);
+        body(block, fields);
+      }
+    }
+  }
+}
+
+TEST_P(CodecTest, FitIsLegal) {
+  const FieldRanges& ranges = codec().ranges;
+  ForEachFit(codec(), [&](const float*, const BlockFields& fields) {
+    EXPECT_TRUE(std::isfinite(fields.d));
+    EXPECT_TRUE(std::isfinite(fields.dmin));
+    EXPECT_TRUE(ranges.has_dmin || fields.dmin == 0);
+    for (int g = 0; g < ranges.n_sub_blocks; ++g) {
+      EXPECT_GE(fields.scales[g], ranges.scale_low);
+      EXPECT_LE(fields.scales[g], ranges.scale_high);
+      EXPECT_GE(fields.mins[g], ranges.min_low);
+      EXPECT_LE(fields.mins[g], ranges.min_high);
+    }
+    // And the file holds just these, with any codes.
+    int8_t codes[kMaxBlockWeights];
+    const int n_codes = ranges.code_high - ranges.code_low + 1;
+    for (int i = 0; i < codec().block; ++i) {
+      codes[i] = static_cast<int8_t>(ranges.code_low + i * 7 % n_codes);
+    }
+    std::vector<uint8_t> bytes(geometry().block_bytes);
+    codec().pack(fields, codes, bytes.data());
+    BlockFields stored;
+    int8_t stored_codes[kMaxBlockWeights];
+    codec().unpack(bytes.data(), &stored, stored_codes);
+    EXPECT_EQ(stored.d, fields.d);
+    EXPECT_EQ(stored.dmin, fields.dmin);
+    for (int g = 0; g < ranges.n_sub_blocks; ++g) {
+      EXPECT_EQ(stored.scales[g], fields.scales[g]) << g;
+      EXPECT_EQ(stored.mins[g], fields.mins[g]) << g;
+    }
+    EXPECT_EQ(std::memcmp(codes, stored_codes, codec().block), 0);
+  });
+}
+
+TEST_P(CodecTest, RoundIsNearest) {
+  const FieldRanges& ranges = codec().ranges;
+  ASSERT_EQ(codec().unit, 1);
+  ForEachFit(codec(), [&](const float* weights, const BlockFields& fields) {
+    for (int i = 0; i < codec().block; ++i) {
+      int8_t code;
+      float value;
+      codec().round(fields, i, weights + i, nullptr, &code, &value);
+      ASSERT_GE(code, ranges.code_low);
+      ASSERT_LE(code, ranges.code_high);
+      double least = INFINITY;
+      for (int c = ranges.code_low; c <= ranges.code_high; ++c) {
+        least = std::min(least, std::fabs(Value(fields, i, c) - weights[i]));
+      }
+      // A target near the middle of two codes may go to either: the
+      // quotient and the value are rounded a few times, each by 2^-24 of
+      // the target or of the terms of the value.
+      const int g = sub_block(i);
+      const double size =
+          std::fabs(weights[i]) +
+          std::fabs(static_cast<double>(fields.d) * fields.scales[g]) *
+              ranges.code_high +
+          std::fabs(static_cast<double>(fields.dmin) * fields.mins[g]);
+      EXPECT_LE(std::fabs(Value(fields, i, code) - weights[i]),
+                least + size * 0x1p-21)
+          << "target " << weights[i] << ", code " << int{code};
+    }
+  });
+}
+
+TEST_P(CodecTest, DecodeGivesTheValuesOfRound) {
+  ForEachFit(codec(), [&](const float* weights, const BlockFields& fields) {
+    int8_t codes[kMaxBlockWeights];
+    std::vector<float> values(codec().block);
+    for (int i = 0; i < codec().block; ++i) {
+      codec().round(fields, i, weights + i, nullptr, codes + i, &values[i]);
+    }
+    std::vector<uint8_t> bytes(geometry().block_bytes);
+    codec().pack(fields, codes, bytes.data());
+    const auto decoded = Decode(codec().decode_reference, bytes);
+    EXPECT_EQ(decoded, values);
+  });
+}
+
+double RelativeError(const std::vector<float>& weights,
+                     const std::vector<float>& decoded) {
+  double error = 0;
+  double sum = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const double miss = static_cast<double>(decoded[i]) - weights[i];
+    error += miss * miss;
+    sum += static_cast<double>(weights[i]) * weights[i];
+  }
+  return std::sqrt(error / sum);
+}
+
+TEST_P(CodecTest, ErrorOfNormalWeightsIsWithinItsBudget) {
+  const auto weights = TestWeights(Distribution::kNormal, 64, 512);
+  const auto bytes = Encode(codec().encode_reference, weights, 64, {});
+  const double error =
+      RelativeError(weights, Decode(codec().decode_reference, bytes));
+  EXPECT_LE(error, codec().error_budget);
+  // A budget far above the error would show nothing.
+  EXPECT_GE(error, 0.7 * codec().error_budget);
+}
+
+TEST_P(CodecTest, KeepsWeightsThatLieOnItsGrid) {
+  const FieldRanges& ranges = codec().ranges;
+  // Q8_0 alone maps the largest magnitude to 127, not to its lowest code.
+  const int low = std::max<int>(ranges.code_low, -127);
+  const int n_codes = ranges.code_high - low + 1;
+  std::vector<float> weights(4 * 256);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const int step = i % 16 == 0   ? 0
+                     : i % 16 == 1 ? n_codes - 1
+                                   : static_cast<int>(i * 5) % n_codes;
+    const float offset = ranges.has_dmin ? 0.25f : 0.0f;
+    weights[i] = static_cast<float>(low + step) * 0x1p-6f - offset;
+  }
+  for (const ImportanceKind kind :
+       {ImportanceKind::kNone, ImportanceKind::kVaried}) {
+    const auto bytes =
+        Encode(codec().encode_reference, weights, 4, TestImportance(kind, 256));
+    // Half-precision fields are off by at most 2^-11, and in affine types
+    // the scale's share is up to twice the weight's size.
+    EXPECT_LE(RelativeError(weights, Decode(codec().decode_reference, bytes)),
+              0x1p-8)
+        << ImportanceName(kind);
+  }
+}
+
+TEST_P(CodecTest, KeepsFlatRows) {
+  for (const float level : {0.0f, 0.75f, -0.75f, 0x1p-3f}) {
+    const std::vector<float> weights(512, level);
+    const auto bytes = Encode(codec().encode_reference, weights, 2, {});
+    for (const float weight : Decode(codec().decode_reference, bytes)) {
+      ASSERT_NEAR(weight, level, std::fabs(level) * 0x1p-8) << level;
+    }
+  }
+}
+
+std::string CodecName(const testing::TestParamInfo<const BlockCodec*>& info) {
+  return TypeName(info.param->type);
+}
+
+INSTANTIATE_TEST_SUITE_P(AllCodecs, CodecTest,
+                         testing::ValuesIn(AllCodecs().begin(),
+                                           AllCodecs().end()),
+                         CodecName);
+
+}  // namespace
+}  // namespace narrow
