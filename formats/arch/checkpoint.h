@@ -23,40 +23,12 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "formats/arch/arch_spec.h"
+#include "formats/arch/checkpoint_tensor.h"
 #include "formats/arch/model_config.h"
 #include "formats/metadata.h"
 #include "formats/tensor.h"
 
 namespace narrow {
-
-// Consecutive rows of one stored tensor.
-struct RowSegment {
-  const TensorView* view;
-  int64_t first_row;
-  int64_t n_rows;
-};
-
-struct CheckpointTensor {
-  // GGUF name and shape; `type` is what llama.cpp's converter would store, so
-  // values pass through it: stored -> + offset -> meta.type.
-  TensorMeta meta;
-  // Type of the bytes that RowBytes gives; differs from meta.type for 16-bit
-  // norms (stored bf16, meta f32) or an f32 checkpoint converted through bf16.
-  QuantType stored = QuantType::kF32;
-  float offset = 0;  // added to every element after decoding
-  int layer = -1;    // of "blk.N."; -1 outside blocks
-
-  // Rows of the tensor are these segments, one after another.
-  std::vector<RowSegment> segments;
-  // Above 0: within every group of this many rows (a head), row 2i is source
-  // row i and row 2i + 1 is source row i + group / 2.
-  int64_t interleave_group = 0;
-  // Bytes of tensors that no file holds (rotary factors, permuted biases).
-  std::shared_ptr<const std::vector<uint8_t>> owned;
-
-  // For messages: the first segment's place, or the owner's.
-  Origin origin;
-};
 
 struct CheckpointOptions {
   // Type that matrices pass through on the way (llama.cpp's --outtype):
@@ -101,6 +73,8 @@ class Checkpoint {
 
  private:
   Checkpoint() = default;
+  absl::Status OpenFolder(const CheckpointOptions& options);
+  absl::Status OpenGguf();
 
   std::string path_;
   bool is_gguf_ = false;

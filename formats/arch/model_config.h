@@ -21,6 +21,12 @@ struct RopeScaling {
   double low_freq_factor = 1;   // llama3
   double high_freq_factor = 4;  // llama3
   int64_t original_context = 0;
+  double beta_fast = 32;  // yarn
+  double beta_slow = 1;   // yarn
+  bool truncate = true;   // yarn: bounds of the ramp are whole dimensions
+  // llama3: one divisor a frequency, [rope_dim / 2]; also the tensor
+  // rope_freqs.weight.
+  std::vector<float> freq_factors;
   // longrope: one divisor a frequency, [rope_dim / 2] each.
   std::vector<float> long_factors;
   std::vector<float> short_factors;
@@ -35,7 +41,7 @@ struct ModelConfig {
   int64_t ffn_size = 0;  // of dense layers
   int64_t n_heads = 0;
   int64_t n_kv_heads = 0;
-  int64_t head_dim = 0;  // of queries, keys and values
+  int64_t head_dim = 0;    // of queries, keys and values
   int64_t vocab_size = 0;  // rows of the token embedding
   int64_t context_length = 0;
   float norm_eps = 0;

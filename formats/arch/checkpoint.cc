@@ -1,0 +1,255 @@
+#include "formats/arch/checkpoint.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "formats/arch/general_metadata.h"
+#include "formats/arch/hf_config.h"
+#include "formats/arch/read_model_config.h"
+#include "formats/arch/tensor_assembly.h"
+#include "formats/base/file.h"
+#include "formats/base/status.h"
+#include "formats/containers.h"
+#include "formats/json/json.h"
+
+namespace narrow {
+namespace {
+
+// Weights that another program has quantized are stored under names and in
+// layouts of its own.
+absl::Status CheckNotQuantized(const HfConfig& hf) {
+  std::optional<JsonValue> quantization =
+      hf.root().FindNonNull("quantization_config");
+  if (!quantization) {
+    return absl::OkStatus();
+  }
+  std::string method = "unnamed";
+  for (absl::string_view key : {"quant_method", "quant_algo"}) {
+    if (std::optional<JsonValue> value = quantization->FindNonNull(key)) {
+      ASSIGN_OR_RETURN(const absl::string_view name, value->GetString());
+      method = std::string(name);
+      break;
+    }
+  }
+  return absl::UnimplementedError(absl::StrCat(
+      "the checkpoint is quantized already (quantization_config, method '",
+      method,
+      "'); use the original model, or load it with transformers, dequantize "
+      "it and save it as bfloat16; reading ",
+      hf.file()));
+}
+
+// Models that share a family's class but compute something else.
+absl::Status CheckIsLanguageModel(const HfConfig& hf,
+                                  absl::string_view folder) {
+  std::string name(absl::StripSuffix(folder, "/"));
+  const size_t slash = name.rfind('/');
+  name = absl::AsciiStrToLower(
+      slash == std::string::npos ? name : name.substr(slash + 1));
+  if (hf.architecture() == "Qwen3ForCausalLM" &&
+      absl::StrContains(name, "qwen3-reranker")) {
+    return absl::UnimplementedError(absl::StrCat(
+        "Qwen3 rerankers, which score pairs of texts, are not supported; "
+        "reading ",
+        folder));
+  }
+  return absl::OkStatus();
+}
+
+// Entries of the vocabulary as the converter counts them to trim Gemma 3's
+// embedding: added tokens count again, even where the vocabulary has them.
+absl::StatusOr<int64_t> CountGemma3Tokens(absl::string_view folder,
+                                          int64_t vocab_size) {
+  if (FileExists(JoinPath(folder, "tokenizer.model"))) {
+    return vocab_size;
+  }
+  const std::string path = JoinPath(folder, "tokenizer.json");
+  if (!FileExists(path)) {
+    return vocab_size;
+  }
+  ASSIGN_OR_RETURN(const auto document, JsonDocument::ReadFile(path));
+  ASSIGN_OR_RETURN(const JsonValue model, document->root().Get("model"));
+  ASSIGN_OR_RETURN(const JsonValue vocab, model.Get("vocab"));
+  ASSIGN_OR_RETURN(const JsonValue added, document->root().Get("added_tokens"));
+  ASSIGN_OR_RETURN(const std::vector<JsonValue> added_tokens,
+                   added.GetElements());
+  int64_t n = static_cast<int64_t>(added_tokens.size());
+  if (vocab.is_array()) {
+    ASSIGN_OR_RETURN(const std::vector<JsonValue> tokens, vocab.GetElements());
+    n += static_cast<int64_t>(tokens.size());
+  } else {
+    ASSIGN_OR_RETURN(const std::vector<JsonValue::Member> tokens,
+                     vocab.GetMembers());
+    n += static_cast<int64_t>(tokens.size());
+  }
+  return n;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(
+    absl::string_view path, const CheckpointOptions& options) {
+  auto model = std::unique_ptr<Checkpoint>(new Checkpoint);
+  model->path_ = std::string(path);
+  if (IsDirectory(path) && FileExists(JoinPath(path, "config.json"))) {
+    RETURN_IF_ERROR(model->OpenFolder(options));
+  } else {
+    ASSIGN_OR_RETURN(model->source_, OpenTensorSource(path));
+    if (model->source_->format() != "gguf") {
+      return absl::NotFoundError(
+          absl::StrCat("weights without config.json beside them; give the "
+                       "model's folder; reading ",
+                       path));
+    }
+    RETURN_IF_ERROR(model->OpenGguf());
+  }
+  for (size_t i = 0; i < model->tensors_.size(); ++i) {
+    model->index_.emplace(model->tensors_[i].meta.name, i);
+  }
+  return model;
+}
+
+absl::Status Checkpoint::OpenFolder(const CheckpointOptions& options) {
+  ASSIGN_OR_RETURN(const auto hf, HfConfig::Read(path_));
+  arch_ = FindArchByHfName(hf->architecture());
+  if (arch_ == nullptr) {
+    return absl::UnimplementedError(absl::StrCat(
+        "model family '", hf->architecture(), "' is not supported; known are ",
+        KnownArchNames(), "; reading ", hf->file()));
+  }
+  RETURN_IF_ERROR(CheckNotQuantized(*hf));
+  RETURN_IF_ERROR(CheckIsLanguageModel(*hf, path_));
+  ASSIGN_OR_RETURN(config_, ModelConfigFromHf(*hf, *arch_));
+  ASSIGN_OR_RETURN(source_, OpenTensorSource(path_));
+
+  int64_t max_vocab = -1;
+  if (config_.arch == "gemma3") {
+    ASSIGN_OR_RETURN(max_vocab, CountGemma3Tokens(path_, config_.vocab_size));
+  }
+  ASSIGN_OR_RETURN(Assembly assembly,
+                   AssembleTensors({*source_, *arch_, config_, *hf,
+                                    options.intermediate, max_vocab}));
+  tensors_ = std::move(assembly.tensors);
+  config_.tied_embeddings = true;
+  for (const CheckpointTensor& tensor : tensors_) {
+    if (tensor.meta.name == "token_embd.weight") {
+      config_.vocab_size = tensor.meta.shape[0];
+    }
+    if (tensor.meta.name == "output.weight") {
+      config_.tied_embeddings = false;
+    }
+  }
+
+  const MetadataInputs inputs = {*hf, config_,
+                                 FileTypeOf(assembly.matrix_type)};
+  metadata_.Set("general.architecture", config_.arch);
+  if (arch_->add_leading_metadata != nullptr) {
+    RETURN_IF_ERROR(arch_->add_leading_metadata(inputs, &metadata_));
+  }
+  RETURN_IF_ERROR(AddGeneralMetadata(
+      {path_, options.model_name, CountParameters(tensors_)}, &metadata_));
+  RETURN_IF_ERROR(arch_->add_metadata(inputs, &metadata_));
+  metadata_.Set("general.quantization_version", uint32_t{2});
+  return absl::OkStatus();
+}
+
+absl::Status Checkpoint::OpenGguf() {
+  is_gguf_ = true;
+  metadata_ = source_->metadata();
+  const std::optional<std::string> name =
+      metadata_.GetString("general.architecture");
+  if (!name) {
+    return absl::DataLossError(
+        absl::StrCat("no key 'general.architecture'; reading ", path_));
+  }
+  arch_ = FindArchByGgufName(*name);
+  auto config = ModelConfigFromGguf(*source_, arch_);
+  RETURN_IF_ERROR(Annotate(config.status(), absl::StrCat("model ", path_)));
+  config_ = *std::move(config);
+  for (const TensorView& view : source_->tensors()) {
+    CheckpointTensor tensor;
+    tensor.meta = view.meta;
+    tensor.stored = view.meta.type;
+    tensor.layer = LayerOf(view.meta.name);
+    tensor.segments = {{&view, 0, view.meta.n_rows()}};
+    tensor.origin = view.origin;
+    tensors_.push_back(std::move(tensor));
+  }
+  return absl::OkStatus();
+}
+
+const CheckpointTensor* Checkpoint::Find(absl::string_view name) const {
+  const auto it = index_.find(std::string(name));
+  return it == index_.end() ? nullptr : &tensors_[it->second];
+}
+
+namespace {
+
+// The segment that holds row `row`, and the row within it. Segments are of
+// one length, experts or halves of experts.
+const RowSegment& SegmentOf(const CheckpointTensor& tensor, int64_t* row) {
+  const int64_t length = tensor.segments[0].n_rows;
+  const RowSegment& segment =
+      tensor.segments[static_cast<size_t>(*row / length)];
+  *row = segment.first_row + *row % length;
+  return segment;
+}
+
+int64_t StoredRow(const CheckpointTensor& tensor, int64_t row) {
+  const int64_t group = tensor.interleave_group;
+  if (group == 0) {
+    return row;
+  }
+  const int64_t in_group = row % group;
+  return row - in_group + in_group / 2 + in_group % 2 * (group / 2);
+}
+
+}  // namespace
+
+absl::Span<const uint8_t> Checkpoint::RowBytes(const CheckpointTensor& tensor,
+                                               int64_t row) const {
+  assert(row >= 0 && row < tensor.meta.n_rows());
+  const TypeGeometry& geometry = Geometry(tensor.stored);
+  const size_t row_bytes = static_cast<size_t>(
+      tensor.meta.n_cols() / geometry.block_weights * geometry.block_bytes);
+  if (tensor.owned != nullptr) {
+    return {tensor.owned->data() + static_cast<size_t>(row) * row_bytes,
+            row_bytes};
+  }
+  row = StoredRow(tensor, row);
+  const RowSegment& segment = SegmentOf(tensor, &row);
+  return segment.view->data.subspan(static_cast<size_t>(row) * row_bytes,
+                                    row_bytes);
+}
+
+void Checkpoint::Release(const CheckpointTensor& tensor, int64_t first_row,
+                         int64_t n_rows) const {
+  if (tensor.owned != nullptr || n_rows <= 0) {
+    return;
+  }
+  int64_t end = first_row + n_rows;
+  if (const int64_t group = tensor.interleave_group; group > 0) {
+    // Rows of a head come from all over the head.
+    first_row = first_row / group * group;
+    end = std::min((end + group - 1) / group * group, tensor.meta.n_rows());
+  }
+  while (first_row < end) {
+    int64_t row = first_row;
+    const RowSegment& segment = SegmentOf(tensor, &row);
+    const int64_t n =
+        std::min(end - first_row, segment.first_row + segment.n_rows - row);
+    const size_t row_bytes =
+        static_cast<size_t>(segment.view->meta.row_bytes());
+    source_->Release(
+        segment.view->data.subspan(static_cast<size_t>(row) * row_bytes,
+                                   static_cast<size_t>(n) * row_bytes));
+    first_row += n;
+  }
+}
+
+}  // namespace narrow
