@@ -3,6 +3,7 @@
 // Every subcommand is a file of converter/commands and a row of commands.inc.
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <string>
 
@@ -28,6 +29,8 @@ constexpr char kVersion[] = "narrow 0.1.0";
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A limit on file sizes is then an error like a full disk, not a death.
+  std::signal(SIGXFSZ, SIG_IGN);
   CLI::App app(kDescription, "narrow");
   app.footer(kExamples);
   app.set_version_flag("--version", kVersion);

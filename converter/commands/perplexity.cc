@@ -35,6 +35,7 @@ Examples:
 
 struct Flags {
   PerplexityOptions options;
+  std::vector<std::string> flagged_models;
   std::string precision = "fast";
   bool all_positions = false;
   bool quiet = false;
@@ -67,6 +68,8 @@ class ModelBars {
 
 absl::Status Run(const Flags& flags) {
   PerplexityOptions options = flags.options;
+  options.models.insert(options.models.begin(), flags.flagged_models.begin(),
+                        flags.flagged_models.end());
   WindowSettings& windows = options.windows;
   if (flags.all_positions) {
     windows.stride = windows.context;
@@ -94,6 +97,22 @@ absl::Status Run(const Flags& flags) {
     std::fputs(RenderReport(*report).c_str(), stdout);
   }
   return WriteJson(flags.json, ReportJson(*report));
+}
+
+// Models are named by position, or as llama.cpp's tools have it.
+void AddModelOptions(CLI::App* command, Flags* flags) {
+  CLI::Option_group* models = command->add_option_group("Models");
+  models
+      ->add_option("models", flags->options.models,
+                   "model directories or GGUF files; the first is the "
+                   "reference that the others are compared with")
+      ->type_name("MODEL");
+  models
+      ->add_option("-m,--model", flags->flagged_models,
+                   "the same as a flag, repeatable; before those by position")
+      ->type_name("MODEL")
+      ->allow_extra_args(false);
+  models->require_option(1, 2);
 }
 
 void AddWindowOptions(CLI::App* command, Flags* flags) {
@@ -132,13 +151,8 @@ void AddPerplexityCommand(CLI::App* app, CommandResult* result) {
   CLI::App* command = app->add_subcommand(
       "perplexity", "measure how well models predict a text, side by side");
   command->footer(kExamples);
-  command
-      ->add_option("models", options->models,
-                   "model directories or GGUF files; the first is the "
-                   "reference that the others are compared with")
-      ->type_name("MODEL")
-      ->required();
-  // One file a flag, or a model that follows would be read as a text.
+  AddModelOptions(command, flags.get());
+  // One value a flag, or a model that follows would be read as a text.
   command
       ->add_option("-f,--text,--file", options->texts,
                    "text to predict, UTF-8; repeatable, files are joined")

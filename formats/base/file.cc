@@ -48,7 +48,13 @@ absl::Status Reserve(int fd, const std::string& path, int64_t n_bytes) {
   if (error == 0 || error == EOPNOTSUPP || error == EINVAL) {
     return absl::OkStatus();
   }
-  if (error == ENOSPC || error == EFBIG) {
+  if (error == EFBIG) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "output needs ", n_bytes, " bytes, more than one file may have here; ",
+        "raise the limit (ulimit -f) or choose another --out; creating ",
+        path));
+  }
+  if (error == ENOSPC) {
     struct statvfs info;
     const std::string folder = ParentFolder(path);
     const int64_t free_bytes =
