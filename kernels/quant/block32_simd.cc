@@ -4,7 +4,7 @@
 // Encoders: a lane is a block, so each lane repeats the plain code's
 // operations in its order. Without importance the lanes are neighbouring
 // blocks; with it they are the blocks of neighbouring rows in one column,
-// which share their importance. Decoders are loops for the compiler.
+// which share their importance. Decoders: a lane is a weight.
 
 #include <cstdint>
 
@@ -228,50 +228,46 @@ void Encode(const float* weights, int64_t n_rows, int64_t n_cols,
   }
 }
 
-// Codes from 0 of one block, as bytes.
-template <int kBits>
-NARROW_LANE_FUNCTION void UnpackCodes(const uint8_t* bytes, uint8_t* codes) {
-  const uint8_t* nibbles = bytes + (kBits == 5 ? 4 : 0);
-  for (int j = 0; j < kSize / 2; ++j) {
-    codes[j] = nibbles[j] & 15;
-    codes[j + kSize / 2] = nibbles[j] >> 4;
-  }
+// Calls body(i, codes) with the codes from 0 of kLanes weights of one block,
+// of which `i` is the first.
+template <int kBits, typename Body>
+NARROW_LANE_FUNCTION void ForCodes(const uint8_t* bytes, const Body& body) {
+  int32_t high_bits = 0;
   if constexpr (kBits == 5) {
-    uint32_t high;
-    __builtin_memcpy(&high, bytes, sizeof(high));
-    for (int i = 0; i < kSize; ++i) {
-      codes[i] |= static_cast<uint8_t>(((high >> i) & 1) << 4);
+    __builtin_memcpy(&high_bits, bytes, sizeof(high_bits));
+    bytes += 4;
+  }
+  for (int i = 0; i < kSize; i += kLanes) {
+    const I32 pair = LoadBytes(bytes + i % (kSize / 2));
+    I32 codes = i < kSize / 2 ? pair & 15 : pair >> 4;
+    if constexpr (kBits == 5) {
+      codes |= ((SplatInt(high_bits) >> (LaneNumbers() + i)) & 1) << 4;
     }
+    body(i, codes);
   }
 }
 
 template <int kBits>
-NARROW_LANE_FUNCTION void DecodeSymmetric(const uint8_t* bytes,
-                                          int64_t n_blocks, float* weights) {
+void DecodeSymmetric(const uint8_t* bytes, int64_t n_blocks, float* weights) {
   using Type = Symmetric<kBits>;
   for (int64_t b = 0; b < n_blocks; ++b) {
     const float d = ScalarFromF16(bytes);
-    uint8_t codes[kSize];
-    UnpackCodes<kBits>(bytes + 2, codes);
-    for (int i = 0; i < kSize; ++i) {
-      weights[i] = static_cast<float>(codes[i] - Type::kHalf) * d;
-    }
+    ForCodes<kBits>(bytes + 2, [=](int i, I32 codes) {
+      Store(ToFloat(codes - Type::kHalf) * d, weights + i);
+    });
     bytes += Type::kBytes;
     weights += kSize;
   }
 }
 
 template <int kBits>
-NARROW_LANE_FUNCTION void DecodeAffine(const uint8_t* bytes, int64_t n_blocks,
-                                       float* weights) {
+void DecodeAffine(const uint8_t* bytes, int64_t n_blocks, float* weights) {
   for (int64_t b = 0; b < n_blocks; ++b) {
     const float d = ScalarFromF16(bytes);
     const float low = ScalarFromF16(bytes + 2);
-    uint8_t codes[kSize];
-    UnpackCodes<kBits>(bytes + 4, codes);
-    for (int i = 0; i < kSize; ++i) {
-      weights[i] = static_cast<float>(codes[i]) * d + low;
-    }
+    ForCodes<kBits>(bytes + 4, [=](int i, I32 codes) {
+      Store(ToFloat(codes) * d + low, weights + i);
+    });
     bytes += Affine<kBits>::kBytes;
     weights += kSize;
   }
@@ -307,8 +303,8 @@ void EncodeQ5_1(const float* weights, int64_t n_rows, int64_t n_cols,
 void DecodeQ8_0(const uint8_t* bytes, int64_t n_blocks, float* weights) {
   for (int64_t b = 0; b < n_blocks; ++b) {
     const float d = ScalarFromF16(bytes);
-    for (int i = 0; i < kSize; ++i) {
-      weights[i] = static_cast<float>(static_cast<int8_t>(bytes[2 + i])) * d;
+    for (int i = 0; i < kSize; i += kLanes) {
+      Store(ToFloat(LoadSignedBytes(bytes + 2 + i)) * d, weights + i);
     }
     bytes += Bytes::kBytes;
     weights += kSize;

@@ -1,7 +1,7 @@
 // Speed of every codec in every instruction set, as bytes of float32 weights
 // a second on one thread:
 //
-//   bazel run -c opt //kernels/quant:quant_bench -- \
+//   bazel run -c opt //kernels/quant:quant_bench --
 //       --benchmark_min_time=0.5 --benchmark_filter=q4_k
 
 #include <cstdint>

@@ -2,7 +2,7 @@
 // and how much faster are they?
 //
 //   pip install xllamacpp
-//   bazel run -c opt //kernels/quant:versus_ggml -- \
+//   bazel run -c opt //kernels/quant:versus_ggml --
 //       --ggml=libpython3.11.so.1.0 --ggml=.../xllamacpp.abi3.so
 //
 // --ggml=LIB      a shared library, loaded in the order given, of which the
@@ -68,8 +68,7 @@ bool ParseOptions(int argc, char** argv, Options* options) {
     }
   }
   return !options->libraries.empty() && options->rows > 0 &&
-         options->cols > 0 && options->cols % kMaxBlockWeights == 0 &&
-         options->repeats > 0;
+         options->cols > 0 && options->cols % 32 == 0 && options->repeats > 0;
 }
 
 struct Matrix {
@@ -245,8 +244,9 @@ bool RunAll(void* library, QuantizeFn quantize, const Options& options) {
   for (const BlockCodec* codec : AllCodecs()) {
     const DequantizeFn dequantize =
         FindDequantize(library, Geometry(codec->type));
-    if (dequantize == nullptr) {
-      continue;  // F32 and F64: ggml copies
+    // F32 and F64 ggml copies; rows of other lengths have no super-blocks.
+    if (dequantize == nullptr || options.cols % codec->block != 0) {
+      continue;
     }
     Duel duel(*codec, quantize, dequantize);
     const int n_kinds = codec->uses_importance ? kNumImportanceKinds : 1;
@@ -274,7 +274,7 @@ int Main(int argc, char** argv) {
   if (!ParseOptions(argc, argv, &options)) {
     std::fprintf(stderr,
                  "usage: versus_ggml --ggml=LIB [--ggml=LIB ...] "
-                 "[--weights=FILE] [--rows=N] [--cols=MULTIPLE_OF_256] "
+                 "[--weights=FILE] [--rows=N] [--cols=MULTIPLE_OF_32] "
                  "[--repeats=N]\n");
     return 2;
   }

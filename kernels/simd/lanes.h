@@ -71,6 +71,15 @@ NARROW_LANE_FUNCTION void Store(F32 value, float* to) {
   __builtin_memcpy(to, &value, sizeof(value));
 }
 
+// Lane k holds k.
+template <int... kLane>
+NARROW_LANE_FUNCTION I32 CountLanes(std::integer_sequence<int, kLane...>) {
+  return I32{kLane...};
+}
+NARROW_LANE_FUNCTION I32 LaneNumbers() {
+  return CountLanes(std::make_integer_sequence<int, kLanes>());
+}
+
 // The same bits as another type.
 NARROW_LANE_FUNCTION I32 AsInt(F32 value) {
   return reinterpret_cast<I32>(value);
@@ -269,6 +278,59 @@ NARROW_LANE_FUNCTION void StoreHalves(I32 halves, int n_blocks, uint8_t* to,
     const uint16_t half = static_cast<uint16_t>(halves[k]);
     __builtin_memcpy(to + k * stride, &half, sizeof(half));
   }
+}
+
+// kLanes bytes, each as the number in a lane.
+NARROW_LANE_FUNCTION I32 LoadBytes(const uint8_t* from) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<I32>(_mm512_maskz_cvtepu8_epi32(
+      0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+  return reinterpret_cast<I32>(_mm256_cvtepu8_epi32(
+      _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+  I32 value = {};
+  for (int i = 0; i < kLanes; ++i) {
+    value[i] = from[i];
+  }
+  return value;
+#endif
+}
+
+// The same of signed bytes.
+NARROW_LANE_FUNCTION I32 LoadSignedBytes(const uint8_t* from) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<I32>(_mm512_maskz_cvtepi8_epi32(
+      0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+  return reinterpret_cast<I32>(_mm256_cvtepi8_epi32(
+      _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+  I32 value = {};
+  for (int i = 0; i < kLanes; ++i) {
+    value[i] = static_cast<int8_t>(from[i]);
+  }
+  return value;
+#endif
+}
+
+// Lanes of 0 … 255 as bytes.
+NARROW_LANE_FUNCTION void StoreBytes(I32 value, uint8_t* to) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128(
+      reinterpret_cast<__m128i*>(to),
+      _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(value)));
+#elif defined(__AVX2__)
+  const __m256i all = reinterpret_cast<__m256i>(value);
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(all),
+                                         _mm256_extracti128_si256(all, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to),
+                   _mm_packus_epi16(words, words));
+#else
+  for (int i = 0; i < kLanes; ++i) {
+    to[i] = static_cast<uint8_t>(value[i]);
+  }
+#endif
 }
 
 }  // namespace NARROW_SIMD
