@@ -70,6 +70,10 @@ absl::Status Run(const Flags& flags) {
   PerplexityOptions options = flags.options;
   options.models.insert(options.models.begin(), flags.flagged_models.begin(),
                         flags.flagged_models.end());
+  if (options.models.empty()) {
+    return absl::InvalidArgumentError(
+        "no model is named; see narrow perplexity --help");
+  }
   WindowSettings& windows = options.windows;
   if (flags.all_positions) {
     windows.stride = windows.context;
@@ -101,18 +105,17 @@ absl::Status Run(const Flags& flags) {
 
 // Models are named by position, or as llama.cpp's tools have it.
 void AddModelOptions(CLI::App* command, Flags* flags) {
-  CLI::Option_group* models = command->add_option_group("Models");
-  models
+  command
       ->add_option("models", flags->options.models,
                    "model directories or GGUF files; the first is the "
                    "reference that the others are compared with")
       ->type_name("MODEL");
-  models
+  command
       ->add_option("-m,--model", flags->flagged_models,
-                   "the same as a flag, repeatable; before those by position")
+                   "a model, as llama.cpp's tools name it; repeatable, before "
+                   "those named by position")
       ->type_name("MODEL")
       ->allow_extra_args(false);
-  models->require_option(1, 2);
 }
 
 void AddWindowOptions(CLI::App* command, Flags* flags) {
