@@ -38,6 +38,7 @@ class TextScorer {
   absl::StatusOr<TextScores> Run(int64_t hidden_bytes) {
     RETURN_IF_ERROR(CheckIds());
     start_ = Clock::now();
+    Report(0);
     size_t first = 0;
     while (first < windows_.size()) {
       const size_t n = GroupSize(first, hidden_bytes);

@@ -56,7 +56,8 @@ struct ScoreProgress {
   double seconds_left = 0;
 };
 
-// Called on the calling thread after each block. May be empty.
+// Called on the calling thread at the beginning and after each block. May be
+// empty.
 using ScoreProgressFn = std::function<void(const ScoreProgress&)>;
 
 struct ScoreOptions {
