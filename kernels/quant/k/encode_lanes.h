@@ -82,7 +82,6 @@ template <class Type, int kLow, int kHigh>
 NARROW_LANE_FUNCTION bool RoundBlock(const float* weights,
                                      const SubScales& stored, uint8_t* codes) {
   constexpr int kSubBlocks = kSuperBlock / Type::kSubBlock;
-  typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
   bool kept = true;
   for (int g = 0; g < kSubBlocks; ++g) {
     const float scale = stored.d * static_cast<float>(stored.scales[g]);
@@ -94,8 +93,7 @@ NARROW_LANE_FUNCTION bool RoundBlock(const float* weights,
       const I32 code =
           ClampInt(RoundToInt((x + Splat(low)) / Splat(scale)), kLow, kHigh) -
           kLow;
-      const Bytes packed = __builtin_convertvector(code, Bytes);
-      std::memcpy(codes + first, &packed, sizeof(packed));
+      StoreBytes(code, codes + first);
     }
   }
   return kept;

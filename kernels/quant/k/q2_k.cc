@@ -4,7 +4,7 @@
 namespace narrow {
 
 const BlockCodec kQ2_KCodec = k_quants::MakeCodec<k_quants::Q2_K>(
-    QuantType::kQ2_K, /*error_budget=*/0.35f, avx2::EncodeQ2_K,
-    avx512::EncodeQ2_K, nullptr, nullptr);
+    QuantType::kQ2_K, /*error_budget=*/0.32f, avx2::EncodeQ2_K,
+    avx512::EncodeQ2_K, avx2::DecodeQ2_K, avx512::DecodeQ2_K);
 
 }  // namespace narrow

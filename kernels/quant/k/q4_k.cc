@@ -4,7 +4,7 @@
 namespace narrow {
 
 const BlockCodec kQ4_KCodec = k_quants::MakeCodec<k_quants::Q4_K>(
-    QuantType::kQ4_K, /*error_budget=*/0.09f, avx2::EncodeQ4_K,
-    avx512::EncodeQ4_K, nullptr, nullptr);
+    QuantType::kQ4_K, /*error_budget=*/0.078f, avx2::EncodeQ4_K,
+    avx512::EncodeQ4_K, avx2::DecodeQ4_K, avx512::DecodeQ4_K);
 
 }  // namespace narrow

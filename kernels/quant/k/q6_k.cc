@@ -4,7 +4,7 @@
 namespace narrow {
 
 const BlockCodec kQ6_KCodec = k_quants::MakeCodec<k_quants::Q6_K>(
-    QuantType::kQ6_K, /*error_budget=*/0.025f, avx2::EncodeQ6_K,
-    avx512::EncodeQ6_K, nullptr, nullptr);
+    QuantType::kQ6_K, /*error_budget=*/0.019f, avx2::EncodeQ6_K,
+    avx512::EncodeQ6_K, avx2::DecodeQ6_K, avx512::DecodeQ6_K);
 
 }  // namespace narrow

@@ -17,6 +17,7 @@
 #include "kernels/quant/k/scale_search.h"
 #include "kernels/quant/k/sub_scales.h"
 #include "kernels/quant/k/super_block.h"
+#include "kernels/quant/numbers.h"
 
 namespace narrow {
 namespace k_quants {
@@ -83,7 +84,7 @@ void EncodeBlock(const float* x, const float* importance, uint8_t* bytes) {
     }
     const float low = stored.dmin * static_cast<float>(stored.mins[g]);
     codes[i] = static_cast<int8_t>(
-        Bounded(NearestInt((x[i] + low) / scale), kRange.low, kRange.high));
+        Bounded(RoundToInt((x[i] + low) / scale), kRange.low, kRange.high));
   }
   PackSigned<Type>(codes, bytes);
 }
@@ -151,10 +152,14 @@ void Pack(const BlockFields& fields, const int8_t* codes, uint8_t* bytes) {
 template <class Type>
 void Fit(const float* weights, const float* column_weights,
          BlockFields* fields) {
-  // Through the bytes, so that the fields are what a reader will see.
   int8_t codes[kSuperBlock];
+  SubScales scales = FitScales(Type(), weights, column_weights, codes);
+  // ggml's encoder lets them overflow.
+  scales.d = LegalHalf(scales.d);
+  scales.dmin = LegalHalf(scales.dmin);
+  // Through the bytes, so that the fields are what a reader will see.
   uint8_t bytes[Type::kBytes] = {};
-  PackScales(Type(), FitScales(Type(), weights, column_weights, codes), bytes);
+  PackScales(Type(), scales, bytes);
   Unpack<Type>(bytes, fields, codes);
 }
 
@@ -173,7 +178,7 @@ void Round(const BlockFields& fields, int first, const float* target,
     code = quotient <= kRange.low ? kRange.low
            : quotient >= kRange.high
                ? kRange.high
-               : (quotient == quotient ? NearestInt(quotient) : 0);
+               : (quotient == quotient ? RoundToInt(quotient) : 0);
   }
   *codes = static_cast<int8_t>(code);
   *values = scale * static_cast<float>(code);

@@ -26,7 +26,7 @@ float QuantizeToLargest(const float* numbers, int n, int* integers) {
   const float high = static_cast<float>(Type::kScaleHigh);
   const float inverse = largest > 0 ? high / largest : 0;
   for (int g = 0; g < n; ++g) {
-    const int nearest = static_cast<uint8_t>(NearestInt(inverse * numbers[g]));
+    const int nearest = static_cast<uint8_t>(RoundToInt(inverse * numbers[g]));
     integers[g] = Type::kBoundPlainScales
                       ? Bounded(nearest, 0, Type::kScaleHigh)
                       : nearest;

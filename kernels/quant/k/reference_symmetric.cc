@@ -25,7 +25,7 @@ float LargestScale(const float* scales) {
 }
 
 // ggml stores the integer in a byte before it bounds it.
-int NearestByte(float value) { return static_cast<int8_t>(NearestInt(value)); }
+int NearestByte(float value) { return static_cast<int8_t>(RoundToInt(value)); }
 
 SubScales FitPlainQ3_K(const float* x, int8_t* codes) {
   float scales[kSubBlocks];
@@ -112,7 +112,7 @@ SubScales FitScales(Q6_K, const float* x, const float* importance,
   const float inverse = static_cast<float>(Q6_K::kScaleLow) / largest;
   result.d = 1 / inverse;
   for (int g = 0; g < kSubBlocks; ++g) {
-    const int nearest = NearestInt(inverse * scales[g]);
+    const int nearest = RoundToInt(inverse * scales[g]);
     result.scales[g] = static_cast<int8_t>(
         nearest < Q6_K::kScaleHigh ? nearest : Q6_K::kScaleHigh);
   }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "kernels/quant/numbers.h"
+
 namespace narrow {
 namespace k_quants {
 namespace {
@@ -15,13 +17,13 @@ struct CodeSums {
 
 int8_t AffineCode(float quotient, int code_high, CodeRule rule) {
   if (rule == CodeRule::kRoundThenBound) {
-    return static_cast<int8_t>(Bounded(NearestInt(quotient), 0, code_high));
+    return static_cast<int8_t>(Bounded(RoundToInt(quotient), 0, code_high));
   }
   if (!(quotient > 0)) {
     return 0;
   }
   const float high = static_cast<float>(code_high);
-  return static_cast<int8_t>(NearestInt(quotient < high ? quotient : high));
+  return static_cast<int8_t>(RoundToInt(quotient < high ? quotient : high));
 }
 
 float LineError(absl::Span<const float> x, const float* weights,
@@ -69,7 +71,7 @@ struct ScaleSums {
 };
 
 int SymmetricCode(float quotient, int half) {
-  return Bounded(NearestInt(quotient), -half, half - 1);
+  return Bounded(RoundToInt(quotient), -half, half - 1);
 }
 
 }  // namespace
@@ -257,7 +259,7 @@ float SearchUnit(absl::Span<const float> x, const float* weights, int code_high,
     const float unit = 1 / inverse;
     float error = 0;
     for (int i = 0; i < n; ++i) {
-      int code = NearestInt(inverse * x[i]);
+      int code = RoundToInt(inverse * x[i]);
       // The first trial alone stores its codes as bytes.
       code = trial < 0 ? static_cast<uint8_t>(code)
                        : (code < code_high ? code : code_high);
@@ -272,7 +274,7 @@ float SearchUnit(absl::Span<const float> x, const float* weights, int code_high,
 
   ScaleSums sums;
   for (int i = 0; i < n; ++i) {
-    const int nearest = NearestInt(best_inverse * x[i]);
+    const int nearest = RoundToInt(best_inverse * x[i]);
     const int code = nearest < code_high ? nearest : code_high;
     codes[i] = static_cast<uint8_t>(code);
     sums.Add(weights[i], x[i], code);
@@ -286,7 +288,7 @@ float SearchUnit(absl::Span<const float> x, const float* weights, int code_high,
       if (!(trial.code_x > 0 && trial.code_square > 0)) {
         continue;
       }
-      const int nearest = NearestInt(x[i] * trial.code_square / trial.code_x);
+      const int nearest = RoundToInt(x[i] * trial.code_square / trial.code_x);
       const int code = nearest < code_high ? nearest : code_high;
       if (code == codes[i]) {
         continue;

@@ -14,20 +14,10 @@
 #include <cstdint>
 
 #include "absl/types/span.h"
-#include "formats/base/float16.h"
 #include "kernels/quant/k/super_block.h"
 
 namespace narrow {
 namespace k_quants {
-
-// The nearest integer, ties to even, for |value| <= 2^22. Beyond that the
-// low bits of the mantissa are reinterpreted, as ggml does: the result is
-// meaningless but defined, also for infinities and NaN.
-inline int NearestInt(float value) {
-  // 1.5 * 2^23: the sum's last mantissa bit weighs one.
-  const float shifted = value + 12582912.0f;
-  return static_cast<int>(FloatBits(shifted) & 0x7fffff) - 0x400000;
-}
 
 inline int Bounded(int value, int low, int high) {
   return value < low ? low : value > high ? high : value;

@@ -2,21 +2,11 @@
 
 #include <cstring>
 
-#include "formats/base/float16.h"
+#include "kernels/quant/numbers.h"
 
 namespace narrow {
 namespace k_quants {
 namespace {
-
-void StoreHalf(float value, uint8_t* bytes) {
-  const uint16_t half = F16FromFloat(value);
-  bytes[0] = static_cast<uint8_t>(half);
-  bytes[1] = static_cast<uint8_t>(half >> 8);
-}
-
-float LoadHalf(const uint8_t* bytes) {
-  return FloatFromF16(static_cast<uint16_t>(bytes[0] | (bytes[1] << 8)));
-}
 
 // The twelve bytes of Q4_K and Q5_K.
 void PackSixBits(const SubScales& scales, uint8_t* bytes) {
