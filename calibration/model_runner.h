@@ -35,9 +35,26 @@ enum class Precision {
            // them, else the same as kExact
 };
 
+// Where the time of a runner went, in seconds; for benchmarks.
+struct RunnerTimes {
+  double embed = 0;
+  double weights = 0;  // decoding and packing those of blocks
+  double qkv = 0;      // norm, products and rotation of queries, keys, values
+  double attention = 0;
+  double attention_output = 0;
+  double feed_forward = 0;
+  double output = 0;  // the output matrix with its decoding, and scores
+};
+
 struct RunnerOptions {
   Precision precision = Precision::kFast;
   int n_threads = 0;  // < 1: all processors
+  // Decoded weights kept between groups of windows, as far as they fit; all
+  // others are decoded again for each group. 0: memory is bounded by one
+  // block.
+  int64_t max_cached_bytes = int64_t{5} << 28;  // 1.25 GiB
+  // Added to, if not null; must outlive the runner.
+  RunnerTimes* times = nullptr;
 };
 
 // Sees the inputs of linear layers; for calibration statistics.
@@ -67,7 +84,7 @@ struct HiddenStates {
 
 // What the model says of one position's next token.
 struct TokenScore {
-  double log_prob = 0;   // natural log of the target's probability
+  double log_prob = 0;    // natural log of the target's probability
   int32_t top_token = 0;  // most probable token; the lowest id of equals
 };
 
@@ -99,8 +116,7 @@ class ModelRunner {
   // subtracted, the sum of exponentials in double. Never holds more than a
   // bounded slice of logits.
   virtual absl::Status LogProbs(const float* rows, int64_t n_rows,
-                                const int32_t* targets,
-                                TokenScore* scores) = 0;
+                                const int32_t* targets, TokenScore* scores) = 0;
 };
 
 }  // namespace narrow

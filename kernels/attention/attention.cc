@@ -79,8 +79,8 @@ absl::Status Attention::PackKeys(const AttentionShape& shape, const float* k,
 }
 
 void Attention::Attend(const AttentionShape& shape, const float* q,
-                       int64_t stride, int64_t first, const PackedKeys& keys,
-                       float* out) {
+                       int64_t q_stride, int64_t first, const PackedKeys& keys,
+                       float* out, int64_t out_stride) {
   static thread_local Scratch scratch;
   const int64_t d = shape.head_dim;
   const int64_t n_tokens = std::min(kQueryTile, shape.n_tokens - first);
@@ -98,7 +98,7 @@ void Attention::Attend(const AttentionShape& shape, const float* q,
   // Rows of one head after another, so that all its heads share a product.
   for (int64_t r = 0; r < n_rows; ++r) {
     const int64_t head = r / n_tokens, t = first + r % n_tokens;
-    rows_->scale(q + t * stride + head * d, shape.scale, d,
+    rows_->scale(q + t * q_stride + head * d, shape.scale, d,
                  scratch.queries.data() + r * d);
   }
   const auto row_scores = [&](int64_t block, int64_t r) {
@@ -147,7 +147,7 @@ void Attention::Attend(const AttentionShape& shape, const float* q,
       const int64_t head = r / n_tokens, t = first + r % n_tokens;
       rows_->scale(scratch.sums.data() + r * n_cols,
                    scratch.inverse[static_cast<size_t>(r)], n_cols,
-                   out + t * stride + head * d + any_values.first_col(p));
+                   out + t * out_stride + head * d + any_values.first_col(p));
     }
   }
 }

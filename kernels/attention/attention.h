@@ -4,7 +4,7 @@
 //   PackedKeys keys;
 //   RETURN_IF_ERROR(attention.PackKeys(shape, k, v, stride, &keys));
 //   for (q = 0; q < shape.n_tokens; q += kQueryTile)
-//     attention.Attend(shape, queries, q, keys, out);
+//     attention.Attend(shape, queries, q_stride, q, keys, out, out_stride);
 //
 // out[t] = sum_s softmax_s(cap(scale * q[t] . k[s])) v[s] over the keys s that
 // t sees: s <= t, and s > t - window where there is a window. A task is one
@@ -55,10 +55,11 @@ class Attention {
                         const float* v, int64_t stride, PackedKeys* keys);
 
   // Queries [first, first + kQueryTile), as far as there are tokens. Those of
-  // head g and token t begin at q + t * stride + g * head_dim, and so do the
-  // results in `out`, which may be `q`.
-  void Attend(const AttentionShape& shape, const float* q, int64_t stride,
-              int64_t first, const PackedKeys& keys, float* out);
+  // head g and token t begin at q + t * q_stride + g * head_dim, the results
+  // at out + t * out_stride + g * head_dim.
+  void Attend(const AttentionShape& shape, const float* q, int64_t q_stride,
+              int64_t first, const PackedKeys& keys, float* out,
+              int64_t out_stride);
 
  private:
   Matmul* const matmul_;

@@ -27,7 +27,7 @@ void BM_Attention(benchmark::State& state) {
       state.SkipWithError("no memory");
     }
     for (int64_t t = 0; t < 512; t += kQueryTile) {
-      attention.Attend(shape, q.data(), width, t, keys, out.data());
+      attention.Attend(shape, q.data(), width, t, keys, out.data(), width);
     }
   }
   state.SetItemsProcessed(state.iterations() * 2 * width * 512 * 513 / 2);

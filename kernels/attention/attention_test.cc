@@ -50,7 +50,7 @@ class AttentionTest : public testing::Test {
     std::vector<float> out(q.size());
     for (int64_t t = 0; t < shape.n_tokens; t += kQueryTile) {
       attention.Attend(shape, q.data(), shape.group * shape.head_dim, t, keys,
-                       out.data());
+                       out.data(), shape.group * shape.head_dim);
     }
     return out;
   }

@@ -1,0 +1,254 @@
+#include "calibration/feed_forward.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+// Rows worked on together where windows do not matter.
+constexpr int64_t kStepRows = 1024;
+
+// The rows of one expert in a stacked tensor.
+WeightRows OfExpert(const WeightRows& stacked, int64_t expert) {
+  return {stacked.tensor, expert * stacked.n_rows, stacked.n_rows};
+}
+
+}  // namespace
+
+std::vector<Choice> ChooseExperts(absl::Span<const float> logits,
+                                  int64_t n_used, bool rescale) {
+  std::vector<Choice> all;
+  const double top = *std::max_element(logits.begin(), logits.end());
+  double total = 0;
+  for (const float logit : logits) {
+    total += std::exp(logit - top);
+  }
+  for (size_t e = 0; e < logits.size(); ++e) {
+    all.push_back({static_cast<int64_t>(e),
+                   static_cast<float>(std::exp(logits[e] - top) / total)});
+  }
+  std::stable_sort(all.begin(), all.end(),
+                   [&](const Choice& a, const Choice& b) {
+                     return logits[static_cast<size_t>(a.expert)] >
+                            logits[static_cast<size_t>(b.expert)];
+                   });
+  all.resize(static_cast<size_t>(n_used));
+  double chosen = 0;
+  for (const Choice& choice : all) {
+    chosen += choice.weight;
+  }
+  if (rescale) {
+    for (Choice& choice : all) {
+      choice.weight = static_cast<float>(choice.weight / chosen);
+    }
+  }
+  std::sort(all.begin(), all.end(), [](const Choice& a, const Choice& b) {
+    return a.expert < b.expert;
+  });
+  return all;
+}
+
+absl::Status FeedForward::Run(const BlockTensors& block, Observer* observer,
+                              HiddenStates* hidden) {
+  return block.has_experts ? RunExperts(block, observer, hidden)
+                           : RunDense(block, observer, hidden);
+}
+
+absl::StatusOr<FeedForward::Matrices> FeedForward::Unpack(
+    const WeightRows& gate, const WeightRows& up, const WeightRows& down) {
+  const ScopedTimer timer(&context_->times->weights);
+  PackedWeights& weights = context_->weights;
+  Matmul* products = &context_->products;
+  Matrices matrices;
+  ASSIGN_OR_RETURN(matrices.gate, weights.Get(gate, products));
+  ASSIGN_OR_RETURN(matrices.up, weights.Get(up, products));
+  ASSIGN_OR_RETURN(matrices.down, weights.Get(down, products));
+  return matrices;
+}
+
+void FeedForward::NormRow(const BlockTensors& block, const float* hidden_row,
+                          int64_t r) {
+  context_->rows.rms_norm(hidden_row, block.ffn_norm.data(), normed_.n_cols,
+                          context_->config().norm_eps, normed_.row(r));
+}
+
+void FeedForward::Gate(const Matrices& matrices,
+                       const std::vector<float>& gate_bias,
+                       const std::vector<float>& up_bias) {
+  const RowKernels& rows = context_->rows;
+  const auto gate =
+      context_->traits().activation == BlockTraits::Activation::kSilu
+          ? rows.gate_silu
+          : rows.gate_gelu;
+  inner_.Resize(normed_.n_rows, matrices.gate->n_outputs(),
+                context_->products.type());
+  ForEachTilePair(&context_->products, &context_->pool, normed_, *matrices.gate,
+                  *matrices.up, [&](const Tile& gates, const Tile& ups) {
+                    AddBias(rows, gate_bias, gates);
+                    AddBias(rows, up_bias, ups);
+                    for (int64_t r = 0; r < gates.n_rows; ++r) {
+                      gate(gates.values + r * gates.n_cols,
+                           ups.values + r * gates.n_cols, gates.n_cols,
+                           inner_.row(gates.first_row + r) + gates.first_col);
+                    }
+                  });
+  ForEachRow(&context_->pool, inner_.n_rows,
+             [&](int64_t r) { inner_.Round(r, rows); });
+}
+
+// to += from, after the norm of the block's output if it has one.
+void FeedForward::AddRow(const BlockTensors& block, float* from,
+                         float* to) const {
+  const RowKernels& rows = context_->rows;
+  const int64_t n_hidden = context_->config().hidden_size;
+  if (!block.post_ffn_norm.empty()) {
+    rows.rms_norm(from, block.post_ffn_norm.data(), n_hidden,
+                  context_->config().norm_eps, from);
+  }
+  rows.add_scaled(from, 1, n_hidden, to);
+}
+
+absl::Status FeedForward::RunDense(const BlockTensors& block,
+                                   Observer* observer, HiddenStates* hidden) {
+  ASSIGN_OR_RETURN(
+      const Matrices matrices,
+      Unpack(block.gate.weight, block.up.weight, block.down.weight));
+  const ScopedTimer timer(&context_->times->feed_forward);
+  const RowKernels& rows = context_->rows;
+  const int64_t n_hidden = hidden->hidden_size;
+  const int64_t n_all = hidden->n_windows * hidden->window_tokens;
+  for (int64_t first = 0; first < n_all; first += kStepRows) {
+    const int64_t n_rows = std::min(kStepRows, n_all - first);
+    float* residual = hidden->values.data() + first * n_hidden;
+    normed_.Resize(n_rows, n_hidden, context_->products.type());
+    ForEachRow(&context_->pool, n_rows, [&](int64_t r) {
+      NormRow(block, residual + r * n_hidden, r);
+      normed_.Round(r, rows);
+    });
+    RETURN_IF_ERROR(Observe(observer, block.gate.weight.name(), -1, normed_));
+    if (block.up.weight.tensor != block.gate.weight.tensor) {
+      RETURN_IF_ERROR(Observe(observer, block.up.weight.name(), -1, normed_));
+    }
+    Gate(matrices, block.gate.bias, block.up.bias);
+    RETURN_IF_ERROR(Observe(observer, block.down.weight.name(), -1, inner_));
+
+    projected_.resize(static_cast<size_t>(n_rows * n_hidden));
+    ForEachTile(&context_->products, &context_->pool, inner_,
+                {matrices.down.get()}, [&](size_t, const Tile& tile) {
+                  AddBias(rows, block.down.bias, tile);
+                  for (int64_t r = 0; r < tile.n_rows; ++r) {
+                    std::copy_n(tile.values + r * tile.n_cols, tile.n_cols,
+                                projected_.data() +
+                                    (tile.first_row + r) * n_hidden +
+                                    tile.first_col);
+                  }
+                });
+    ForEachRow(&context_->pool, n_rows, [&](int64_t r) {
+      AddRow(block, projected_.data() + r * n_hidden, residual + r * n_hidden);
+    });
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::vector<FeedForward::Assigned>>>
+FeedForward::Route(const BlockTensors& block, Observer* observer,
+                   const HiddenStates& hidden) {
+  const ModelConfig& c = context_->config();
+  ASSIGN_OR_RETURN(const auto router,
+                   context_->weights.Get(block.router, &context_->exact));
+  std::vector<std::vector<Assigned>> by_expert(
+      static_cast<size_t>(c.n_experts));
+  const int64_t n_all = hidden.n_windows * hidden.window_tokens;
+  std::vector<float> logits(static_cast<size_t>(kStepRows * c.n_experts));
+  for (int64_t first = 0; first < n_all; first += kStepRows) {
+    const int64_t n_rows = std::min(kStepRows, n_all - first);
+    normed_.Resize(n_rows, hidden.hidden_size, ProductType::kF32);
+    ForEachRow(&context_->pool, n_rows,
+               [&](int64_t r) { NormRow(block, hidden.row(0, first + r), r); });
+    RETURN_IF_ERROR(Observe(observer, block.router.name(), -1, normed_));
+    ForEachTile(&context_->exact, &context_->pool, normed_, {router.get()},
+                [&](size_t, const Tile& tile) {
+                  for (int64_t r = 0; r < tile.n_rows; ++r) {
+                    std::copy_n(tile.values + r * tile.n_cols, tile.n_cols,
+                                logits.data() +
+                                    (tile.first_row + r) * c.n_experts +
+                                    tile.first_col);
+                  }
+                });
+    for (int64_t r = 0; r < n_rows; ++r) {
+      const absl::Span<const float> row(logits.data() + r * c.n_experts,
+                                        static_cast<size_t>(c.n_experts));
+      for (const Choice& choice :
+           ChooseExperts(row, c.n_experts_used, c.norm_topk_prob)) {
+        by_expert[static_cast<size_t>(choice.expert)].push_back(
+            {first + r, choice.weight});
+      }
+    }
+  }
+  return by_expert;
+}
+
+absl::Status FeedForward::RunExpert(const BlockTensors& block, int64_t expert,
+                                    absl::Span<const Assigned> assigned,
+                                    Observer* observer,
+                                    const HiddenStates& hidden,
+                                    std::vector<float>* sums) {
+  ASSIGN_OR_RETURN(const Matrices matrices,
+                   Unpack(OfExpert(block.expert_gate, expert),
+                          OfExpert(block.expert_up, expert),
+                          OfExpert(block.expert_down, expert)));
+  const ScopedTimer timer(&context_->times->feed_forward);
+  const RowKernels& rows = context_->rows;
+  const int64_t n_hidden = hidden.hidden_size;
+  const int index = static_cast<int>(expert);
+  const int64_t n_assigned = static_cast<int64_t>(assigned.size());
+  for (int64_t first = 0; first < n_assigned; first += kStepRows) {
+    const auto step = assigned.subspan(first, kStepRows);
+    normed_.Resize(static_cast<int64_t>(step.size()), n_hidden,
+                   context_->products.type());
+    ForEachRow(&context_->pool, normed_.n_rows, [&](int64_t r) {
+      NormRow(block, hidden.row(0, step[static_cast<size_t>(r)].row), r);
+      normed_.Round(r, rows);
+    });
+    RETURN_IF_ERROR(
+        Observe(observer, block.expert_gate.name(), index, normed_));
+    RETURN_IF_ERROR(Observe(observer, block.expert_up.name(), index, normed_));
+    Gate(matrices, {}, {});
+    RETURN_IF_ERROR(Observe(observer, block.expert_down.name(), index, inner_));
+    ForEachTile(&context_->products, &context_->pool, inner_,
+                {matrices.down.get()}, [&](size_t, const Tile& tile) {
+                  for (int64_t r = 0; r < tile.n_rows; ++r) {
+                    const Assigned& to =
+                        step[static_cast<size_t>(tile.first_row + r)];
+                    rows.add_scaled(
+                        tile.values + r * tile.n_cols, to.weight, tile.n_cols,
+                        sums->data() + to.row * n_hidden + tile.first_col);
+                  }
+                });
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FeedForward::RunExperts(const BlockTensors& block,
+                                     Observer* observer, HiddenStates* hidden) {
+  ASSIGN_OR_RETURN(const auto by_expert, Route(block, observer, *hidden));
+  std::vector<float> sums(hidden->values.size());
+  for (size_t e = 0; e < by_expert.size(); ++e) {
+    if (!by_expert[e].empty()) {
+      RETURN_IF_ERROR(RunExpert(block, static_cast<int64_t>(e), by_expert[e],
+                                observer, *hidden, &sums));
+    }
+  }
+  const int64_t n_hidden = hidden->hidden_size;
+  ForEachRow(&context_->pool, hidden->n_windows * hidden->window_tokens,
+             [&](int64_t r) {
+               AddRow(block, sums.data() + r * n_hidden,
+                      hidden->values.data() + r * n_hidden);
+             });
+  return absl::OkStatus();
+}
+
+}  // namespace narrow

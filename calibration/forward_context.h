@@ -1,0 +1,81 @@
+// What the parts of a forward pass share, and how they report.
+//
+// Belongs to one runner; parts use its threads one at a time.
+
+#ifndef NARROW_CALIBRATION_FORWARD_CONTEXT_H_
+#define NARROW_CALIBRATION_FORWARD_CONTEXT_H_
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "calibration/linear.h"
+#include "calibration/model_runner.h"
+#include "calibration/packed_weights.h"
+#include "formats/arch/checkpoint.h"
+#include "formats/base/parallel.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/rows/rows.h"
+
+namespace narrow {
+
+struct ForwardContext {
+  ForwardContext(const Checkpoint* model, ProductType type,
+                 const RunnerOptions& options);
+
+  const ModelConfig& config() const { return model->config(); }
+  const BlockTraits& traits() const { return model->arch()->traits; }
+
+  const Checkpoint* const model;
+  ThreadPool pool;
+  const RowKernels& rows;
+  // Products of weights in the runner's precision, and those that are always
+  // exact: attention's and the router's.
+  Matmul products;
+  Matmul exact;
+  PackedWeights weights;
+  RunnerTimes* const times;  // never null
+  RunnerTimes unasked_times;
+};
+
+// Adds the time until it goes out of scope to `seconds`.
+class ScopedTimer {
+ public:
+  explicit ScopedTimer(double* seconds)
+      : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
+  ~ScopedTimer() {
+    const std::chrono::duration<double> passed =
+        std::chrono::steady_clock::now() - start_;
+    *seconds_ += passed.count();
+  }
+  ScopedTimer(const ScopedTimer&) = delete;
+  ScopedTimer& operator=(const ScopedTimer&) = delete;
+
+ private:
+  double* const seconds_;
+  const std::chrono::steady_clock::time_point start_;
+};
+
+// DataLoss naming `where`, the window and the token of the first hidden state
+// that is not finite.
+absl::Status CheckFinite(ForwardContext* context, const HiddenStates& hidden,
+                         absl::string_view where);
+
+// Shows the observer, if any, the rows that `name` is about to multiply.
+absl::Status Observe(Observer* observer, absl::string_view name, int expert,
+                     const Activations& x);
+
+// Adds `bias`, if there is one, to the rows of a tile.
+void AddBias(const RowKernels& rows, const std::vector<float>& bias,
+             const Tile& tile);
+
+// Rows worked on together: whole windows, at least one, so that temporaries
+// stay in the last cache.
+int64_t WindowsPerStep(const HiddenStates& hidden);
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_FORWARD_CONTEXT_H_
