@@ -45,12 +45,12 @@ class Measurement {
     report_.text_bytes = text.text.size();
     report_.warnings = text.warnings;
 
-    ASSIGN_OR_RETURN(const auto reference, Open(0));
+    ASSIGN_OR_RETURN(first_, Open(0));
     for (size_t i = 1; i < options_.models.size(); ++i) {
       ASSIGN_OR_RETURN(const auto candidate, Open(i));
-      RETURN_IF_ERROR(CheckSameVocabulary(*reference, *candidate));
+      RETURN_IF_ERROR(CheckSameVocabulary(*first_, *candidate));
     }
-    return Tokenize(*reference, text.text);
+    return Tokenize(*first_, text.text);
   }
 
   absl::Status Tokenize(const Checkpoint& reference, absl::string_view text) {
@@ -72,7 +72,10 @@ class Measurement {
   }
 
   absl::Status RunModel(size_t i) {
-    ASSIGN_OR_RETURN(const auto model, Open(i));
+    std::unique_ptr<Checkpoint> model = std::move(first_);
+    if (model == nullptr) {
+      ASSIGN_OR_RETURN(model, Open(i));
+    }
     WarnOfContext(*model);
     ASSIGN_OR_RETURN(const auto runner,
                      ModelRunner::Create(model.get(), options_.runner));
@@ -124,6 +127,7 @@ class Measurement {
   const PerplexityOptions& options_;
   const PerplexityProgressFn& progress_;
   PerplexityReport report_;
+  std::unique_ptr<Checkpoint> first_;  // from Prepare until it has run
   TextTokens tokens_;
   std::vector<ScoredWindow> windows_;
   TextScores reference_;
