@@ -16,7 +16,7 @@ absl::Status Annotate(const absl::Status& status, absl::string_view detail) {
 std::string QuotedName(absl::string_view name) {
   constexpr size_t kMaxShown = 96;
   const absl::string_view shown = name.substr(0, kMaxShown);
-  return absl::StrCat("'", absl::Utf8SafeCHexEscape(shown),
+  return absl::StrCat("'", absl::CHexEscape(shown),
                       shown.size() < name.size() ? "…'" : "'");
 }
 

@@ -24,8 +24,8 @@ namespace narrow {
 // Returns `status` with "; <detail>" appended to its message; OK stays OK.
 absl::Status Annotate(const absl::Status& status, absl::string_view detail);
 
-// `name` as messages show it: in single quotes, bytes that are neither UTF-8
-// nor printable escaped, cut when long. Names from files may hold anything.
+// `name` as messages show it: in single quotes, bytes that are no
+// printable ASCII escaped, cut when long. Names from files may hold anything.
 std::string QuotedName(absl::string_view name);
 
 }  // namespace narrow

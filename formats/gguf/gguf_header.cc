@@ -67,9 +67,9 @@ class Cursor {
     RETURN_IF_ERROR(Read(what, count));
     if (*count < 0 || static_cast<uint64_t>(*count) > remaining() / min_bytes) {
       offset_ -= sizeof(T);
-      return Error(absl::StrCat(what, " is ", *count,
-                                ", the file has room for ",
-                                (remaining() - sizeof(T)) / min_bytes));
+      return Error(
+          absl::StrCat(what, " is ", *count, ", the file has room for ",
+                       (remaining() - sizeof(T)) / min_bytes, " (truncated?)"));
     }
     return absl::OkStatus();
   }

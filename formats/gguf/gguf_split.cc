@@ -101,9 +101,10 @@ Metadata GgufShardMetadata(const Metadata& whole, size_t index, size_t n_shards,
     // Every shard is padded alike, and must say so itself.
     metadata.Set(kGgufAlignmentKey, *alignment);
   }
+  // In llama-gguf-split's order, so that shards are equal byte for byte.
   metadata.Set(kGgufSplitNoKey, static_cast<uint16_t>(index));
-  metadata.Set(kGgufSplitCountKey, static_cast<uint16_t>(n_shards));
   metadata.Set(kGgufSplitTensorsKey, static_cast<int32_t>(n_tensors));
+  metadata.Set(kGgufSplitCountKey, static_cast<uint16_t>(n_shards));
   return metadata;
 }
 

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "formats/base/utf8.h"
 
 namespace narrow {
 namespace {
@@ -16,6 +17,11 @@ class Scanner {
       : text_(text), max_depth_(max_depth) {}
 
   JsonScan Scan() {
+    if (const auto bad = FindInvalidUtf8(text_)) {
+      at_ = *bad;
+      Fail("a byte that is not UTF-8");
+      return std::move(result_);
+    }
     bool ok = Value();
     while (ok && !open_.empty()) {
       ok = AfterValue();
@@ -59,7 +65,7 @@ class Scanner {
     if (c == '-' || absl::ascii_isdigit(static_cast<unsigned char>(c))) {
       return Number();
     }
-    return Word(c);
+    return Word();
   }
 
   bool Open(char c) {
@@ -154,7 +160,7 @@ class Scanner {
     return true;
   }
 
-  bool Word(char first) {
+  bool Word() {
     for (const absl::string_view word :
          {"true", "false", "null", "NaN", "Infinity"}) {
       if (absl::StartsWith(text_.substr(std::min(at_, text_.size())), word)) {
@@ -166,8 +172,7 @@ class Scanner {
       }
     }
     return Fail(at_ >= text_.size() ? "the text ends where a value must be"
-                : first == ']' || first == '}' ? "expected a value after ','"
-                                               : "expected a value");
+                                    : "expected a value");
   }
 
   absl::string_view text_;

@@ -5,40 +5,10 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "formats/base/utf8.h"
 
 namespace narrow {
 namespace {
-
-// Bytes of the well-formed UTF-8 sequence at the head of `text`, 0 if it is
-// not one. The second byte's bounds exclude overlong forms, surrogates and
-// code points above U+10FFFF (The Unicode Standard, table 3-7).
-size_t Utf8Length(absl::string_view text) {
-  const auto byte = [&](size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) {
-    return 1;
-  }
-  const size_t length = first >= 0xc2 && first <= 0xdf   ? 2
-                        : first >= 0xe0 && first <= 0xef ? 3
-                        : first >= 0xf0 && first <= 0xf4 ? 4
-                                                         : 0;
-  if (length == 0) {
-    return 0;
-  }
-  const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-  const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-  if (byte(1) < low || byte(1) > high) {
-    return 0;
-  }
-  for (size_t i = 2; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) {
-      return 0;
-    }
-  }
-  return length;
-}
 
 template <typename Float>
 std::string ShortestDigits(Float value) {
@@ -155,7 +125,7 @@ void JsonWriter::AppendQuoted(absl::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
   text_ += '"';
   while (!text.empty()) {
-    const size_t length = Utf8Length(text);
+    const size_t length = Utf8SequenceLength(text);
     const unsigned char c = static_cast<unsigned char>(text[0]);
     if (length == 0) {
       absl::StrAppend(&text_, "\xef\xbf\xbd");

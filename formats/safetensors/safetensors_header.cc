@@ -138,7 +138,10 @@ absl::StatusOr<TensorView> ReadTensor(absl::string_view name,
   }
   const auto n_bytes = PackedBytes(view.meta.type, view.meta.shape);
   if (!n_bytes.ok()) {
-    return TensorError(name, n_bytes.status().message(), file);
+    return TensorError(name,
+                       absl::StrCat(n_bytes.status().message(), "; at offset ",
+                                    data_begin + offsets[0]),
+                       file);
   }
   if (*n_bytes != offsets[1] - offsets[0]) {
     return TensorError(
