@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -29,7 +30,7 @@ absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
       const ScopedTimer timer(&context_->times->qkv);
       RETURN_IF_ERROR(Project(block, matrices, observer, *hidden, first_row,
                               n_windows * n_tokens));
-      NormAndRotate(block, rope, n_tokens);
+      RETURN_IF_ERROR(NormAndRotate(block, rope, window, n_tokens));
     }
     {
       const ScopedTimer timer(&context_->times->attention);
@@ -83,15 +84,17 @@ absl::Status AttentionLayer::Project(const BlockTensors& block,
   return absl::OkStatus();
 }
 
-void AttentionLayer::NormAndRotate(const BlockTensors& block,
-                                   const RopeTable& rope,
-                                   int64_t window_tokens) {
+absl::Status AttentionLayer::NormAndRotate(const BlockTensors& block,
+                                           const RopeTable& rope,
+                                           int64_t first_window,
+                                           int64_t window_tokens) {
   const RowKernels& rows = context_->rows;
   const ModelConfig& c = context_->config();
   const auto rotate = context_->traits().rope == BlockTraits::Rope::kInterleaved
                           ? rows.rotate_pairs
                           : rows.rotate_halves;
   const int64_t width = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim;
+  FirstRow bad;
   ForEachRow(&context_->pool, normed_.n_rows, [&](int64_t r) {
     const int64_t position = r % window_tokens;
     for (int64_t head = 0; head < c.n_heads + c.n_kv_heads; ++head) {
@@ -104,7 +107,19 @@ void AttentionLayer::NormAndRotate(const BlockTensors& block,
       rotate(rope.cosines_at(position), rope.sines_at(position), rope.n_pairs,
              x);
     }
+    // Products with values spread what is not finite over earlier tokens too,
+    // 0 times infinity being NaN; here the token is still known.
+    if (!rows.all_finite(qkv_.data() + r * width, width)) {
+      bad.Note(r);
+    }
   });
+  if (bad.found()) {
+    return NotFinite(
+        *context_->model,
+        absl::StrCat("queries, keys or values of ", block.q.weight.name()),
+        first_window + bad.row() / window_tokens, bad.row() % window_tokens);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status AttentionLayer::Attend(bool sliding, int64_t n_windows,

@@ -35,8 +35,8 @@ class AttentionLayer {
   absl::Status Project(const BlockTensors& block, const Matrices& matrices,
                        Observer* observer, const HiddenStates& hidden,
                        int64_t first_row, int64_t n_rows);
-  void NormAndRotate(const BlockTensors& block, const RopeTable& rope,
-                     int64_t window_tokens);
+  absl::Status NormAndRotate(const BlockTensors& block, const RopeTable& rope,
+                             int64_t first_window, int64_t window_tokens);
   absl::Status Attend(bool sliding, int64_t n_windows, int64_t window_tokens);
   void AddOutput(const BlockTensors& block, const PackedMatrix& output,
                  HiddenStates* hidden, int64_t first_row);

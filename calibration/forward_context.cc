@@ -1,7 +1,6 @@
 #include "calibration/forward_context.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "absl/strings/str_cat.h"
 
@@ -17,24 +16,28 @@ ForwardContext::ForwardContext(const Checkpoint* model, ProductType type,
       weights(model, &pool, options.max_cached_bytes),
       times(options.times != nullptr ? options.times : &unasked_times) {}
 
+absl::Status NotFinite(const Checkpoint& model, absl::string_view what,
+                       int64_t window, int64_t token) {
+  return absl::DataLossError(
+      absl::StrCat(what, ": not finite, first at window ", window, ", token ",
+                   token, "; reading ", model.path()));
+}
+
 absl::Status CheckFinite(ForwardContext* context, const HiddenStates& hidden,
                          absl::string_view where) {
   const int64_t n_rows = hidden.n_windows * hidden.window_tokens;
-  std::atomic<int64_t> first_bad{n_rows};
+  FirstRow bad;
   ForEachRow(&context->pool, n_rows, [&](int64_t r) {
     if (!context->rows.all_finite(hidden.row(0, r), hidden.hidden_size)) {
-      int64_t seen = first_bad.load();
-      while (r < seen && !first_bad.compare_exchange_weak(seen, r)) {
-      }
+      bad.Note(r);
     }
   });
-  if (first_bad == n_rows) {
+  if (!bad.found()) {
     return absl::OkStatus();
   }
-  return absl::DataLossError(absl::StrCat(
-      "hidden states are not finite after ", where, ", first at window ",
-      first_bad / hidden.window_tokens, ", token ",
-      first_bad % hidden.window_tokens, "; reading ", context->model->path()));
+  return NotFinite(
+      *context->model, absl::StrCat("the hidden state after ", where),
+      bad.row() / hidden.window_tokens, bad.row() % hidden.window_tokens);
 }
 
 absl::Status Observe(Observer* observer, absl::string_view name, int expert,

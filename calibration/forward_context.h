@@ -5,8 +5,10 @@
 #ifndef NARROW_CALIBRATION_FORWARD_CONTEXT_H_
 #define NARROW_CALIBRATION_FORWARD_CONTEXT_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -58,6 +60,26 @@ class ScopedTimer {
   double* const seconds_;
   const std::chrono::steady_clock::time_point start_;
 };
+
+// The lowest row noted, from any thread.
+class FirstRow {
+ public:
+  void Note(int64_t row) {
+    int64_t seen = row_.load();
+    while (row < seen && !row_.compare_exchange_weak(seen, row)) {
+    }
+  }
+  bool found() const { return row_ != kNone; }
+  int64_t row() const { return row_; }
+
+ private:
+  static constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
+  std::atomic<int64_t> row_{kNone};
+};
+
+// DataLoss: `what` is not finite there.
+absl::Status NotFinite(const Checkpoint& model, absl::string_view what,
+                       int64_t window, int64_t token);
 
 // DataLoss naming `where`, the window and the token of the first hidden state
 // that is not finite.
