@@ -22,7 +22,7 @@ inline int32_t TruncateToInt(float value) {
   return fits ? static_cast<int32_t>(value) : INT32_MIN;
 }
 
-// To nearest, ties to even, for |value| < 2^22: adding 1.5 * 2^23 leaves the
+// To nearest, ties to even, for |value| <= 2^22 - 1: adding 1.5 * 2^23 leaves the
 // integer in the low mantissa bits. Beyond that and for a NaN the result is
 // those bits all the same, as in ggml.
 inline int32_t RoundToInt(float value) {

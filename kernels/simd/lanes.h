@@ -22,20 +22,18 @@
 #ifndef NARROW_KERNELS_SIMD_LANES_H_
 #define NARROW_KERNELS_SIMD_LANES_H_
 
+#include <immintrin.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <utility>
-
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
 #if defined(__AVX512F__)
 #define NARROW_SIMD avx512
 #elif defined(__AVX2__)
 #define NARROW_SIMD avx2
 #else
-#define NARROW_SIMD portable
+#error "lanes.h is for the sources of simd_library"
 #endif
 
 #define NARROW_LANE_FUNCTION [[gnu::always_inline]] inline
@@ -45,10 +43,8 @@ namespace NARROW_SIMD {
 
 #if defined(__AVX512F__)
 inline constexpr int kLanes = 16;
-#elif defined(__AVX2__)
-inline constexpr int kLanes = 8;
 #else
-inline constexpr int kLanes = 4;
+inline constexpr int kLanes = 8;
 #endif
 
 typedef float F32 __attribute__((vector_size(4 * kLanes)));
@@ -101,14 +97,8 @@ NARROW_LANE_FUNCTION I32 SelectInt(I32 mask, I32 a, I32 b) {
 NARROW_LANE_FUNCTION bool Any(I32 mask) {
 #if defined(__AVX512F__)
   return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask)) != 0;
-#elif defined(__AVX2__)
-  return _mm256_movemask_ps(reinterpret_cast<__m256>(mask)) != 0;
 #else
-  int32_t any = 0;
-  for (int i = 0; i < kLanes; ++i) {
-    any |= mask[i];
-  }
-  return any != 0;
+  return _mm256_movemask_ps(reinterpret_cast<__m256>(mask)) != 0;
 #endif
 }
 
@@ -120,19 +110,15 @@ NARROW_LANE_FUNCTION F32 Abs(F32 value) {
 NARROW_LANE_FUNCTION F32 Min(F32 a, F32 b) {
 #if defined(__AVX512F__)
   return _mm512_maskz_min_ps(0xffff, a, b);
-#elif defined(__AVX2__)
-  return _mm256_min_ps(a, b);
 #else
-  return a < b ? a : b;
+  return _mm256_min_ps(a, b);
 #endif
 }
 NARROW_LANE_FUNCTION F32 Max(F32 a, F32 b) {
 #if defined(__AVX512F__)
   return _mm512_maskz_max_ps(0xffff, a, b);
-#elif defined(__AVX2__)
-  return _mm256_max_ps(a, b);
 #else
-  return a > b ? a : b;
+  return _mm256_max_ps(a, b);
 #endif
 }
 NARROW_LANE_FUNCTION I32 MinInt(I32 a, I32 b) { return a < b ? a : b; }
@@ -146,13 +132,8 @@ NARROW_LANE_FUNCTION F32 Sqrt(F32 value) {
 #if defined(__AVX512F__)
   // Not _mm512_sqrt_ps, in which GCC 12 sees an uninitialised operand.
   return _mm512_maskz_sqrt_ps(0xffff, value);
-#elif defined(__AVX2__)
-  return _mm256_sqrt_ps(value);
 #else
-  for (int i = 0; i < kLanes; ++i) {
-    value[i] = __builtin_sqrtf(value[i]);
-  }
-  return value;
+  return _mm256_sqrt_ps(value);
 #endif
 }
 
@@ -164,41 +145,30 @@ NARROW_LANE_FUNCTION F32 ToFloat(I32 value) {
 NARROW_LANE_FUNCTION I32 Truncate(F32 value) {
 #if defined(__AVX512F__)
   return reinterpret_cast<I32>(_mm512_cvttps_epi32(value));
-#elif defined(__AVX2__)
-  return reinterpret_cast<I32>(_mm256_cvttps_epi32(value));
 #else
-  I32 result = {};
-  for (int i = 0; i < kLanes; ++i) {
-    const bool fits = value[i] >= -0x1p31f && value[i] < 0x1p31f;
-    result[i] = fits ? static_cast<int32_t>(value[i]) : INT32_MIN;
-  }
-  return result;
+  return reinterpret_cast<I32>(_mm256_cvttps_epi32(value));
 #endif
 }
 
-// To nearest, ties to even, for |value| < 2^22. Adding 1.5 * 2^23 leaves the
-// integer in the low mantissa bits. Beyond that range and for NaN the result
-// is those bits all the same, as in scalar code.
+// To nearest, ties to even, for |value| <= 2^22 - 1. Adding 1.5 * 2^23 leaves
+// the integer in the low mantissa bits. Beyond that range and for NaN the
+// result is those bits all the same, as in scalar code.
 NARROW_LANE_FUNCTION I32 RoundToInt(F32 value) {
   return (AsInt(value + 12582912.0f) & 0x007fffff) - 0x00400000;
 }
 
-// As RoundToInt, still as floats, and -0 for what is just below 0: for
-// |value| < 2^22 alone.
+// The same as floats, of any size; -0 for what is just below 0.
 NARROW_LANE_FUNCTION F32 RoundToFloat(F32 value) {
 #if defined(__AVX512F__)
   return _mm512_maskz_roundscale_ps(
       0xffff, value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-#elif defined(__AVX2__)
-  return _mm256_round_ps(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
-  return (value + 12582912.0f) - 12582912.0f;
+  return _mm256_round_ps(value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #endif
 }
 
 // Half precision in the low 16 bits of each lane, as F16FromFloat and
 // FloatFromF16 of formats/base/float16.h.
-#if defined(__AVX2__)
 NARROW_LANE_FUNCTION I32 F16FromFloat(F32 value) {
 #if defined(__AVX512F__)
   const I32 half = reinterpret_cast<I32>(_mm512_cvtepu16_epi32(
@@ -233,7 +203,6 @@ NARROW_LANE_FUNCTION float ScalarFromF16(const uint8_t* bytes) {
   __builtin_memcpy(&half, bytes, sizeof(half));
   return ScalarFromF16(half);
 }
-#endif
 
 // One round of a transposition: rows a and b, kStep apart, exchange the
 // quarter that lies off the diagonal.
@@ -310,15 +279,9 @@ NARROW_LANE_FUNCTION I32 LoadBytes(const uint8_t* from) {
 #if defined(__AVX512F__)
   return reinterpret_cast<I32>(_mm512_maskz_cvtepu8_epi32(
       0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-#elif defined(__AVX2__)
+#else
   return reinterpret_cast<I32>(_mm256_cvtepu8_epi32(
       _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
-#else
-  I32 value = {};
-  for (int i = 0; i < kLanes; ++i) {
-    value[i] = from[i];
-  }
-  return value;
 #endif
 }
 
@@ -327,15 +290,9 @@ NARROW_LANE_FUNCTION I32 LoadSignedBytes(const uint8_t* from) {
 #if defined(__AVX512F__)
   return reinterpret_cast<I32>(_mm512_maskz_cvtepi8_epi32(
       0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-#elif defined(__AVX2__)
+#else
   return reinterpret_cast<I32>(_mm256_cvtepi8_epi32(
       _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
-#else
-  I32 value = {};
-  for (int i = 0; i < kLanes; ++i) {
-    value[i] = static_cast<int8_t>(from[i]);
-  }
-  return value;
 #endif
 }
 
@@ -345,16 +302,12 @@ NARROW_LANE_FUNCTION void StoreBytes(I32 value, uint8_t* to) {
   _mm_storeu_si128(
       reinterpret_cast<__m128i*>(to),
       _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(value)));
-#elif defined(__AVX2__)
+#else
   const __m256i all = reinterpret_cast<__m256i>(value);
   const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(all),
                                          _mm256_extracti128_si256(all, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i*>(to),
                    _mm_packus_epi16(words, words));
-#else
-  for (int i = 0; i < kLanes; ++i) {
-    to[i] = static_cast<uint8_t>(value[i]);
-  }
 #endif
 }
 

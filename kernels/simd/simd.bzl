@@ -21,7 +21,7 @@ _ISAS = {
     ],
 }
 
-def simd_library(name, srcs, hdrs = [], copts = [], deps = [], **kwargs):
+def simd_library(name, srcs, hdrs = [], copts = [], deps = [], testonly = False, **kwargs):
     """Compiles `srcs` for AVX2 and for AVX-512.
 
     Their code stands in namespace NARROW_SIMD of kernels/simd/lanes.h, which
@@ -35,6 +35,7 @@ def simd_library(name, srcs, hdrs = [], copts = [], deps = [], **kwargs):
       hdrs: headers for all.
       copts: flags added for each.
       deps: libraries of headers.
+      testonly: as for cc_library.
       **kwargs: as for cc_library.
     """
     for isa, flags in _ISAS.items():
@@ -43,10 +44,12 @@ def simd_library(name, srcs, hdrs = [], copts = [], deps = [], **kwargs):
             srcs = srcs + hdrs,
             copts = ["-O3"] + flags + copts,
             deps = deps + ["//kernels/simd:lanes"],
+            testonly = testonly,
             visibility = ["//visibility:private"],
         )
     native.cc_library(
         name = name,
+        testonly = testonly,
         deps = [name + "_" + isa for isa in _ISAS],
         **kwargs
     )
