@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "formats/base/file.h"
+#include "formats/base/lfs_pointer.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_reader.h"
-#include "formats/mapped_source.h"
 #include "formats/safetensors/safetensors_format.h"
 #include "formats/safetensors/safetensors_reader.h"
 

@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "formats/base/file.h"
 #include "formats/tensor.h"
@@ -46,11 +45,6 @@ class MappedSource final : public TensorSource {
   absl::flat_hash_map<absl::string_view, size_t> index_;
   Metadata metadata_;
 };
-
-// DataLoss with the remedy if `bytes` are not a model but the text that Git
-// leaves in place of a large file that was not downloaded.
-absl::Status CheckNotLfsPointer(absl::Span<const uint8_t> bytes,
-                                absl::string_view file);
 
 }  // namespace narrow
 

@@ -7,9 +7,9 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "formats/base/lfs_pointer.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_format.h"
-#include "formats/mapped_source.h"
 
 namespace narrow {
 namespace {
@@ -19,7 +19,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 
 // Far above any vocabulary; bounds the memory that a damaged header of a
 // large file can ask for.
-constexpr size_t kMaxHeaderBytes = size_t{1} << 29;
+constexpr size_t kMaxHeaderBytes = size_t{1} << 28;
 
 // Reads forward and never past the end; errors name the place.
 class Cursor {
@@ -79,7 +79,7 @@ class Cursor {
     if (n_bytes <= remaining()) {
       return absl::OkStatus();
     }
-    return Error(absl::StrCat(is_cut_ ? "the header exceeds 512 MiB inside "
+    return Error(absl::StrCat(is_cut_ ? "the header exceeds 256 MiB inside "
                                       : "the file ends inside ",
                               what, ": needs ", n_bytes, " bytes, ",
                               remaining(), " are left"));

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
+#include "formats/base/lfs_pointer.h"
 #include "formats/base/status.h"
 #include "formats/json/json_scan.h"
 #include "simdjson.h"
@@ -118,6 +119,10 @@ simdjson::error_code ParseInto(absl::string_view text, int max_depth,
 // Why the parser refused `text`, with the place where that can be found.
 absl::Status ParseError(simdjson::error_code error, absl::string_view text,
                         const JsonScan& scan, absl::string_view file) {
+  RETURN_IF_ERROR(CheckNotLfsPointer(
+      absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()),
+                          text.size()),
+      file));
   if (!scan.error.empty()) {
     return absl::DataLossError(absl::StrCat(
         "not valid JSON: ", scan.error, "; at ",

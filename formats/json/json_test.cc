@@ -118,6 +118,12 @@ TEST(JsonTest, ErrorsGiveThePlace) {
               AllOf(HasSubstr("UTF-8"), HasSubstr("line 1, column 3")));
 }
 
+TEST(JsonTest, KnowsGitLfsPointers) {
+  EXPECT_THAT(
+      ParseMessage("version https://git-lfs.github.com/spec/v1\noid 0\n"),
+      HasSubstr("git lfs pull"));
+}
+
 TEST(JsonTest, DepthIsLimited) {
   JsonDocument::Limits limits;
   limits.max_depth = 5;

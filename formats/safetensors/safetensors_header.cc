@@ -6,10 +6,10 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "formats/base/lfs_pointer.h"
 #include "formats/base/status.h"
 #include "formats/json/json.h"
 #include "formats/json/json_writer.h"
-#include "formats/mapped_source.h"
 #include "formats/safetensors/safetensors_format.h"
 
 namespace narrow {
