@@ -42,7 +42,13 @@ class TextScorer {
     size_t first = 0;
     while (first < windows_.size()) {
       const size_t n = GroupSize(first, hidden_bytes);
-      RETURN_IF_ERROR(RunGroup(first, n));
+      const absl::Status status = RunGroup(first, n);
+      // The runner counts the windows that it was given.
+      RETURN_IF_ERROR(
+          first == 0 ? status
+                     : Annotate(status, absl::StrCat("in a group that begins "
+                                                     "with window ",
+                                                     first, " of the text")));
       first += n;
     }
     scores_.n_run = state_.tokens_total;
