@@ -35,6 +35,7 @@ class Measurement {
       return absl::InvalidArgumentError(
           "a model and a text are needed to measure perplexity");
     }
+    RETURN_IF_ERROR(CheckWindowSettings(options_.windows));
     report_.windows = options_.windows;
     report_.precision = options_.runner.precision;
     report_.n_threads = options_.runner.n_threads < 1

@@ -167,6 +167,16 @@ TEST(Perplexity, RefusesAShortText) {
       HasSubstr("and 1024 are needed (two windows of 512); reading " + path));
 }
 
+TEST(Perplexity, RefusesSettingsBeforeItReads) {
+  PerplexityOptions options = Exact(-1);
+  options.windows.protocol = Protocol::kHuggingFace;
+  options.windows.stride = 513;
+  options.texts = {"no/such/text.txt"};
+  const auto report = MeasurePerplexity(options, nullptr);
+  EXPECT_EQ(std::string(report.status().message()),
+            "stride of 513 tokens; 1 to 512 (the context) are possible");
+}
+
 TEST(Perplexity, WarnsOfWindowsBeyondTheModelsContext) {
   PerplexityOptions options = Exact(1);
   options.windows.context = 600;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
 namespace narrow {
@@ -10,26 +9,6 @@ namespace {
 
 // A window is held in memory as hidden states, and attention is quadratic.
 constexpr int64_t kMaxContext = int64_t{1} << 20;
-
-absl::Status CheckSettings(const WindowSettings& settings) {
-  // The least context that scores a token: 3 / 2 + 1 = 2 < 3.
-  const int64_t least = settings.protocol == Protocol::kLlamaCpp ? 3 : 2;
-  if (settings.context < least || settings.context > kMaxContext) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("context of ", settings.context, " tokens; ", least,
-                     " to ", kMaxContext, " are possible"));
-  }
-  if (settings.protocol == Protocol::kHuggingFace &&
-      (settings.stride < 1 || settings.stride > settings.context)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("stride of ", settings.stride, " tokens; 1 to ",
-                     settings.context, " (the context) are possible"));
-  }
-  if (settings.max_windows == 0) {
-    return absl::InvalidArgumentError("no window is asked for");
-  }
-  return absl::OkStatus();
-}
 
 std::vector<ScoredWindow> PlanLlamaCpp(int64_t n_text_tokens,
                                        const WindowSettings& settings) {
@@ -65,9 +44,29 @@ absl::string_view ProtocolName(Protocol protocol) {
   return protocol == Protocol::kLlamaCpp ? "llama.cpp" : "huggingface";
 }
 
+absl::Status CheckWindowSettings(const WindowSettings& settings) {
+  // The least context that scores a token: 3 / 2 + 1 = 2 < 3.
+  const int64_t least = settings.protocol == Protocol::kLlamaCpp ? 3 : 2;
+  if (settings.context < least || settings.context > kMaxContext) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("context of ", settings.context, " tokens; ", least,
+                     " to ", kMaxContext, " are possible"));
+  }
+  if (settings.protocol == Protocol::kHuggingFace &&
+      (settings.stride < 1 || settings.stride > settings.context)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("stride of ", settings.stride, " tokens; 1 to ",
+                     settings.context, " (the context) are possible"));
+  }
+  if (settings.max_windows == 0) {
+    return absl::InvalidArgumentError("no window is asked for");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<ScoredWindow>> PlanWindows(
     int64_t n_text_tokens, const WindowSettings& settings) {
-  if (absl::Status status = CheckSettings(settings); !status.ok()) {
+  if (absl::Status status = CheckWindowSettings(settings); !status.ok()) {
     return status;
   }
   const bool llama_cpp = settings.protocol == Protocol::kLlamaCpp;

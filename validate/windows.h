@@ -35,6 +35,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -65,6 +66,9 @@ struct ScoredWindow {
 
   int64_t n_scored() const { return n_tokens - first_scored; }
 };
+
+// InvalidArgument for settings out of range.
+absl::Status CheckWindowSettings(const WindowSettings& settings);
 
 // Windows over a text of `n_text_tokens`, each scoring one token at least.
 // InvalidArgument for settings out of range, and for a text too short: fewer

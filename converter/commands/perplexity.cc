@@ -23,8 +23,9 @@ constexpr char kExamples[] = R"(Protocols:
                    each is scored, and each begins with BOS if the vocabulary
                    has it so; what is left at the end is dropped
   --stride S       as Hugging Face's documentation: windows advance by S and
-                   score the tokens not scored before
-  --all-positions  windows follow each other, every position is scored
+                   score the tokens not scored before; BOS stands at the
+                   beginning of the text if the tokenizer puts it there
+  --all-positions  the same with windows that do not overlap
 
 Examples:
   narrow perplexity gemma-3-270m --text wiki.test.raw
