@@ -27,7 +27,7 @@ def simd_library(name, srcs, hdrs = [], copts = [], deps = [], testonly = False,
     Their code stands in namespace NARROW_SIMD of kernels/simd/lanes.h, which
     is another one in each, and they include nothing that defines an inline
     function elsewhere: the linker keeps one copy of such a function, maybe
-    the one that needs AVX-512.
+    the one that needs AVX-512. <name>_isolation_test looks for such copies.
 
     Args:
       name: the library that has both.
@@ -52,4 +52,19 @@ def simd_library(name, srcs, hdrs = [], copts = [], deps = [], testonly = False,
         testonly = testonly,
         deps = [name + "_" + isa for isa in _ISAS],
         **kwargs
+    )
+    native.genrule(
+        name = name + "_symbols",
+        testonly = True,
+        srcs = [name + "_" + isa for isa in _ISAS],
+        outs = [name + "_symbols.txt"],
+        cmd = "for file in $(SRCS); do case $$file in *.a) " +
+              "nm -C --defined-only $$file;; esac; done > $@",
+    )
+    native.sh_test(
+        name = name + "_isolation_test",
+        size = "small",
+        srcs = ["//kernels/simd:isolation_test.sh"],
+        args = ["$(location %s_symbols)" % name],
+        data = [name + "_symbols"],
     )
