@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
 #include "formats/gguf/gguf_reader.h"
@@ -184,6 +185,30 @@ std::vector<TensorMeta> OddMetas() {
           Meta("q4_k", QuantType::kQ4_K, {2, 512}),
           Meta("four", QuantType::kI8, {2, 1, 3, 5}),
           Meta("last", QuantType::kI64, {0})};
+}
+
+// The file that docs/gguf.md shows in full.
+TEST(GgufTest, WritesTheExampleOfTheDocumentation) {
+  const std::string expected = absl::HexStringToBytes(
+      "47475546030000000100000000000000"
+      "01000000000000001400000000000000"
+      "67656e6572616c2e6172636869746563"
+      "74757265080000000500000000000000"
+      "6c6c616d610100000000000000610200"
+      "00000200000000000000010000000000"
+      "00000000000000000000000000000000"
+      "00000000000000000000000000000000"
+      "0000803f000000c00000000000000000"
+      "00000000000000000000000000000000");
+  Metadata metadata;
+  metadata.Set("general.architecture", std::string("llama"));
+  const std::string path = TempPath("example");
+  const auto sink = NewGgufWriter(path);
+  ASSERT_TRUE(sink->Begin({Meta("a", QuantType::kF32, {1, 2})}, metadata).ok());
+  const uint8_t data[] = {0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0};
+  ASSERT_TRUE(sink->Append(data).ok());
+  ASSERT_TRUE(sink->Finish().ok());
+  EXPECT_EQ(MustReadText(path), expected);
 }
 
 TEST(GgufTest, EveryLegalAlignmentRoundTrips) {

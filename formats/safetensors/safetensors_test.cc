@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
 #include "formats/safetensors/safetensors_format.h"
@@ -160,6 +161,27 @@ TEST(SafetensorsTest, WritesTheGoldenByteForByte) {
   EXPECT_TRUE(MustReadText(path) == MustReadText(kGolden));
   EXPECT_EQ(*SafetensorsFileBytes(Metas(*source), source->metadata()),
             static_cast<int64_t>(MustReadText(kGolden).size()));
+}
+
+// The file that docs/safetensors.md shows in full.
+TEST(SafetensorsTest, WritesTheExampleOfTheDocumentation) {
+  const std::string expected = absl::HexStringToBytes(
+      "58000000000000007b225f5f6d657461"
+      "646174615f5f223a7b22666f726d6174"
+      "223a227074227d2c2261223a7b226474"
+      "797065223a22463332222c2273686170"
+      "65223a5b312c325d2c22646174615f6f"
+      "666673657473223a5b302c385d7d7d20"
+      "0000803f000000c0");
+  Metadata metadata;
+  metadata.Set("format", std::string("pt"));
+  const std::string path = TempPath("example");
+  const auto sink = NewSafetensorsWriter(path);
+  ASSERT_TRUE(sink->Begin({Meta("a", QuantType::kF32, {1, 2})}, metadata).ok());
+  const uint8_t data[] = {0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0};
+  ASSERT_TRUE(sink->Append(data).ok());
+  ASSERT_TRUE(sink->Finish().ok());
+  EXPECT_EQ(MustReadText(path), expected);
 }
 
 TEST(SafetensorsTest, EveryDtypeRoundTrips) {
