@@ -321,15 +321,17 @@ std::string WriteGguf(const Checkpoint& model, const std::string& name,
 // one, and with the attention scale that llama.cpp derives from the head size.
 // Returns the folder of such a model, maybe `folder` itself.
 std::string FolderThatGgufCanSay(const std::string& folder,
-                                 const std::string& name) {
+                                 const std::string& name,
+                                 const ModelConfig& model) {
   std::string config = ReadText(folder + "/config.json");
   const std::string before = config;
   if (absl::StrContains(config, "MistralForCausalLM")) {
     config = absl::StrReplaceAll(
         config, {{"\"sliding_window\": 16", "\"sliding_window\": null"}});
   }
-  config = absl::StrReplaceAll(config, {{"\"query_pre_attn_scalar\": 48",
-                                         "\"query_pre_attn_scalar\": 32"}});
+  config = absl::StrReplaceAll(
+      config, {{"\"query_pre_attn_scalar\": 48",
+                absl::StrCat("\"query_pre_attn_scalar\": ", model.head_dim)}});
   if (config == before) {
     return folder;
   }
@@ -344,7 +346,8 @@ std::string FolderThatGgufCanSay(const std::string& folder,
 }
 
 TEST_P(FamilyTest, GgufGivesTheSameLogits) {
-  const std::string folder = FolderThatGgufCanSay(folder_, GetParam());
+  const std::string folder =
+      FolderThatGgufCanSay(folder_, GetParam(), model_->config());
   const auto model = Open(folder);
   ASSERT_NE(model, nullptr);
   if (folder != folder_) {
