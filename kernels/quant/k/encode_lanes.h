@@ -76,8 +76,17 @@ struct GroupScales {
   I32 failed;  // lanes to be encoded plainly
 };
 
-// Rounds a block under its stored scales. False if a stored scale is zero:
-// then ggml keeps the codes of its search, which we did not keep.
+NARROW_LANE_FUNCTION bool IsZero(const float* numbers, int n) {
+  I32 other = {};
+  for (int i = 0; i < n; i += kLanes) {
+    other |= Load(numbers + i) != F32{};
+  }
+  return !Any(other);
+}
+
+// Rounds a block under its stored scales. Where a stored scale is zero, ggml
+// keeps the codes of its search: stored zeros if the weights are zero, else
+// codes that we did not keep. Then false.
 template <class Type, int kLow, int kHigh>
 NARROW_LANE_FUNCTION bool RoundBlock(const float* weights,
                                      const SubScales& stored, uint8_t* codes) {
@@ -86,7 +95,12 @@ NARROW_LANE_FUNCTION bool RoundBlock(const float* weights,
   for (int g = 0; g < kSubBlocks; ++g) {
     const float scale = stored.d * static_cast<float>(stored.scales[g]);
     const float low = stored.dmin * static_cast<float>(stored.mins[g]);
-    kept &= scale != 0;
+    if (scale == 0) {
+      const int first = g * Type::kSubBlock;
+      kept &= IsZero(weights + first, Type::kSubBlock);
+      std::memset(codes + first, 0, Type::kSubBlock);
+      continue;
+    }
     for (int i = 0; i < Type::kSubBlock; i += kLanes) {
       const int first = g * Type::kSubBlock + i;
       const F32 x = Load(weights + first);

@@ -106,11 +106,12 @@ NARROW_LANE_FUNCTION I32 IsWild(F32 quotient) {
 }
 
 // kWays sub-blocks a lane: x and w hold kSize vectors each, one sub-block
-// after the other. Gives the line of each.
+// after the other. Gives the line of each, and its codes if `out_codes` is
+// not nullptr.
 template <class Options>
 NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
                                        const AffineGrid& grid, F32* out_scale,
-                                       F32* out_low) {
+                                       F32* out_low, F32* out_codes = nullptr) {
   constexpr int kSize = Options::kSize;
   constexpr int kWays = Options::kWays;
   const F32 code_high = Splat(static_cast<float>(Options::kCodeHigh));
@@ -143,6 +144,9 @@ NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
       const int k = way * kSize + i;
       codes[k] = ToFloat(ClampInt(RoundToInt(inverse[way] * (x[k] - low[way])),
                                   0, Options::kCodeHigh));
+      if (out_codes != nullptr) {
+        out_codes[k] = Select(flat[way], F32{}, codes[k]);
+      }
     }
   }
   F32 best_low[kWays];
@@ -193,6 +197,10 @@ NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
     LineErrors<Options>(x, w, codes, trial_scale, trial_low, trial_error);
     for (int way = 0; way < kWays; ++way) {
       const I32 better = solvable[way] & (trial_error[way] < error[way]);
+      for (int k = way * kSize; out_codes != nullptr && k < (way + 1) * kSize;
+           ++k) {
+        out_codes[k] = Select(better & ~flat[way], codes[k], out_codes[k]);
+      }
       error[way] = Select(better, trial_error[way], error[way]);
       scale[way] = Select(better, trial_scale[way], scale[way]);
       best_low[way] = Select(better, trial_low[way], best_low[way]);
