@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "kernels/quant/search_lanes.h"
+#include "kernels/quant/k/search_lanes.h"
 #include "kernels/simd/lanes.h"
 
 namespace narrow {
@@ -77,11 +77,16 @@ struct Symmetric {
 
   NARROW_LANE_FUNCTION static Lines Weighted(const F32* x, const F32* w,
                                              I32* codes) {
-    const F32 d = SearchSymmetric<kSize>(x, w, kHalf, codes);
+    Lines lines = {};
+    F32 inverse;
+    k_lanes::SearchSymmetric<kSize, kHalf, 1>(x, w, &lines.d, &inverse);
+    // Without an inverse the block is zero, and its codes too.
+    const I32 zero = inverse == 0.0f;
     for (int i = 0; i < kSize; ++i) {
-      codes[i] += kHalf;
+      const I32 code = ClampInt(RoundToInt(inverse * x[i]), -kHalf, kHalf - 1);
+      codes[i] = SelectInt(zero, I32{}, code + kHalf);
     }
-    return {d, F32{}};
+    return lines;
   }
 
   NARROW_LANE_FUNCTION static void Write(const Lines& lines, const I32* codes,
@@ -114,8 +119,17 @@ struct Affine {
 
   NARROW_LANE_FUNCTION static Lines Weighted(const F32* x, const F32* w,
                                              I32* codes) {
+    using Options = k_lanes::AffineOptions<kSize, kHigh,
+                                           /*kAbsoluteError=*/false,
+                                           /*kBoundThenRound=*/true,
+                                           /*kWays=*/1>;
     Lines lines;
-    SearchAffine<kSize>(x, w, kHigh, codes, &lines.d, &lines.low);
+    F32 float_codes[kSize];
+    k_lanes::SearchAffine<Options>(x, w, k_quants::kImportanceGrid, &lines.d,
+                                   &lines.low, float_codes);
+    for (int i = 0; i < kSize; ++i) {
+      codes[i] = Truncate(float_codes[i]);
+    }
     return lines;
   }
 
