@@ -46,6 +46,10 @@ constexpr Files kLow =
     F(T::kIQ1_S, T::kIQ1_M, T::kIQ2_XXS, T::kIQ2_XS, T::kIQ2_S, T::kIQ2_M);
 constexpr Files kLow2S = F(T::kIQ2_S, T::kIQ2_M);
 constexpr Files kHigh = kAll & ~kLow & ~F(T::kMXFP4_MOE);
+// Those whose values may come out as q3_k or q4_k.
+constexpr Files kValueLow =
+    F(T::kQ2_K, T::kQ2_K_S, T::kIQ3_XXS, T::kIQ3_XS, T::kIQ3_S, T::kIQ3_M,
+      T::kQ3_K_S, T::kQ3_K_M, T::kQ3_K_L, T::kQ4_K_S, T::kQ4_K_M);
 
 constexpr Roles kValue = R(TensorRole::kAttentionV, TensorRole::kAttentionQkv,
                            TensorRole::kAttentionKvB);
@@ -120,7 +124,6 @@ bool Llama70bLow(const MixContext& c) {
 bool FalconOrRagged(const MixContext& c) {
   return Falcon(c) || c.n_cols % Geometry(c.current).block_weights != 0;
 }
-bool NotQ8(const MixContext& c) { return c.current != Q::kQ8_0; }
 
 struct Rule {
   int stage;
@@ -137,7 +140,7 @@ constexpr Rule kOutputRules[] = {
     {0, F(T::kMXFP4_MOE), kAny, Always, Q::kQ8_0, "output"},
     {0, kAll, kAny, FalconOrRagged, Q::kQ8_0, "output whose rows are ragged"},
     {0, kOutputQ5, kAny, Always, Q::kQ5_K, "output"},
-    {0, kAll, kAny, NotQ8, Q::kQ6_K, "output"},
+    {0, kAll & ~F(T::kQ8_0), kAny, Always, Q::kQ6_K, "output"},
 };
 
 constexpr Rule kRules[] = {
@@ -181,7 +184,7 @@ constexpr Rule kRules[] = {
     {0, F(T::kQ4_K_M, T::kQ5_K_M), kValue, MoreBits, Q::kQ6_K,
      "values of outer and every third layer"},
     {0, F(T::kQ4_K_S), kValue, First4, Q::kQ5_K, "first four value tensors"},
-    {1, kHigh, kValue, Llama70bLow, Q::kQ5_K, "values of a 70B model"},
+    {1, kValueLow, kValue, Llama70bLow, Q::kQ5_K, "values of a 70B model"},
     {2, kHigh, kValue, Experts8, Q::kQ8_0, "values of an 8-expert model"},
 
     // Attention keys and queries.

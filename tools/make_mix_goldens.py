@@ -112,6 +112,8 @@ def main():
             combinations = [(t, imp, []) for t in FILE_TYPES for imp in (False, True)]
             combinations += [(t, False, f) for t in ("Q4_K_M", "Q2_K", "F16") for f in FLAG_SETS]
             for file_type, importance, flags in combinations:
+                if m["name"] == "ragged-72" and "--output-tensor-type" in flags:
+                    continue  # blocks of 32 do not fit: a dry run says nothing, the real one dies
                 args = ["--dry-run"] + flags + (["--imatrix", imatrix] if importance else [])
                 run = subprocess.run(command + args + [path, file_type], capture_output=True, text=True)
                 text = run.stdout + run.stderr
