@@ -16,6 +16,7 @@
 #include "formats/base/status.h"
 #include "formats/containers.h"
 #include "formats/json/json.h"
+#include "formats/tokenizer/vocabulary.h"
 
 namespace narrow {
 namespace {
@@ -155,6 +156,14 @@ absl::Status Checkpoint::OpenFolder(const CheckpointOptions& options) {
       {path_, options.model_name, CountParameters(tensors_)}, &metadata_));
   RETURN_IF_ERROR(arch_->add_metadata(inputs, &metadata_));
   metadata_.Set("general.quantization_version", uint32_t{2});
+  if (!options.skip_tokenizer) {
+    VocabularyOptions vocabulary_options;
+    vocabulary_options.pre = options.pre_tokenizer;
+    vocabulary_options.architecture = hf->architecture();
+    ASSIGN_OR_RETURN(const Vocabulary vocabulary,
+                     VocabularyFromHfDirectory(path_, vocabulary_options));
+    AddTokenizerMetadata(vocabulary, &metadata_);
+  }
   return absl::OkStatus();
 }
 
