@@ -84,7 +84,7 @@ void Progress::MaybePrint(bool last) {
   const double elapsed = Seconds(now - start_);
   const double pause = terminal_ ? kTerminalSeconds : kPlainSeconds;
   if (last) {
-    if (!ever_printed_) {
+    if (!ever_printed_ || (!terminal_ && printed_done_ == done_)) {
       return;
     }
   } else if (elapsed < kFirstPrintSeconds ||
@@ -99,6 +99,7 @@ void Progress::MaybePrint(bool last) {
   }
   std::fflush(stderr);
   printed_ = now;
+  printed_done_ = done_;
   ever_printed_ = true;
 }
 

@@ -50,6 +50,7 @@ class Progress {
   std::mutex mutex_;
   int64_t done_ = 0;
   Clock::time_point printed_;
+  int64_t printed_done_ = 0;
   bool ever_printed_ = false;
   bool finished_ = false;
 };

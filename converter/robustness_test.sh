@@ -1,0 +1,115 @@
+#!/bin/bash
+# Runs the program as a release pipeline would, and breaks it: damaged input,
+# too little room, signals, kills. Nothing may appear under a final name that
+# is not complete. Prints GoogleTest's summary lines; exits 1 on a failure.
+set -u
+narrow=$PWD/converter/narrow
+repo=$PWD
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+n_failed=0
+
+check() {  # DESCRIPTION COMMAND...
+  local what=$1
+  shift
+  if "$@"; then
+    echo "[       OK ] $what"
+  else
+    echo "[  FAILED  ] $what"
+    n_failed=$((n_failed + 1))
+  fi
+}
+missing() { [ ! -e "$1" ]; }
+says() { grep -qF -- "$1" err.txt; }
+fails_with() { [ "$status" -eq "$1" ]; }
+
+tiny=$repo/testdata/tiny-llama
+"$narrow" convert "$tiny" --to Q4_K_M --out good.gguf -q --threads 1
+check "converts the embedded model" test -s good.gguf
+"$narrow" convert "$tiny" --to Q4_K_M --out again.gguf -q --threads 3
+check "same bytes for any number of threads" cmp -s good.gguf again.gguf
+for isa in scalar avx2; do
+  NARROW_ISA=$isa "$narrow" convert "$tiny" --to Q4_K_M --out "$isa.gguf" -q
+  check "same bytes with $isa code" cmp -s good.gguf $isa.gguf
+done
+"$narrow" convert "$tiny" --to Q8_0,Q4_K_M,Q6_K --out many/ -q
+check "same bytes beside other outputs" cmp -s good.gguf \
+  many/tiny-llama-Q4_K_M.gguf
+"$narrow" convert "$tiny" --to BF16 --out bf16.gguf -q
+"$narrow" convert bf16.gguf --to Q4_K_M --out from_gguf.gguf -q
+check "same bytes through a GGUF file" cmp -s good.gguf from_gguf.gguf
+"$narrow" convert "$tiny" --to Q4_K_M --out dry.gguf --dry-run >dry.txt
+check "a dry run writes nothing" missing dry.gguf
+check "a dry run knows the exact size" \
+  grep -q ": $(stat -c %s good.gguf) bytes" dry.txt
+
+"$narrow" convert "$tiny" --to Q4_KM 2>err.txt
+status=$?
+check "an unknown file type fails" fails_with 1
+check "and names the nearest" says Q4_K_M
+"$narrow" convert no/such/model --to Q8_0 2>err.txt
+status=$?
+check "a missing model fails" fails_with 1
+check "and is named" says no/such/model
+"$narrow" convert "$tiny" 2>err.txt
+check "missing flags are a usage error" test $? -eq 2
+"$narrow" convert good.gguf --to Q8_0 --out re.gguf 2>err.txt
+check "quantizing twice is refused" says --allow-requantize
+check "and writes nothing" missing re.gguf
+"$narrow" convert good.gguf --to Q8_0 --out good.gguf 2>err.txt
+check "the output may not be the input" says "is the input"
+
+# Damage: weights that are not finite, and a file cut short.
+cp -r "$tiny" nan && chmod -R u+w nan
+size=$(stat -c %s nan/model.safetensors)
+printf '\xc0\x7f' |
+  dd of=nan/model.safetensors bs=1 seek=$((size - 200)) conv=notrunc 2>/dev/null
+"$narrow" convert nan --to Q8_0 --out nan.gguf 2>err.txt
+status=$?
+check "a weight that is not a number fails" fails_with 1
+check "and its place is named" says "column"
+check "and nothing is left" missing nan.gguf
+check "nor a partial file" missing nan.gguf.partial
+cp -r "$tiny" cut && chmod -R u+w cut
+truncate -s $((size - 100)) cut/model.safetensors
+"$narrow" convert cut --to Q8_0 --out cut.gguf 2>err.txt
+check "a truncated model names its file" says model.safetensors
+check "and nothing is left" missing cut.gguf
+
+# Too little room: a limit on file sizes, found before the work.
+(
+  ulimit -f 1000
+  "$narrow" convert "$tiny" --to Q4_K_M --out room.gguf 2>err.txt
+)
+status=$?
+check "too little room fails" fails_with 1
+check "and says how much was needed" says "bytes"
+check "and nothing is left" missing room.gguf
+check "nor a partial file" missing room.gguf.partial
+
+# Kills at different moments of a longer conversion.
+"$repo/tools/make_sparse_model.sh" big 6 1024 4096
+"$narrow" convert big --to Q4_K_M --out big.gguf -q --threads 2
+for delay in 0.05 0.1 0.2 0.3 0.5; do
+  "$narrow" convert big --to Q4_K_M --out killed.gguf -q --threads 1 &
+  sleep $delay
+  kill -9 $! 2>/dev/null
+  wait $! 2>/dev/null
+  if [ -e killed.gguf ]; then
+    check "finished before the kill: complete" cmp -s big.gguf killed.gguf
+    rm killed.gguf
+  fi
+done
+"$narrow" convert big --to Q4_K_M --out killed.gguf -q --threads 2
+check "a run after kills gives the same bytes" cmp -s big.gguf killed.gguf
+check "and leaves no partial file" missing killed.gguf.partial
+"$narrow" convert big --to Q4_K_M --out stopped.gguf -q --threads 1 2>err.txt &
+sleep 0.15
+kill -TERM $! 2>/dev/null
+wait $! 2>/dev/null
+if [ ! -e stopped.gguf ]; then
+  check "SIGTERM removes the partial file" missing stopped.gguf.partial
+fi
+
+[ "$n_failed" -eq 0 ]
