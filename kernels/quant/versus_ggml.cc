@@ -9,15 +9,16 @@
 //                 last exports ggml_quantize_chunk (xllamacpp's needs Python's)
 // --weights=FILE  raw float32 rows of --cols weights, compared as well
 // --rows, --cols  size of the generated weights (64 x 4096)
-// --repeats=N     timings of each, of which the least counts (5)
+// --repeats=N     timings of each, in processor time, of which the least
+//                 counts (5)
 //
 // Bytes are compared over all distributions of test_weights.h and all kinds
 // of importance; times are for normal weights. Exit code 1: bytes differ.
 
 #include <dlfcn.h>
+#include <time.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -104,9 +105,13 @@ std::vector<Matrix> MakeMatrices(const Options& options) {
   return matrices;
 }
 
-double SecondsOf(const std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
-      .count();
+// Time that this thread computed; what else runs on the machine hardly
+// changes it.
+double ThreadSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) +
+         static_cast<double>(now.tv_nsec) * 1e-9;
 }
 
 // One codec, one library.
@@ -203,12 +208,13 @@ class Duel {
     double their_seconds = 1e9;
     double our_seconds = 1e9;
     for (int i = 0; i < repeats; ++i) {
-      auto start = std::chrono::steady_clock::now();
+      const double start = ThreadSeconds();
       theirs();
-      their_seconds = std::min(their_seconds, SecondsOf(start));
-      start = std::chrono::steady_clock::now();
+      const double middle = ThreadSeconds();
       ours();
-      our_seconds = std::min(our_seconds, SecondsOf(start));
+      const double end = ThreadSeconds();
+      their_seconds = std::min(their_seconds, middle - start);
+      our_seconds = std::min(our_seconds, end - middle);
     }
     const double megabytes =
         static_cast<double>(matrix.weights.size()) * 4 / 1e6;
