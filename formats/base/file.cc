@@ -74,7 +74,8 @@ absl::Status Reserve(int fd, const std::string& path, int64_t n_bytes) {
 absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(
     absl::string_view path_view) {
   std::string path(path_view);
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK, opening a named pipe would wait for its writer.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     return ErrnoError("opening", path, errno);
   }

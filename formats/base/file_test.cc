@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -71,6 +73,14 @@ TEST(MappedFileTest, ReleasedPagesKeepTheirBytes) {
   ASSERT_TRUE(file.ok());
   (*file)->Release((*file)->bytes());
   EXPECT_EQ((*file)->bytes()[50000], 'x');
+}
+
+TEST(MappedFileTest, RefusesANamedPipeWithoutWaiting) {
+  const std::string path = TempPath("pipe");
+  unlink(path.c_str());
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(MappedFile::Open(path).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

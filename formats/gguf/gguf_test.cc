@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
@@ -132,6 +133,28 @@ TEST(GgufTest, ReadsVersion2) {
   const std::string path = TempPath("v2.gguf");
   ASSERT_TRUE(WriteTextFile(path, text).ok());
   EXPECT_EQ(MustOpen(path)->tensors().size(), 4u);
+}
+
+// A hole of the file system stands for 20 GiB; what the header claims of it
+// must not be believed.
+TEST(GgufTest, HeadersOfHugeFilesAreBounded) {
+  std::string text = MustReadText(kGolden);
+  const std::string key = "general.architecture";
+  const size_t length_at = text.find(key) + key.size() + 4;
+  const uint64_t length = uint64_t{10} << 30;
+  std::memcpy(&text[length_at], &length, sizeof(length));
+  const std::string path = TempPath("huge.gguf");
+  ASSERT_TRUE(WriteTextFile(path, text).ok());
+  std::error_code error;
+  std::filesystem::resize_file(path, uint64_t{20} << 30, error);
+  if (error) {
+    GTEST_SKIP() << "no sparse files here: " << error.message();
+  }
+  const auto source = OpenGguf(path);
+  EXPECT_EQ(source.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(source.status().message()),
+              HasSubstr("the header exceeds 256 MiB"));
+  std::filesystem::remove(path);
 }
 
 // --- What a writer may be given ----------------------------------------------

@@ -1,15 +1,86 @@
 #include "formats/json/json_scan.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "formats/base/status.h"
 #include "formats/base/utf8.h"
 
 namespace narrow {
 namespace {
+
+bool IsHighSurrogate(uint32_t code) { return code >> 10 == 0xd800 >> 10; }
+bool IsLowSurrogate(uint32_t code) { return code >> 10 == 0xdc00 >> 10; }
+
+// The code unit of a "\\uXXXX" at the head of `text`.
+std::optional<uint32_t> CodeUnit(absl::string_view text) {
+  if (text.size() < 6 || !absl::StartsWith(text, "\\u")) {
+    return std::nullopt;
+  }
+  uint32_t code = 0;
+  for (const char c : text.substr(2, 4)) {
+    if (!absl::ascii_isxdigit(static_cast<unsigned char>(c))) {
+      return std::nullopt;
+    }
+    const int digit = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+    code = code << 4 | static_cast<uint32_t>(digit);
+  }
+  return code;
+}
+
+// Bytes of the escape at the head of `text`, 0 if it is not one. Surrogates
+// stand in pairs.
+size_t EscapeLength(absl::string_view text) {
+  if (text.size() >= 2 && absl::StrContains("\"\\/bfnrt", text.substr(1, 1))) {
+    return 2;
+  }
+  const std::optional<uint32_t> code = CodeUnit(text);
+  if (!code.has_value() || IsLowSurrogate(*code)) {
+    return 0;
+  }
+  if (!IsHighSurrogate(*code)) {
+    return 6;
+  }
+  const std::optional<uint32_t> second = CodeUnit(text.substr(6));
+  return second.has_value() && IsLowSurrogate(*second) ? 12 : 0;
+}
+
+bool ConsumeDigits(absl::string_view* text) {
+  const size_t before = text->size();
+  while (!text->empty() &&
+         absl::ascii_isdigit(static_cast<unsigned char>(text->front()))) {
+    text->remove_prefix(1);
+  }
+  return text->size() < before;
+}
+
+// Whether `text` is a number as JSON writes it: no leading zero, no '+', no
+// bare point.
+bool IsNumber(absl::string_view text) {
+  absl::ConsumePrefix(&text, "-");
+  if (!absl::ConsumePrefix(&text, "0") && !ConsumeDigits(&text)) {
+    return false;
+  }
+  if (absl::ConsumePrefix(&text, ".") && !ConsumeDigits(&text)) {
+    return false;
+  }
+  if (absl::ConsumePrefix(&text, "e") || absl::ConsumePrefix(&text, "E")) {
+    if (!absl::ConsumePrefix(&text, "-")) {
+      absl::ConsumePrefix(&text, "+");
+    }
+    if (!ConsumeDigits(&text)) {
+      return false;
+    }
+  }
+  return text.empty();
+}
 
 class Scanner {
  public:
@@ -127,7 +198,12 @@ class Scanner {
         return Fail("control character in a string");
       }
       if (text_[i] == '\\') {
-        ++i;
+        const size_t length = EscapeLength(text_.substr(i));
+        if (length == 0) {
+          at_ = i;
+          return Fail("bad escape in a string");
+        }
+        i += length - 1;
       }
     }
     return Fail("a string without its closing quote");
@@ -144,10 +220,15 @@ class Scanner {
       result_.rewrites.push_back({begin, token.size(), "null"});
       return true;
     }
-    double ignored_double;
-    if (!absl::SimpleAtod(token, &ignored_double)) {
+    double value;
+    if (!IsNumber(token) || !absl::SimpleAtod(token, &value)) {
       at_ = begin;
-      return Fail(absl::StrCat("bad number '", token.substr(0, 40), "'"));
+      return Fail(absl::StrCat("bad number ", QuotedName(token)));
+    }
+    if (std::isinf(value)) {
+      at_ = begin;
+      return Fail(absl::StrCat("number ", QuotedName(token),
+                               " is beyond the range of a double"));
     }
     int64_t ignored_int;
     uint64_t ignored_uint;

@@ -118,6 +118,24 @@ TEST(JsonTest, ErrorsGiveThePlace) {
               AllOf(HasSubstr("UTF-8"), HasSubstr("line 1, column 3")));
 }
 
+TEST(JsonTest, BadNumbersAndEscapesHaveAPlaceToo) {
+  for (const char* bad : {"01", "1.", ".5", "+1", "-", "1e", "0x10", "1.e5"}) {
+    EXPECT_THAT(ParseMessage(absl::StrCat("[", bad, "]")),
+                HasSubstr("line 1, column 2"))
+        << bad;
+  }
+  EXPECT_THAT(ParseMessage("[1e400]"), HasSubstr("range of a double"));
+  for (const char* bad : {"\\q", "\\u12", "\\u12g4", "\\ud800",
+                          "\\ud800\\u0041", "\\udc00", "\\u"}) {
+    EXPECT_THAT(ParseMessage(absl::StrCat("[\"x", bad, "\"]")),
+                AllOf(HasSubstr("bad escape"), HasSubstr("column 4")))
+        << bad;
+  }
+  EXPECT_EQ(*MustParse(R"("\ud83d\ude00\u0041\/\b")")->root().GetString(),
+            "\xf0\x9f\x98\x80"
+            "A/\b");
+}
+
 TEST(JsonTest, KnowsGitLfsPointers) {
   EXPECT_THAT(
       ParseMessage("version https://git-lfs.github.com/spec/v1\noid 0\n"),

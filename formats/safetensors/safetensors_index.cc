@@ -29,7 +29,8 @@ absl::StatusOr<SafetensorsIndex> ReadSafetensorsIndex(absl::string_view path) {
     ASSIGN_OR_RETURN(const absl::string_view file, value.GetString());
     if (!IsPlainName(file)) {
       return value.Error(absl::StrCat("file name ", QuotedName(file),
-                                      " leads out of the model's folder"));
+                                      " is not a plain one and may lead out of "
+                                      "the model's folder"));
     }
     index.weight_map.emplace_back(std::string(tensor), std::string(file));
   }
