@@ -2,13 +2,16 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <shared_mutex>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu.h"
 #include "oneapi/dnnl/dnnl.hpp"
@@ -20,6 +23,11 @@ using dnnl::memory;
 
 // Rows for which the weights' layout is chosen; it then serves all counts.
 constexpr int64_t kTypicalRows = 128;
+// Without AVX-512, the order in which oneDNN sums a row depends on the number
+// of rows. So there every call has one of two numbers of rows that agree, the
+// typical one and this, filled up where there are fewer. (matmul_test, run
+// with NARROW_ISA=avx2 and scalar.)
+constexpr int64_t kFewRows = 16;
 constexpr size_t kAlignment = 64;
 
 // oneDNN parallelises with OpenMP inside a call; here tiles are the unit of
@@ -94,8 +102,8 @@ dnnl::matmul::primitive_desc Describe(ProductType type, int64_t n_rows,
 }  // namespace
 
 struct PanelProduct {
-  PanelProduct(ProductType type, memory::desc weights)
-      : type(type), weights(std::move(weights)) {}
+  PanelProduct(ProductType type, memory::desc weights, bool any_rows)
+      : type(type), weights(std::move(weights)), any_rows(any_rows) {}
 
   const RowsProduct& ForRows(int64_t n_rows, bool accumulate) {
     const std::pair<int64_t, bool> key(n_rows, accumulate);
@@ -123,6 +131,7 @@ struct PanelProduct {
 
   const ProductType type;
   const memory::desc weights;
+  const bool any_rows;  // results of a row do not depend on the others
   std::shared_mutex mutex;
   std::map<std::pair<int64_t, bool>, RowsProduct> by_rows;  // guarded
 };
@@ -149,7 +158,9 @@ absl::StatusOr<const PanelProduct*> Matmul::ProductFor(int64_t n_cols,
       const memory::desc any({n_inputs, n_cols}, DataType(type_),
                              memory::format_tag::any);
       const auto described = Describe(type_, kTypicalRows, any, false);
-      product = std::make_unique<PanelProduct>(type_, described.weights_desc());
+      product = std::make_unique<PanelProduct>(
+          type_, described.weights_desc(),
+          absl::StartsWith(described.impl_info_str(), "brg:avx512"));
       product->ForRows(1, true);
     } catch (const dnnl::error& error) {
       product = nullptr;
@@ -220,6 +231,36 @@ void Matmul::PackTransposed(const float* columns, int64_t stride, int64_t panel,
 
 void Matmul::Run(const void* rows, int64_t n_rows, const PackedMatrix& matrix,
                  int64_t panel, float* tile, bool accumulate) {
+  if (matrix.product(panel)->any_rows) {
+    RunRows(rows, n_rows, matrix, panel, tile, accumulate);
+    return;
+  }
+  const int64_t n_cols = matrix.panel_cols(panel);
+  const int64_t row_bytes =
+      matrix.n_inputs_ * (type_ == ProductType::kBf16 ? 2 : 4);
+  const uint8_t* row = static_cast<const uint8_t*>(rows);
+  while (n_rows >= kFewRows) {
+    const int64_t n = n_rows >= kTypicalRows ? kTypicalRows : kFewRows;
+    RunRows(row, n, matrix, panel, tile, accumulate);
+    row += n * row_bytes;
+    tile += n * n_cols;
+    n_rows -= n;
+  }
+  if (n_rows > 0) {
+    std::vector<uint8_t> filled(static_cast<size_t>(kFewRows * row_bytes));
+    std::memcpy(filled.data(), row, static_cast<size_t>(n_rows * row_bytes));
+    std::vector<float> result(static_cast<size_t>(kFewRows * n_cols));
+    if (accumulate) {
+      std::copy_n(tile, n_rows * n_cols, result.data());
+    }
+    RunRows(filled.data(), kFewRows, matrix, panel, result.data(), accumulate);
+    std::copy_n(result.data(), n_rows * n_cols, tile);
+  }
+}
+
+void Matmul::RunRows(const void* rows, int64_t n_rows,
+                     const PackedMatrix& matrix, int64_t panel, float* tile,
+                     bool accumulate) {
   PanelProduct* product = const_cast<PanelProduct*>(matrix.product(panel));
   const RowsProduct& run = product->ForRows(n_rows, accumulate);
   const dnnl::engine& engine = CpuEngine();

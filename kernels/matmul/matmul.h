@@ -113,6 +113,8 @@ class Matmul {
                                                  int64_t n_inputs);
   void Run(const void* rows, int64_t n_rows, const PackedMatrix& matrix,
            int64_t panel, float* tile, bool accumulate);
+  void RunRows(const void* rows, int64_t n_rows, const PackedMatrix& matrix,
+               int64_t panel, float* tile, bool accumulate);
 
   const ProductType type_;
   const std::unique_ptr<Shapes> shapes_;
