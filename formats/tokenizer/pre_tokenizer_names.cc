@@ -59,13 +59,14 @@ Patterns kStarCoder() { return {R"(\p{N})", kGpt2Pattern}; }
 Patterns kDeepSeekLlm() {
   return {
       R"([\r\n])",
-      "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-"
-      "Ᏽᏸ-ᏽᲐ-Ჺ"
-      "Ჽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-"
-      "ℓℕℙ-ℝ"
-      "ℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-"
-      "𐑏𐒰-𐓓𐓘-𐓻"
-      "𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+",
+      "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-"
+      "ჅᎠ-"
+      "Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-"
+      "Ίῠ-Ῥῲ-"
+      "ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-"
+      "ﬆ"
+      "ﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]"
+      "+",
       "\\s?[!-/:-~！-／：-～‘-‟　-。]+",
       "\\s+$",
       kCjkAndHangulRun,
@@ -104,7 +105,8 @@ Patterns kBailing() {
   return {R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})"
           R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"};
 }
-Patterns kSuperBpe() { return {R"(\p{N}+)", R"((?=(\d{3})+(?!\d)))"}; }
+// Published with \d, which llama.cpp reads as ASCII digits.
+Patterns kSuperBpe() { return {R"(\p{N}+)", R"((?=([0-9]{3})+(?![0-9])))"}; }
 Patterns kJais2() {
   return {NARROW_CONTRACTIONS
           R"(|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3})"
@@ -141,10 +143,11 @@ constexpr char kFalconSignature[] =
     R"(contiguous:[!-/:-@\[-`{-~\p{P}] | isolated:'s|'t|'re|'ve|'m|'ll|'d)"
     R"(| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ | byte_level)"
     R"( | isolated:\p{N}+ | isolated:[0-9][0-9][0-9])";
+constexpr char kSuperBpeSignature[] =
+    R"(isolated:\p{N}+ | isolated:(?=(\d{3})+(?!\d)) | byte_level)";
 constexpr Published kPublished[] = {
-    {kTekkenSignature, "tekken"},
-    {kGpt4oSignature, "gpt-4o"},
-    {kBailingSignature, "bailingmoe"},
+    {kSuperBpeSignature, "superbpe"}, {kTekkenSignature, "tekken"},
+    {kGpt4oSignature, "gpt-4o"},      {kBailingSignature, "bailingmoe"},
     {kFalconSignature, "falcon"},
 };
 

@@ -2,11 +2,14 @@
 //
 //   tokenize ids SOURCE [--no-special] [--no-parse] < text > ids.i32
 //   tokenize text SOURCE [--keep-special] < ids.i32 > text
+//   tokenize batch SOURCE [--no-special] [--no-parse] < texts > results
 //   tokenize keys FOLDER REFERENCE.gguf [PRE]
 //
 // SOURCE is a checkpoint folder or a GGUF file; ids are little-endian 32-bit
-// integers, with the time per token on the error stream. `keys` compares the
-// tokenizer's metadata with those of a reference file.
+// integers, with the time per token on the error stream. `batch` reads
+// texts, each after its bytes as a 32-bit integer, and writes for each the
+// number of ids, the ids, the bytes of the decoded text, and that text. `keys`
+// compares the tokenizer's metadata with those of a reference file.
 
 #include <chrono>
 #include <cstdio>
@@ -58,6 +61,32 @@ absl::Status Ids(const std::vector<std::string>& args) {
   std::fwrite(ids.data(), sizeof(int32_t), ids.size(), stdout);
   std::fprintf(stderr, "%zu tokens, %.0f a second\n", ids.size(),
                static_cast<double>(ids.size()) / seconds.count());
+  return absl::OkStatus();
+}
+
+void WriteCount(size_t n) {
+  const auto count = static_cast<uint32_t>(n);
+  std::fwrite(&count, sizeof(count), 1, stdout);
+}
+
+absl::Status Batch(const std::vector<std::string>& args) {
+  ASSIGN_OR_RETURN(const auto tokenizer, Load(args[1]));
+  EncodeOptions options;
+  options.add_special = !HasFlag(args, "--no-special");
+  options.parse_special = !HasFlag(args, "--no-parse");
+  const std::string input = ReadInput();
+  uint32_t n = 0;
+  for (size_t i = 0; i + sizeof(n) <= input.size(); i += n) {
+    std::memcpy(&n, input.data() + i, sizeof(n));
+    i += sizeof(n);
+    const auto text = absl::string_view(input).substr(i, n);
+    const std::vector<int32_t> ids = tokenizer->Encode(text, options);
+    WriteCount(ids.size());
+    std::fwrite(ids.data(), sizeof(int32_t), ids.size(), stdout);
+    const std::string decoded = tokenizer->Decode(ids);
+    WriteCount(decoded.size());
+    std::fwrite(decoded.data(), 1, decoded.size(), stdout);
+  }
   return absl::OkStatus();
 }
 
@@ -132,9 +161,11 @@ absl::Status Keys(const std::vector<std::string>& args) {
 int Main(int argc, char** argv) {
   const std::vector<std::string> args(argv + 1, argv + argc);
   absl::Status status = absl::InvalidArgumentError(
-      "usage: tokenize ids|text|keys SOURCE …; see the head of tokenize.cc");
+      "usage: tokenize ids|text|batch|keys SOURCE …; see the head of "
+      "tokenize.cc");
   if (args.size() >= 2 && args[0] == "ids") status = Ids(args);
   if (args.size() >= 2 && args[0] == "text") status = Text(args);
+  if (args.size() >= 2 && args[0] == "batch") status = Batch(args);
   if (args.size() >= 3 && args[0] == "keys") status = Keys(args);
   if (!status.ok()) std::cerr << status << "\n";
   return status.ok() ? 0 : 1;
