@@ -58,6 +58,14 @@ void PlainWeights(const F32* x, F32* w) {
   }
 }
 
+template <class Options>
+struct AffineCodes {
+  static constexpr bool kKnown = true;
+  NARROW_LANE_FUNCTION static I32 Code(F32 x, float inverse, float from) {
+    return RoundToInt(BestCode<Options>(x, Splat(inverse), Splat(from)));
+  }
+};
+
 template <class Type, bool kImportance>
 void EncodeAffineGroup(const Group& group, uint8_t* bytes) {
   constexpr int kSize = Type::kSubBlock;
@@ -97,7 +105,7 @@ void EncodeAffineGroup(const Group& group, uint8_t* bytes) {
     SearchAffine<Options>(
         x + g * kSize, w,
         kImportance ? k_quants::kImportanceGrid : Type::kPlainGrid, scales + g,
-        low);
+        low, result.inverse + g, result.from + g);
     for (int way = 0; way < kWays; ++way) {
       mins[g + way] = -low[way];
     }
@@ -109,7 +117,8 @@ void EncodeAffineGroup(const Group& group, uint8_t* bytes) {
     result.d = QuantizeToLargest<Type>(scales, kSubBlocks, result.scales);
     result.dmin = QuantizeToLargest<Type>(mins, kSubBlocks, result.mins);
   }
-  StoreGroup<Type, 0, Type::kCodeHigh>(group, result, bytes);
+  StoreGroup<Type, 0, Type::kCodeHigh, AffineCodes<Options>>(group, result,
+                                                             bytes);
 }
 
 template <class Type>

@@ -74,6 +74,17 @@ struct GroupScales {
   I32 scales[16];
   I32 mins[16];
   I32 failed;  // lanes to be encoded plainly
+  // How the search ended in each sub-block, for its codes.
+  F32 inverse[16];
+  F32 from[16];
+};
+
+// Codes of a search that GroupScales does not tell.
+struct UnknownCodes {
+  static constexpr bool kKnown = false;
+  static I32 Code(F32 /*x*/, float /*inverse*/, float /*from*/) {
+    return I32{};
+  }
 };
 
 NARROW_LANE_FUNCTION bool IsZero(const float* numbers, int n) {
@@ -84,36 +95,44 @@ NARROW_LANE_FUNCTION bool IsZero(const float* numbers, int n) {
   return !Any(other);
 }
 
-// Rounds a block under its stored scales. Where a stored scale is zero, ggml
-// keeps the codes of its search: stored zeros if the weights are zero, else
-// codes that we did not keep. Then false.
-template <class Type, int kLow, int kHigh>
+// Rounds a block, lane `lane` of its group, under its stored scales. Where a
+// stored scale is zero, ggml keeps the codes of its search: the lowest if the
+// weights are zero, else those of SearchCodes. False if these are not known.
+template <class Type, int kLow, int kHigh, class SearchCodes>
 NARROW_LANE_FUNCTION bool RoundBlock(const float* weights,
-                                     const SubScales& stored, uint8_t* codes) {
+                                     const SubScales& stored,
+                                     const GroupScales& search, int lane,
+                                     uint8_t* codes) {
   constexpr int kSubBlocks = kSuperBlock / Type::kSubBlock;
-  bool kept = true;
+  bool known = true;
   for (int g = 0; g < kSubBlocks; ++g) {
     const float scale = stored.d * static_cast<float>(stored.scales[g]);
     const float low = stored.dmin * static_cast<float>(stored.mins[g]);
+    const int first = g * Type::kSubBlock;
     if (scale == 0) {
-      const int first = g * Type::kSubBlock;
-      kept &= IsZero(weights + first, Type::kSubBlock);
-      std::memset(codes + first, 0, Type::kSubBlock);
-      continue;
+      if (IsZero(weights + first, Type::kSubBlock)) {
+        std::memset(codes + first, 0, Type::kSubBlock);
+        continue;
+      }
+      known &= SearchCodes::kKnown;
     }
-    for (int i = 0; i < Type::kSubBlock; i += kLanes) {
-      const int first = g * Type::kSubBlock + i;
-      const F32 x = Load(weights + first);
-      const I32 code =
-          ClampInt(RoundToInt((x + Splat(low)) / Splat(scale)), kLow, kHigh) -
-          kLow;
-      StoreBytes(code, codes + first);
+    for (int i = first; i < first + Type::kSubBlock; i += kLanes) {
+      const F32 x = Load(weights + i);
+      I32 code;
+      if (scale == 0) {
+        code =
+            SearchCodes::Code(x, search.inverse[g][lane], search.from[g][lane]);
+      } else {
+        code =
+            ClampInt(RoundToInt((x + Splat(low)) / Splat(scale)), kLow, kHigh);
+      }
+      StoreBytes(code - kLow, codes + i);
     }
   }
-  return kept;
+  return known;
 }
 
-template <class Type, int kLow, int kHigh>
+template <class Type, int kLow, int kHigh, class SearchCodes>
 NARROW_LANE_FUNCTION void StoreGroup(const Group& group,
                                      const GroupScales& scales,
                                      uint8_t* bytes) {
@@ -131,7 +150,8 @@ NARROW_LANE_FUNCTION void StoreGroup(const Group& group,
       PackScales(Type(), block, bytes);
       UnpackScales(Type(), bytes, &block);
       uint8_t codes[kSuperBlock];
-      done = RoundBlock<Type, kLow, kHigh>(group.weights[k], block, codes);
+      done = RoundBlock<Type, kLow, kHigh, SearchCodes>(group.weights[k], block,
+                                                        scales, k, codes);
       PackCodes(Type(), codes, bytes);
     }
     if (!done) {

@@ -105,13 +105,26 @@ NARROW_LANE_FUNCTION I32 IsWild(F32 quotient) {
   return ~(Abs(quotient) <= Splat(4194303.0f));
 }
 
+// The code of a weight in an affine search's best line.
+template <class Options>
+NARROW_LANE_FUNCTION F32 BestCode(F32 x, F32 inverse, F32 from) {
+  const F32 quotient = inverse * (x - from);
+  if constexpr (Options::kBoundThenRound) {
+    return RoundToFloat(Min(Max(quotient, F32{}),
+                            Splat(static_cast<float>(Options::kCodeHigh))));
+  } else {
+    return ToFloat(ClampInt(RoundToInt(quotient), 0, Options::kCodeHigh));
+  }
+}
+
 // kWays sub-blocks a lane: x and w hold kSize vectors each, one sub-block
-// after the other. Gives the line of each, and its codes if `out_codes` is
-// not nullptr.
+// after the other. Gives the line of each, and what BestCode needs for its
+// codes: the inverse scale and low end of the trial that led to the line.
 template <class Options>
 NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
                                        const AffineGrid& grid, F32* out_scale,
-                                       F32* out_low, F32* out_codes = nullptr) {
+                                       F32* out_low, F32* out_inverse,
+                                       F32* out_from) {
   constexpr int kSize = Options::kSize;
   constexpr int kWays = Options::kWays;
   const F32 code_high = Splat(static_cast<float>(Options::kCodeHigh));
@@ -144,14 +157,14 @@ NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
       const int k = way * kSize + i;
       codes[k] = ToFloat(ClampInt(RoundToInt(inverse[way] * (x[k] - low[way])),
                                   0, Options::kCodeHigh));
-      if (out_codes != nullptr) {
-        out_codes[k] = Select(flat[way], F32{}, codes[k]);
-      }
     }
   }
   F32 best_low[kWays];
   for (int way = 0; way < kWays; ++way) {
-    best_low[way] = low[way];
+    best_low[way] = out_from[way] = low[way];
+    // All codes are 0 if the inverse overflows, as they are in a flat lane.
+    out_inverse[way] =
+        Select(IsWild(inverse[way] - inverse[way]), F32{}, inverse[way]);
   }
   LineErrors<Options>(x, w, codes, scale, low, error);
 
@@ -163,9 +176,9 @@ NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
       inverse[way] = steps / (high[way] - best_low[way]);
       if constexpr (!Options::kBoundThenRound) {
         // The quotient is monotonic in x, so its ends bound it.
-        wild |= IsWild(inverse[way] * (least[way] - best_low[way])) |
-                IsWild(inverse[way] * (high[way] - best_low[way]));
-        wild &= ~flat[way];
+        wild |= (IsWild(inverse[way] * (least[way] - best_low[way])) |
+                 IsWild(inverse[way] * (high[way] - best_low[way]))) &
+                ~flat[way];
       }
     }
     CodeSums<kWays> sums;
@@ -196,11 +209,10 @@ NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
     }
     LineErrors<Options>(x, w, codes, trial_scale, trial_low, trial_error);
     for (int way = 0; way < kWays; ++way) {
-      const I32 better = solvable[way] & (trial_error[way] < error[way]);
-      for (int k = way * kSize; out_codes != nullptr && k < (way + 1) * kSize;
-           ++k) {
-        out_codes[k] = Select(better & ~flat[way], codes[k], out_codes[k]);
-      }
+      const I32 better =
+          solvable[way] & (trial_error[way] < error[way]) & ~flat[way];
+      out_inverse[way] = Select(better, inverse[way], out_inverse[way]);
+      out_from[way] = Select(better, best_low[way], out_from[way]);
       error[way] = Select(better, trial_error[way], error[way]);
       scale[way] = Select(better, trial_scale[way], scale[way]);
       best_low[way] = Select(better, trial_low[way], best_low[way]);
@@ -208,7 +220,7 @@ NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
   }
   for (int way = 0; way < kWays; ++way) {
     out_scale[way] = Select(flat[way], F32{}, scale[way]);
-    out_low[way] = Select(flat[way], low[way], best_low[way]);
+    out_low[way] = best_low[way];
   }
 }
 

@@ -26,6 +26,17 @@ F32 LargestScale(const F32* scales) {
   return largest;
 }
 
+template <int kHalf>
+struct SymmetricCodes {
+  static constexpr bool kKnown = true;
+  NARROW_LANE_FUNCTION static I32 Code(F32 x, float inverse, float /*from*/) {
+    // Without an inverse, what is there counts as zero.
+    return inverse == 0
+               ? SplatInt(-kHalf)
+               : ClampInt(RoundToInt(Splat(inverse) * x), -kHalf, kHalf - 1);
+  }
+};
+
 void EncodePlainQ3_K(const Group& group, uint8_t* bytes) {
   F32 x[kSuperBlock];
   LoadLanes<kSuperBlock>(group.weights, 0, x);
@@ -45,7 +56,8 @@ void EncodePlainQ3_K(const Group& group, uint8_t* bytes) {
         SelectInt(zero, SplatInt(Q3_K::kScaleLow),
                   ClampInt(byte, Q3_K::kScaleLow, Q3_K::kScaleHigh));
   }
-  StoreGroup<Q3_K, -Q3_K::kCodeHalf, Q3_K::kCodeHalf - 1>(group, result, bytes);
+  StoreGroup<Q3_K, -Q3_K::kCodeHalf, Q3_K::kCodeHalf - 1, UnknownCodes>(
+      group, result, bytes);
 }
 
 void EncodeImportanceQ3_K(const Group& group, uint8_t* bytes) {
@@ -69,9 +81,8 @@ void EncodeImportanceQ3_K(const Group& group, uint8_t* bytes) {
         sums[g + way] += sub_w[i];
       }
     }
-    F32 inverse[kWays];
     SearchSymmetric<kSize, Q3_K::kCodeHalf, kWays>(x + g * kSize, w, scales + g,
-                                                   inverse);
+                                                   result.inverse + g);
   }
   result.failed |= NotFinite(scales, kSubBlocks);
   F32 inverse;
@@ -82,7 +93,8 @@ void EncodeImportanceQ3_K(const Group& group, uint8_t* bytes) {
                                  ClampInt(RoundToInt(inverse * scales[g]),
                                           Q3_K::kScaleLow, Q3_K::kScaleHigh));
   }
-  StoreGroup<Q3_K, -Q3_K::kCodeHalf, Q3_K::kCodeHalf - 1>(group, result, bytes);
+  StoreGroup<Q3_K, -Q3_K::kCodeHalf, Q3_K::kCodeHalf - 1,
+             SymmetricCodes<Q3_K::kCodeHalf>>(group, result, bytes);
 }
 
 template <bool kImportance>
@@ -103,9 +115,8 @@ void EncodeGroupQ6_K(const Group& group, uint8_t* bytes) {
         w[i] = sub_x[i] * sub_x[i];
       }
     }
-    F32 inverse[kWays];
     SearchSymmetric<kSize, Q6_K::kCodeHalf, kWays>(sub_x, w, scales + g,
-                                                   inverse);
+                                                   result.inverse + g);
   }
   const F32 largest = LargestScale(scales);
   const F32 inverse = Splat(static_cast<float>(Q6_K::kScaleLow)) / largest;
@@ -117,7 +128,8 @@ void EncodeGroupQ6_K(const Group& group, uint8_t* bytes) {
     result.scales[g] =
         (MinInt(nearest, SplatInt(Q6_K::kScaleHigh)) << 24) >> 24;
   }
-  StoreGroup<Q6_K, -Q6_K::kCodeHalf, Q6_K::kCodeHalf - 1>(group, result, bytes);
+  StoreGroup<Q6_K, -Q6_K::kCodeHalf, Q6_K::kCodeHalf - 1,
+             SymmetricCodes<Q6_K::kCodeHalf>>(group, result, bytes);
 }
 
 }  // namespace
