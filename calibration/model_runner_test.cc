@@ -288,22 +288,32 @@ TEST_P(FamilyTest, NumbersDoNotDependOnThreadsOrGroups) {
   }
 }
 
-// Writes the model as GGUF with every tensor in `type`, norms in f32.
+// Writes the model as GGUF with every tensor in `type`, norms in f32; without
+// the tensor named `left_out`, and with `transposed`'s sizes exchanged.
 std::string WriteGguf(const Checkpoint& model, const std::string& name,
-                      QuantType type) {
+                      QuantType type, absl::string_view left_out = "",
+                      absl::string_view transposed = "") {
   const std::string path = testing::TempDir() + "/" + name + ".gguf";
   std::vector<TensorMeta> metas;
+  std::vector<const CheckpointTensor*> tensors;
   for (const CheckpointTensor& tensor : model.tensors()) {
+    if (tensor.meta.name == left_out) {
+      continue;
+    }
+    tensors.push_back(&tensor);
     metas.push_back(tensor.meta);
+    if (tensor.meta.name == transposed) {
+      std::reverse(metas.back().shape.begin(), metas.back().shape.end());
+    }
     metas.back().type = tensor.meta.shape.size() > 1 ? type : QuantType::kF32;
   }
   const auto writer = NewGgufWriter(path);
   absl::Status status = writer->Begin(metas, model.metadata());
   EXPECT_TRUE(status.ok()) << status;
   for (size_t i = 0; i < metas.size(); ++i) {
-    const CheckpointTensor& tensor = model.tensors()[i];
+    const CheckpointTensor& tensor = *tensors[i];
     std::vector<float> values(static_cast<size_t>(metas[i].n_elements()));
-    status = ReadRows(model, tensor, 0, metas[i].n_rows(), values.data());
+    status = ReadRows(model, tensor, 0, tensor.meta.n_rows(), values.data());
     EXPECT_TRUE(status.ok()) << status;
     std::vector<uint8_t> bytes(static_cast<size_t>(metas[i].n_bytes()));
     FindCodec(metas[i].type)
@@ -448,6 +458,28 @@ TEST_F(OneModelTest, RejectsIdsOutsideTheVocabulary) {
   const int32_t target = 320;
   status = runner_->LogProbs(row.data(), 1, &target, &score);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(OneModelTest, NamesMissingAndMisshapenTensors) {
+  const auto create = [&](absl::string_view left_out,
+                          absl::string_view transposed) {
+    const auto gguf = Open(
+        WriteGguf(*model_, "damaged", QuantType::kF32, left_out, transposed));
+    return gguf == nullptr ? absl::UnknownError("did not open")
+                           : ModelRunner::Create(gguf.get(), Exact()).status();
+  };
+  EXPECT_TRUE(create("", "").ok());
+  absl::Status status = create("blk.1.ffn_down.weight", "");
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(
+      absl::StrContains(status.message(), "'blk.1.ffn_down.weight' is missing"))
+      << status;
+  status = create("", "blk.2.ffn_up.weight");
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(absl::StrContains(
+      status.message(),
+      "'blk.2.ffn_up.weight' is [64, 128], the configuration needs [128, 64]"))
+      << status;
 }
 
 TEST_F(OneModelTest, NamesThePlaceOfValuesThatAreNotFinite) {
