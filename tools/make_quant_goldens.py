@@ -65,6 +65,14 @@ def cut_to_bf16(value):
     return struct.unpack("<f", struct.pack("<I", bits & 0xFFFF0000))[0]
 
 
+def not_finite(n):
+    if n % 211 == 0:
+        return math.nan
+    if n % 199 == 0:
+        return -math.inf if n < 0 else math.inf
+    return n * 2.0**-20
+
+
 DISTRIBUTIONS = [
     ("normal", lambda row, col, n: n * 2.0**-20),
     ("bf16", lambda row, col, n: cut_to_bf16(n * 2.0**-20)),
@@ -80,6 +88,7 @@ DISTRIBUTIONS = [
     ("tiny", lambda row, col, n: n * 2.0**-149),
     ("large", lambda row, col, n: n * 2.0**2),
     ("huge", lambda row, col, n: n * 2.0**100),
+    ("not_finite", lambda row, col, n: not_finite(n)),
 ]
 
 

@@ -80,8 +80,9 @@ struct Symmetric {
     Lines lines = {};
     F32 inverse;
     k_lanes::SearchSymmetric<kSize, kHalf, 1>(x, w, &lines.d, &inverse);
-    // Without an inverse the block is zero, and its codes too.
-    const I32 zero = inverse == 0.0f;
+    // Zero weights have neither scale nor inverse, and codes 0. (An infinite
+    // weight has an inverse of 0, too, but its scale is a NaN.)
+    const I32 zero = (inverse == 0.0f) & (lines.d == 0.0f);
     for (int i = 0; i < kSize; ++i) {
       const I32 code = ClampInt(RoundToInt(inverse * x[i]), -kHalf, kHalf - 1);
       codes[i] = SelectInt(zero, I32{}, code + kHalf);
@@ -124,11 +125,11 @@ struct Affine {
                                            /*kBoundThenRound=*/true,
                                            /*kWays=*/1>;
     Lines lines;
-    F32 inverse, from;
+    F32 float_codes[kSize];
     k_lanes::SearchAffine<Options>(x, w, k_quants::kImportanceGrid, &lines.d,
-                                   &lines.low, &inverse, &from);
+                                   &lines.low, float_codes);
     for (int i = 0; i < kSize; ++i) {
-      codes[i] = Truncate(k_lanes::BestCode<Options>(x[i], inverse, from));
+      codes[i] = Truncate(float_codes[i]);
     }
     return lines;
   }
@@ -150,7 +151,7 @@ struct Bytes {
   NARROW_LANE_FUNCTION static Lines Plain(const F32* x, I32* codes) {
     F32 magnitude = {};
     for (int i = 0; i < kSize; ++i) {
-      magnitude = Max(Abs(x[i]), magnitude);
+      magnitude = Max(magnitude, Abs(x[i]));
     }
     const F32 d = magnitude / 127.0f;
     const F32 inverse = Select(d != 0.0f, 1.0f / d, F32{});

@@ -66,7 +66,8 @@ struct BlockCodec {
   float error_budget;
 
   // Fields for one block of weights under column weights (nullptr: the
-  // type's own default weighting). The result is legal.
+  // type's own default weighting). The result is legal. REQUIRES: finite
+  // weights; encoders take any.
   void (*fit)(const float* weights, const float* column_weights,
               BlockFields* fields);
   // Codes and values for the `unit` weights beginning at `first`, nearest to

@@ -26,7 +26,8 @@ constexpr FieldRanges kRanges = {1, 1, 1, 0, 0, false, -128, 127};
 float Scale(const float* weights) {
   float magnitude = 0;
   for (int i = 0; i < kSize; ++i) {
-    magnitude = std::max(magnitude, std::fabs(weights[i]));
+    const float size = std::fabs(weights[i]);
+    magnitude = magnitude > size ? magnitude : size;
   }
   return magnitude / 127.0f;
 }

@@ -42,6 +42,13 @@ float TestWeight(Distribution distribution, int64_t row, int64_t column,
       return number * 0x1p2f;
     case Distribution::kHuge:
       return number * 0x1p100f;
+    case Distribution::kNotFinite:
+      if (normal % 211 == 0) {
+        return FloatFromBits(0x7fc00000);
+      }
+      return normal % 199 == 0
+                 ? FloatFromBits(normal < 0 ? 0xff800000 : 0x7f800000)
+                 : number * 0x1p-20f;
   }
   return 0;
 }
@@ -60,7 +67,7 @@ const char* DistributionName(Distribution distribution) {
   static constexpr const char* kNames[kNumDistributions] = {
       "normal",    "bf16", "outliers", "positive", "negative",
       "constant",  "zero", "one_hot",  "grid",     "ramp",
-      "subnormal", "tiny", "large",    "huge"};
+      "subnormal", "tiny", "large",    "huge",     "not_finite"};
   return kNames[static_cast<int>(distribution)];
 }
 

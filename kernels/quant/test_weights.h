@@ -44,8 +44,9 @@ enum class Distribution {
   kTiny,       // normal * 2^-149: the smallest there are
   kLarge,      // normal * 2^2: beyond half precision, scales within
   kHuge,       // normal * 2^100: squares and scales overflow
+  kNotFinite,  // normal, here and there a NaN or an infinity
 };
-inline constexpr int kNumDistributions = 14;
+inline constexpr int kNumDistributions = 15;
 
 // As written in test names.
 const char* DistributionName(Distribution distribution);
