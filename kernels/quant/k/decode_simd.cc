@@ -22,52 +22,63 @@ struct Products {
   float low[16];
 };
 
-// `stored`: sixteen bytes, `offset` above the integers.
-NARROW_LANE_FUNCTION void Multiply(float unit, const void* stored, int offset,
+NARROW_LANE_FUNCTION __m128i Load16(const uint8_t* bytes) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
+}
+
+// `stored`: sixteen bytes, `offset` above the integers. Built in a register:
+// a load that spans several narrower stores would wait for them.
+NARROW_LANE_FUNCTION void Multiply(float unit, __m128i stored, int offset,
                                    float* products) {
-  const uint8_t* bytes = static_cast<const uint8_t*>(stored);
+  uint8_t bytes[16];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), stored);
   for (int g = 0; g < 16; g += kLanes) {
     Store(unit * ToFloat(LoadBytes(bytes + g) - offset), products + g);
   }
 }
 
-// Four bits of each of sixteen bytes, as words of four.
 NARROW_LANE_FUNCTION void ReadProducts(k_quants::Q2_K, const uint8_t* bytes,
                                        Products* products) {
-  uint32_t scales[4], mins[4];
-  std::memcpy(scales, bytes, sizeof(scales));
-  for (int i = 0; i < 4; ++i) {
-    mins[i] = (scales[i] >> 4) & 0x0f0f0f0f;
-    scales[i] &= 0x0f0f0f0f;
-  }
-  Multiply(ScalarFromF16(bytes + 80), scales, 0, products->scale);
-  Multiply(ScalarFromF16(bytes + 82), mins, 0, products->low);
+  const __m128i packed = Load16(bytes);
+  const __m128i nibble = _mm_set1_epi8(15);
+  Multiply(ScalarFromF16(bytes + 80), _mm_and_si128(packed, nibble), 0,
+           products->scale);
+  Multiply(ScalarFromF16(bytes + 82),
+           _mm_and_si128(_mm_srli_epi16(packed, 4), nibble), 0, products->low);
 }
 
 NARROW_LANE_FUNCTION void ReadProducts(k_quants::Q3_K, const uint8_t* bytes,
                                        Products* products) {
   uint32_t packed[3];
   std::memcpy(packed, bytes + 96, sizeof(packed));
-  uint32_t scales[4];
+  int scales[4];
   for (int i = 0; i < 4; ++i) {
-    scales[i] = ((packed[i % 2] >> (4 * (i / 2))) & 0x0f0f0f0f) |
-                (((packed[2] >> (2 * i)) & 0x03030303) << 4);
+    scales[i] =
+        static_cast<int>(((packed[i % 2] >> (4 * (i / 2))) & 0x0f0f0f0f) |
+                         (((packed[2] >> (2 * i)) & 0x03030303) << 4));
   }
-  Multiply(ScalarFromF16(bytes + 108), scales, 32, products->scale);
+  Multiply(ScalarFromF16(bytes + 108),
+           _mm_set_epi32(scales[3], scales[2], scales[1], scales[0]), 32,
+           products->scale);
 }
 
 NARROW_LANE_FUNCTION void ReadProducts(k_quants::Q4_K, const uint8_t* bytes,
                                        Products* products) {
   uint32_t packed[3];
   std::memcpy(packed, bytes + 4, sizeof(packed));
-  const uint32_t scales[4] = {
-      packed[0] & 0x3f3f3f3f,
-      (packed[2] & 0x0f0f0f0f) | ((packed[0] >> 2) & 0x30303030), 0, 0};
-  const uint32_t mins[4] = {
-      packed[1] & 0x3f3f3f3f,
-      ((packed[2] >> 4) & 0x0f0f0f0f) | ((packed[1] >> 2) & 0x30303030), 0, 0};
-  Multiply(ScalarFromF16(bytes), scales, 0, products->scale);
-  Multiply(ScalarFromF16(bytes + 2), mins, 0, products->low);
+  // The last four of each are split over two words.
+  const uint32_t last_scales =
+      (packed[2] & 0x0f0f0f0f) | ((packed[0] >> 2) & 0x30303030);
+  const uint32_t last_mins =
+      ((packed[2] >> 4) & 0x0f0f0f0f) | ((packed[1] >> 2) & 0x30303030);
+  Multiply(ScalarFromF16(bytes),
+           _mm_set_epi32(0, 0, static_cast<int>(last_scales),
+                         static_cast<int>(packed[0] & 0x3f3f3f3f)),
+           0, products->scale);
+  Multiply(ScalarFromF16(bytes + 2),
+           _mm_set_epi32(0, 0, static_cast<int>(last_mins),
+                         static_cast<int>(packed[1] & 0x3f3f3f3f)),
+           0, products->low);
 }
 
 NARROW_LANE_FUNCTION void ReadProducts(k_quants::Q5_K, const uint8_t* bytes,
@@ -78,12 +89,9 @@ NARROW_LANE_FUNCTION void ReadProducts(k_quants::Q5_K, const uint8_t* bytes,
 NARROW_LANE_FUNCTION void ReadProducts(k_quants::Q6_K, const uint8_t* bytes,
                                        Products* products) {
   // Two's complement, made an offset.
-  uint32_t scales[4];
-  std::memcpy(scales, bytes + 192, sizeof(scales));
-  for (int i = 0; i < 4; ++i) {
-    scales[i] ^= 0x80808080;
-  }
-  Multiply(ScalarFromF16(bytes + 208), scales, 128, products->scale);
+  Multiply(ScalarFromF16(bytes + 208),
+           _mm_xor_si128(Load16(bytes + 192), _mm_set1_epi8(-128)), 128,
+           products->scale);
 }
 
 // `kStoredOffset`: what the stored code exceeds the code by. kMinima: whether
