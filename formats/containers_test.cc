@@ -161,13 +161,17 @@ TEST_P(DamageTest, AnyHeaderByteChangedNeverCrashes) {
   size_t n_refused = 0;
   for (size_t i = 0; i < n_header; ++i) {
     std::vector<uint8_t> bytes = golden_;
-    for (int value = 0; value < 256; ++value) {
+    // Every bit, the neighbours, and the ends of the range.
+    const int was = golden_[i];
+    for (const int value :
+         {was ^ 1, was ^ 2, was ^ 4, was ^ 8, was ^ 16, was ^ 32, was ^ 64,
+          was ^ 128, was + 1, was - 1, 0x00, 0x7f, 0xff}) {
       bytes[i] = static_cast<uint8_t>(value);
       n_refused += ParsesAndReads(is_gguf(), bytes) ? 0 : 1;
     }
   }
   // Names and values may change unseen; structure may not.
-  EXPECT_GT(n_refused, n_header * 256 / 4);
+  EXPECT_GT(n_refused, n_header * 13 / 4);
 }
 
 TEST_P(DamageTest, EveryTruncationIsRefused) {

@@ -41,7 +41,7 @@ inline constexpr char kGgufSplitCountKey[] = "split.count";  // u16
 inline constexpr char kGgufSplitTensorsKey[] = "split.tensors.count";  // i32
 
 // Types of values. The alternatives of MetadataValue are in this order, the
-// scalars first and then their arrays; gguf_header.cc asserts it.
+// scalars first and then their arrays; gguf_layout.cc asserts it.
 enum class GgufValueType : int32_t {
   kUint8 = 0,
   kInt8 = 1,

@@ -1,7 +1,6 @@
-// The header of a GGUF file, from bytes and to bytes.
+// The header of a GGUF file, from bytes; gguf_layout.h is the way back.
 //
 //   ASSIGN_OR_RETURN(GgufHeader header, ParseGgufHeader(bytes, path));
-//   ASSIGN_OR_RETURN(GgufLayout layout, LayOutGguf(metas, metadata));
 //
 // Pure functions, safe from any thread.
 
@@ -9,7 +8,6 @@
 #define NARROW_FORMATS_GGUF_GGUF_HEADER_H_
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -33,19 +31,9 @@ struct GgufHeader {
 absl::StatusOr<GgufHeader> ParseGgufHeader(absl::Span<const uint8_t> bytes,
                                            absl::string_view file);
 
-// Everything about a file to be written but the tensors' data.
-struct GgufLayout {
-  std::string header;  // padded: the data follow it
-  int64_t alignment;
-  std::vector<int64_t> n_bytes;  // of each tensor, without padding
-  int64_t file_bytes;            // exact, all padding included
-};
-
-// InvalidArgument for what no reader would accept: names that are empty, too
-// long or used twice, more than 4 sizes, an element type ggml does not know,
-// rows that do not divide into blocks, an illegal general.alignment.
-absl::StatusOr<GgufLayout> LayOutGguf(absl::Span<const TensorMeta> metas,
-                                      const Metadata& metadata);
+// general.alignment, or 32 without it. InvalidArgument unless it is a u32 and
+// a power of two.
+absl::StatusOr<int64_t> GgufAlignment(const Metadata& metadata);
 
 }  // namespace narrow
 

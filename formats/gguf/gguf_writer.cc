@@ -8,7 +8,7 @@
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_format.h"
-#include "formats/gguf/gguf_header.h"
+#include "formats/gguf/gguf_layout.h"
 
 namespace narrow {
 namespace {
