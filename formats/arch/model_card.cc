@@ -164,8 +164,14 @@ class Parser {
       case '%':
       case '@':
       case '`':
+      case ',':
+      case ']':
+      case '}':
         return std::nullopt;
       default:
+        if (IsItem(text) || text == "?" || absl::StartsWith(text, "? ")) {
+          return std::nullopt;
+        }
         return ParsePlain(text, indent);
     }
   }
@@ -193,11 +199,11 @@ class Parser {
     while (!has_comment) {
       std::string longer = text;
       const size_t before = next_;
-      if (next_ < lines_.size() && absl::StartsWith(lines_[next_].text, "#")) {
-        break;
-      }
       if (!AppendContinuation(indent, &longer)) {
         break;
+      }
+      if (lines_[next_ - 1].text[0] == '#') {
+        break;  // a comment ends the scalar
       }
       if (KeyLength(lines_[next_ - 1].text) > 0) {
         next_ = before;
@@ -243,18 +249,20 @@ class Parser {
                                             int indent) {
     const bool folds = header[0] == '>';
     char chomp = ' ';
-    for (char c : header.substr(1)) {
-      if (c == '-' || c == '+') {
-        chomp = c;
-      } else if (c == ' ' || c == '#') {
-        break;
-      } else {
-        return std::nullopt;  // an explicit indent
-      }
+    absl::string_view rest = header.substr(1);
+    if (!rest.empty() && (rest[0] == '-' || rest[0] == '+')) {
+      chomp = rest[0];
+      rest.remove_prefix(1);
+    }
+    // Neither an explicit indent nor text on this line.
+    const absl::string_view comment = absl::StripLeadingAsciiWhitespace(rest);
+    if (!rest.empty() && (rest[0] != ' ' || comment[0] != '#')) {
+      return std::nullopt;
     }
     std::string text;
     int block_indent = -1;
     bool after_text = false;
+    bool after_further = false;
     int n_breaks = 0;
     for (; next_ < lines_.size(); ++next_) {
       const Line& line = lines_[next_];
@@ -268,12 +276,14 @@ class Parser {
       if (block_indent < 0) {
         block_indent = line.indent;
       }
-      if (after_text) {
-        text +=
-            folds && n_breaks == 0
-                ? " "
-                : std::string(static_cast<size_t>(n_breaks + (folds ? 0 : 1)),
-                              '\n');
+      // Lines that are indented further are not folded.
+      const bool is_further = line.indent > block_indent;
+      const bool folds_here = folds && !is_further && !after_further;
+      after_further = is_further;
+      if (after_text && folds_here && n_breaks == 0) {
+        text += ' ';
+      } else if (after_text && !folds_here) {
+        text += std::string(static_cast<size_t>(n_breaks + 1), '\n');
       } else {
         text += std::string(static_cast<size_t>(n_breaks), '\n');
       }
@@ -384,6 +394,15 @@ class Parser {
           member = *std::move(read);
         }
         value.members.emplace_back(item->text, std::move(member));
+      } else if (absl::ConsumePrefix(text, ":")) {  // a map of one member
+        std::optional<YamlValue> member = ReadFlow(text, depth + 1, is_open);
+        if (!member) {
+          return std::nullopt;
+        }
+        YamlValue map;
+        map.kind = YamlValue::Kind::kMap;
+        map.members.emplace_back(item->text, *std::move(member));
+        value.items.push_back(std::move(map));
       } else {
         value.items.push_back(*std::move(item));
       }

@@ -13,6 +13,8 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "unicode/uchar.h"
+#include "unicode/utf8.h"
 
 namespace narrow {
 namespace {
@@ -98,6 +100,25 @@ bool IsSize(absl::string_view part) {
 bool IsFinetune(absl::string_view part) {
   return part == "chat" || part == "instruct" || part == "vision" ||
          part == "lora";
+}
+
+// The code points of a text; bytes that are no UTF-8 stand for themselves and
+// have no case.
+std::vector<UChar32> CodePoints(absl::string_view text) {
+  std::vector<UChar32> points;
+  const int32_t n = static_cast<int32_t>(text.size());
+  for (int32_t i = 0; i < n;) {
+    UChar32 point;
+    U8_NEXT(text.data(), i, n, point);
+    points.push_back(point);
+  }
+  return points;
+}
+
+bool IsCased(UChar32 c) { return u_hasBinaryProperty(c, UCHAR_CASED); }
+
+bool BeginsWithLetter(absl::string_view text) {
+  return u_isalpha(CodePoints(text)[0]);
 }
 
 struct Part {
@@ -189,9 +210,8 @@ void DropWordSizes(std::vector<Part>* parts) {
 void FindBasename(std::vector<Part>* parts) {
   bool at_start = true;
   for (Part& part : *parts) {
-    if (at_start &&
-        ((part.n_kinds() == 0 && absl::ascii_isalpha(part.text[0])) ||
-         part.is_version)) {
+    if (at_start && ((part.n_kinds() == 0 && BeginsWithLetter(part.text)) ||
+                     part.is_version)) {
       part.is_basename = true;
     } else {
       at_start = false;
@@ -226,20 +246,33 @@ std::optional<std::string> Join(const std::vector<Part>& parts,
 std::string TitleCase(absl::string_view word) {
   std::string title;
   bool after_letter = false;
-  for (char c : word) {
-    title += after_letter ? absl::ascii_tolower(c) : absl::ascii_toupper(c);
-    after_letter = absl::ascii_isalpha(c);
+  const int32_t n = static_cast<int32_t>(word.size());
+  for (int32_t i = 0; i < n;) {
+    const int32_t start = i;
+    UChar32 c;
+    U8_NEXT(word.data(), i, n, c);
+    if (c < 0) {
+      title.append(word.data() + start, static_cast<size_t>(i - start));
+      after_letter = false;
+      continue;
+    }
+    uint8_t bytes[U8_MAX_LENGTH];
+    int32_t length = 0;
+    U8_APPEND_UNSAFE(bytes, length, after_letter ? u_tolower(c) : u_totitle(c));
+    title.append(reinterpret_cast<const char*>(bytes),
+                 static_cast<size_t>(length));
+    after_letter = IsCased(c);
   }
   return title;
 }
 
 bool IsLowerCase(absl::string_view word) {
   bool has_letter = false;
-  for (char c : word) {
-    if (absl::ascii_isupper(c)) {
+  for (UChar32 c : CodePoints(word)) {
+    if (u_hasBinaryProperty(c, UCHAR_UPPERCASE) || u_istitle(c)) {
       return false;
     }
-    has_letter = has_letter || absl::ascii_islower(c);
+    has_letter = has_letter || IsCased(c);
   }
   return has_letter;
 }

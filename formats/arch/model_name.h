@@ -5,7 +5,7 @@
 //        finetune "Instruct"
 //
 // The rules are those of llama.cpp's converter, oddities included, since the
-// parts end up in general.* keys of GGUF. ASCII letters only.
+// parts end up in general.* keys of GGUF.
 
 #ifndef NARROW_FORMATS_ARCH_MODEL_NAME_H_
 #define NARROW_FORMATS_ARCH_MODEL_NAME_H_

@@ -60,7 +60,10 @@ bool IsNumber(absl::string_view text) {
   }
   const size_t point = text.find('.');
   if (point == absl::string_view::npos) {
-    return absl::ascii_isdigit(text[0]) && AreDigits(text);
+    // With a zero before it, a number is octal.
+    return absl::ascii_isdigit(text[0]) && AreDigits(text) &&
+           (text[0] != '0' ||
+            text.find_first_of("89") == absl::string_view::npos);
   }
   const absl::string_view whole = text.substr(0, point);
   const absl::string_view part = text.substr(point + 1);
