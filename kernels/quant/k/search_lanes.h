@@ -314,57 +314,112 @@ NARROW_LANE_FUNCTION void SearchSymmetric(const F32* x, const F32* w,
   }
 }
 
-// Scales alone.
+// A sub-block a lane on its way through DescendSymmetric.
+template <int kSize>
+struct Descent {
+  const F32* x;
+  F32 w[kSize];
+  F32 wx[kSize];
+  F32 codes[kSize];
+  ScaleSums sums;
+  I32 alive;  // lanes that are not zero
+  int sub_block;
+  int n_passes;
+};
+
+template <int kSize, int kHalf>
+void BeginDescent(const F32* x, int sub_block, Descent<kSize>* descent) {
+  descent->x = x;
+  descent->sub_block = sub_block;
+  descent->n_passes = 0;
+  const F32 peak = Peak(x, kSize);
+  const F32 inverse = Splat(-static_cast<float>(kHalf)) / peak;
+  ScaleSums sums = {F32{}, F32{}};
+  for (int i = 0; i < kSize; ++i) {
+    const F32 w = x[i] * x[i];
+    const F32 code =
+        ToFloat(ClampInt(RoundToInt(inverse * x[i]), -kHalf, kHalf - 1));
+    sums.code_x += w * x[i] * code;
+    sums.code_square += w * code * code;
+    descent->w[i] = w;
+    descent->wx[i] = w * x[i];
+    descent->codes[i] = code;
+  }
+  descent->sums = sums;
+  descent->alive = peak != F32{};
+}
+
+// One pass of each descent; `changed` gives the lanes that improved.
 template <int kSize, int kHalf, int kWays>
-NARROW_LANE_FUNCTION void DescendSymmetric(const F32* x, F32* out_scale) {
-  F32 peak[kWays];
-  F32 w[kWays * kSize], wx[kWays * kSize], codes[kWays * kSize];
+NARROW_LANE_FUNCTION void Descend(Descent<kSize>* descents, I32* changed) {
   ScaleSums sums[kWays];
   for (int way = 0; way < kWays; ++way) {
-    peak[way] = Peak(x + way * kSize, kSize);
-    const F32 inverse = Splat(-static_cast<float>(kHalf)) / peak[way];
-    sums[way] = {F32{}, F32{}};
-    for (int i = 0; i < kSize; ++i) {
-      const int k = way * kSize + i;
-      w[k] = x[k] * x[k];
-      wx[k] = w[k] * x[k];
-      codes[k] =
-          ToFloat(ClampInt(RoundToInt(inverse * x[k]), -kHalf, kHalf - 1));
-      sums[way].code_x += wx[k] * codes[k];
-      sums[way].code_square += w[k] * codes[k] * codes[k];
-    }
+    sums[way] = descents[way].sums;
+    changed[way] = I32{};
   }
-  for (int pass = 0; pass < k_quants::kDescentPasses; ++pass) {
-    I32 changed = {};
-    for (int i = 0; i < kSize; ++i) {
-      for (int way = 0; way < kWays; ++way) {
-        const int k = way * kSize + i;
-        ScaleSums trial;
-        trial.code_x = sums[way].code_x - wx[k] * codes[k];
-        trial.code_square = sums[way].code_square - w[k] * codes[k] * codes[k];
-        const I32 open = trial.code_x > F32{};
-        const F32 code = ToFloat(
-            ClampInt(RoundToInt(x[k] * trial.code_square / trial.code_x),
-                     -kHalf, kHalf - 1));
-        trial.code_x += wx[k] * code;
-        trial.code_square += w[k] * code * code;
-        const I32 better = open & (code != codes[k]) &
-                           (trial.code_square > F32{}) &
-                           Beats(trial, sums[way]) & (peak[way] != F32{});
-        codes[k] = Select(better, code, codes[k]);
-        sums[way].code_x = Select(better, trial.code_x, sums[way].code_x);
-        sums[way].code_square =
-            Select(better, trial.code_square, sums[way].code_square);
-        changed |= better;
-      }
-    }
-    // A pass that changes nothing would be repeated unchanged.
-    if (!Any(changed)) {
-      break;
+  for (int i = 0; i < kSize; ++i) {
+    for (int way = 0; way < kWays; ++way) {
+      Descent<kSize>& descent = descents[way];
+      const F32 w = descent.w[i];
+      const F32 wx = descent.wx[i];
+      const F32 old_code = descent.codes[i];
+      ScaleSums trial;
+      trial.code_x = sums[way].code_x - wx * old_code;
+      trial.code_square = sums[way].code_square - w * old_code * old_code;
+      const I32 open = trial.code_x > F32{};
+      const F32 code = ToFloat(
+          ClampInt(RoundToInt(descent.x[i] * trial.code_square / trial.code_x),
+                   -kHalf, kHalf - 1));
+      trial.code_x += wx * code;
+      trial.code_square += w * code * code;
+      const I32 better = open & (code != old_code) &
+                         (trial.code_square > F32{}) & Beats(trial, sums[way]) &
+                         descent.alive;
+      descent.codes[i] = Select(better, code, old_code);
+      sums[way].code_x = Select(better, trial.code_x, sums[way].code_x);
+      sums[way].code_square =
+          Select(better, trial.code_square, sums[way].code_square);
+      changed[way] |= better;
     }
   }
   for (int way = 0; way < kWays; ++way) {
-    out_scale[way] = Select(peak[way] == F32{}, F32{}, ScaleOf(sums[way]));
+    descents[way].sums = sums[way];
+  }
+}
+
+// Scales alone, of `n` sub-blocks a lane. Most need one pass or two and few
+// need five, so each way takes up its next sub-block when all lanes of its
+// present one are done.
+template <int kSize, int kHalf, int kWays>
+NARROW_LANE_FUNCTION void DescendSymmetric(const F32* x, int n,
+                                           F32* out_scale) {
+  Descent<kSize> descents[kWays];
+  int n_begun = 0;
+  for (; n_begun < kWays; ++n_begun) {
+    BeginDescent<kSize, kHalf>(x + n_begun * kSize, n_begun,
+                               &descents[n_begun]);
+  }
+  for (int n_done = 0; n_done < n;) {
+    I32 changed[kWays];
+    Descend<kSize, kHalf, kWays>(descents, changed);
+    for (int way = 0; way < kWays; ++way) {
+      Descent<kSize>& descent = descents[way];
+      // A pass that changes nothing would be repeated unchanged.
+      const bool done =
+          ++descent.n_passes == k_quants::kDescentPasses || !Any(changed[way]);
+      if (!done || descent.sub_block < 0) {
+        continue;
+      }
+      out_scale[descent.sub_block] =
+          Select(descent.alive, ScaleOf(descent.sums), F32{});
+      ++n_done;
+      if (n_begun < n) {
+        BeginDescent<kSize, kHalf>(x + n_begun * kSize, n_begun, &descent);
+        ++n_begun;
+      } else {
+        descent.sub_block = -1;  // idle
+      }
+    }
   }
 }
 

@@ -43,9 +43,7 @@ void EncodePlainQ3_K(const Group& group, uint8_t* bytes) {
   GroupScales result = {};
   result.failed = NotFinite(x, kSuperBlock);
   F32 scales[kSubBlocks];
-  for (int g = 0; g < kSubBlocks; g += kWays) {
-    DescendSymmetric<kSize, Q3_K::kCodeHalf, kWays>(x + g * kSize, scales + g);
-  }
+  DescendSymmetric<kSize, Q3_K::kCodeHalf, kWays>(x, kSubBlocks, scales);
   const F32 largest = LargestScale(scales);
   const I32 zero = largest == F32{};
   const F32 inverse = Splat(static_cast<float>(Q3_K::kScaleLow)) / largest;
