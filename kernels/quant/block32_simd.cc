@@ -125,11 +125,11 @@ struct Affine {
                                            /*kBoundThenRound=*/true,
                                            /*kWays=*/1>;
     Lines lines;
-    F32 float_codes[kSize];
+    F32 inverse, from;
     k_lanes::SearchAffine<Options>(x, w, k_quants::kImportanceGrid, &lines.d,
-                                   &lines.low, float_codes);
+                                   &lines.low, &inverse, &from);
     for (int i = 0; i < kSize; ++i) {
-      codes[i] = Truncate(float_codes[i]);
+      codes[i] = Truncate(k_lanes::BestCode<Options>(x[i], inverse, from));
     }
     return lines;
   }
