@@ -88,8 +88,8 @@ void AddModel(const ModelReport& model, JsonWriter* json) {
   json->EndObject();
 }
 
-// Either error where the other is unknown; both are never far apart enough to
-// matter in a table, which shows the one that llama-perplexity shows.
+// With the error over tokens, which llama-perplexity shows too; without one
+// where it is unknown.
 std::string WithError(double value, double error, int n_digits) {
   if (!std::isfinite(error)) {
     return absl::StrFormat("%.*f", n_digits, value);
