@@ -12,8 +12,8 @@
 namespace narrow {
 namespace {
 
-// Tokens of a slice: enough slices for any number of threads on the large
-// vocabularies where time goes.
+// Tokens of a slice, whole panels: enough slices for any number of threads on
+// the large vocabularies where time goes.
 constexpr int64_t kSliceTokens = 8 * kPanelCols;
 // Rows scored together; bounds the memory of the slices' states.
 constexpr int64_t kMaxRows = 4096;
@@ -47,7 +47,6 @@ struct OutputHead::Slice {
   int64_t first_token = 0;
   int64_t n_tokens = 0;
   std::vector<RowState> rows;
-  std::vector<float> tile;
   // Logits of the targets, of all rows; slices write different ones.
   float* target_logits = nullptr;
 };
@@ -146,44 +145,36 @@ absl::Status OutputHead::ScoreRows(const float* rows, int64_t n_rows,
 absl::Status OutputHead::ScoreSlice(const PackedMatrix* kept,
                                     const int32_t* targets,
                                     Slice* slice) const {
-  slice->tile.resize(static_cast<size_t>(kTileRows * kPanelCols));
-  const int64_t n_panels = (slice->n_tokens + kPanelCols - 1) / kPanelCols;
+  // Panels are the same whether the matrix is kept or decoded here, so that
+  // the order of sums is.
+  const int64_t width = PackedWeights::PanelCols(weight_.n_cols());
   PackedMatrix own;
   std::vector<float> decoded;
   if (kept == nullptr) {
-    ASSIGN_OR_RETURN(
-        own, context_->products.NewMatrix(slice->n_tokens, weight_.n_cols()));
+    ASSIGN_OR_RETURN(own, context_->products.NewMatrix(
+                              slice->n_tokens, weight_.n_cols(), width));
   }
-  for (int64_t p = 0; p < n_panels; ++p) {
-    const int64_t first_token = slice->first_token + p * kPanelCols;
-    // Panels of the kept matrix may be narrower; then several make one here.
-    const PackedMatrix& matrix = kept == nullptr ? own : *kept;
-    int64_t panel = p;
-    int64_t n_parts = 1;
+  const PackedMatrix& matrix = kept == nullptr ? own : *kept;
+  const int64_t first_panel = kept == nullptr ? 0 : slice->first_token / width;
+  std::vector<float> values(static_cast<size_t>(kTileRows * width));
+  Tile tile;
+  tile.values = values.data();
+  for (int64_t first = 0; first < slice->n_tokens; first += width) {
+    const int64_t panel = first_panel + first / width;
+    tile.first_col = slice->first_token + first;
+    tile.n_cols = matrix.panel_cols(panel);
     if (kept == nullptr) {
       RETURN_IF_ERROR(context_->weights.PackPanel(
-          weight_, first_token, context_->products, p, &decoded, &own));
-    } else {
-      const int64_t width = kept->panel_cols(0);
-      panel = first_token / width;
-      const int64_t end = std::min(first_token + kPanelCols, weight_.n_rows);
-      n_parts = (end - first_token + width - 1) / width;
+          weight_, tile.first_col, context_->products, panel, &decoded, &own));
     }
-    for (int64_t part = panel; part < panel + n_parts; ++part) {
-      for (int64_t r = 0; r < inputs_.n_rows; r += kTileRows) {
-        Tile tile;
-        tile.first_row = r;
-        tile.n_rows = std::min(kTileRows, inputs_.n_rows - r);
-        tile.first_col = kept == nullptr ? first_token : matrix.first_col(part);
-        tile.n_cols = matrix.panel_cols(part);
-        tile.values = slice->tile.data();
-        MultiplyRows(&context_->products, inputs_, r, tile.n_rows, matrix, part,
-                     tile.values);
-        ReduceTile(tile, targets, slice);
-      }
+    for (int64_t r = 0; r < inputs_.n_rows; r += kTileRows) {
+      tile.first_row = r;
+      tile.n_rows = std::min(kTileRows, inputs_.n_rows - r);
+      MultiplyRows(&context_->products, inputs_, r, tile.n_rows, matrix, panel,
+                   tile.values);
+      ReduceTile(tile, targets, slice);
     }
   }
-  slice->tile = {};
   return absl::OkStatus();
 }
 

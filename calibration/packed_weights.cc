@@ -6,10 +6,8 @@
 #include "formats/base/status.h"
 
 namespace narrow {
-namespace {
 
-// Panels of long rows are narrower, so that a decoded panel stays in cache.
-int64_t PanelCols(int64_t n_inputs) {
+int64_t PackedWeights::PanelCols(int64_t n_inputs) {
   constexpr int64_t kMaxPanelBytes = int64_t{4} << 20;
   int64_t cols = kPanelCols;
   while (cols > 64 &&
@@ -18,8 +16,6 @@ int64_t PanelCols(int64_t n_inputs) {
   }
   return cols;
 }
-
-}  // namespace
 
 absl::Status PackedWeights::PackPanel(const WeightRows& weight,
                                       int64_t first_row, const Matmul& matmul,

@@ -32,14 +32,18 @@ class PackedWeights {
                 int64_t max_cached_bytes)
       : model_(model), pool_(pool), budget_(max_cached_bytes) {}
 
-  // `matmul` must outlive the result and this object.
+  // Outputs a panel; panels of long rows are narrower, so that a decoded
+  // panel stays in cache.
+  static int64_t PanelCols(int64_t n_inputs);
+
+  // In panels of PanelCols. `matmul` must outlive the result and this object.
   absl::StatusOr<std::shared_ptr<const PackedMatrix>> Get(
       const WeightRows& weight, Matmul* matmul);
   // The same if it is kept or fits the budget, else nullptr.
   absl::StatusOr<std::shared_ptr<const PackedMatrix>> GetIfKept(
       const WeightRows& weight, Matmul* matmul);
 
-  // Decodes and packs one panel of `weight` into panel `panel` of `matrix`.
+  // Decodes rows of `weight` from first_row on into panel `panel` of `matrix`.
   // Safe from any thread; `rows` is working memory.
   absl::Status PackPanel(const WeightRows& weight, int64_t first_row,
                          const Matmul& matmul, int64_t panel,

@@ -78,43 +78,63 @@ absl::Status Attention::PackKeys(const AttentionShape& shape, const float* k,
   return status;
 }
 
+// A tile's rows are those of its first head, token by token, then those of
+// the next, so that all heads share a product.
+struct Attention::QueryTile {
+  int64_t first_token, n_tokens;
+  int64_t n_rows;
+  int64_t first_block, n_blocks;  // of keys, as far as any query sees
+  Scratch* scratch;
+
+  int64_t head(int64_t r) const { return r / n_tokens; }
+  int64_t token(int64_t r) const { return first_token + r % n_tokens; }
+  float* scores(int64_t block, int64_t r) const {
+    return scratch->scores.data() + (block * n_rows + r) * kKeyBlock;
+  }
+};
+
 void Attention::Attend(const AttentionShape& shape, const float* q,
                        int64_t q_stride, int64_t first, const PackedKeys& keys,
                        float* out, int64_t out_stride) {
   static thread_local Scratch scratch;
-  const int64_t d = shape.head_dim;
-  const int64_t n_tokens = std::min(kQueryTile, shape.n_tokens - first);
-  const int64_t n_rows = n_tokens * shape.group;
-  const int64_t first_block =
+  QueryTile tile;
+  tile.first_token = first;
+  tile.n_tokens = std::min(kQueryTile, shape.n_tokens - first);
+  tile.n_rows = tile.n_tokens * shape.group;
+  tile.first_block =
       shape.window > 0
           ? std::max<int64_t>(0, first - shape.window + 1) / kKeyBlock
           : 0;
-  const int64_t n_blocks = (first + n_tokens - 1) / kKeyBlock + 1 - first_block;
-  Reserve(n_rows * d, &scratch.queries);
-  Reserve(n_blocks * n_rows * kKeyBlock, &scratch.scores);
-  Reserve(n_rows * kPanelCols, &scratch.sums);
-  Reserve(n_rows, &scratch.inverse);
+  tile.n_blocks =
+      (first + tile.n_tokens - 1) / kKeyBlock + 1 - tile.first_block;
+  tile.scratch = &scratch;
+  Reserve(tile.n_rows * shape.head_dim, &scratch.queries);
+  Reserve(tile.n_blocks * tile.n_rows * kKeyBlock, &scratch.scores);
+  Reserve(tile.n_rows * kPanelCols, &scratch.sums);
+  Reserve(tile.n_rows, &scratch.inverse);
 
-  // Rows of one head after another, so that all its heads share a product.
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const int64_t head = r / n_tokens, t = first + r % n_tokens;
-    rows_->scale(q + t * q_stride + head * d, shape.scale, d,
-                 scratch.queries.data() + r * d);
+  for (int64_t r = 0; r < tile.n_rows; ++r) {
+    rows_->scale(q + tile.token(r) * q_stride + tile.head(r) * shape.head_dim,
+                 shape.scale, shape.head_dim,
+                 scratch.queries.data() + r * shape.head_dim);
   }
-  const auto row_scores = [&](int64_t block, int64_t r) {
-    return scratch.scores.data() + (block * n_rows + r) * kKeyBlock;
-  };
-  for (int64_t b = 0; b < n_blocks; ++b) {
-    matmul_->Multiply(scratch.queries.data(), n_rows, keys.keys,
-                      first_block + b, row_scores(b, 0));
+  for (int64_t b = 0; b < tile.n_blocks; ++b) {
+    matmul_->Multiply(scratch.queries.data(), tile.n_rows, keys.keys,
+                      tile.first_block + b, tile.scores(b, 0));
   }
+  Softmax(shape, tile);
+  SumValues(shape, tile, keys, out, out_stride);
+}
 
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const int64_t t = first + r % n_tokens;
+// Scores become exponentials, 0 where a key is not seen.
+void Attention::Softmax(const AttentionShape& shape,
+                        const QueryTile& tile) const {
+  for (int64_t r = 0; r < tile.n_rows; ++r) {
+    const int64_t t = tile.token(r);
     float top = -std::numeric_limits<float>::infinity();
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      const auto [begin, end] = SeenColumns(shape, t, first_block + b);
-      float* scores = row_scores(b, r) + begin;
+    for (int64_t b = 0; b < tile.n_blocks; ++b) {
+      const auto [begin, end] = SeenColumns(shape, t, tile.first_block + b);
+      float* scores = tile.scores(b, r) + begin;
       if (begin < end) {
         if (shape.soft_cap > 0) {
           rows_->soft_cap(shape.soft_cap, end - begin, scores);
@@ -123,31 +143,37 @@ void Attention::Attend(const AttentionShape& shape, const float* q,
       }
     }
     double total = 0;
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      const auto [begin, end] = SeenColumns(shape, t, first_block + b);
-      float* scores = row_scores(b, r);
+    for (int64_t b = 0; b < tile.n_blocks; ++b) {
+      const auto [begin, end] = SeenColumns(shape, t, tile.first_block + b);
+      float* scores = tile.scores(b, r);
       std::fill(scores, scores + begin, 0.0f);
       std::fill(scores + end, scores + kKeyBlock, 0.0f);
       if (begin < end) {
         total += rows_->exp_in_place(top, end - begin, scores + begin);
       }
     }
-    scratch.inverse[static_cast<size_t>(r)] = static_cast<float>(1.0 / total);
+    tile.scratch->inverse[static_cast<size_t>(r)] =
+        static_cast<float>(1.0 / total);
   }
+}
 
+void Attention::SumValues(const AttentionShape& shape, const QueryTile& tile,
+                          const PackedKeys& keys, float* out,
+                          int64_t out_stride) {
+  Scratch& scratch = *tile.scratch;
   const PackedMatrix& any_values = keys.values.front();
   for (int64_t p = 0; p < any_values.n_panels(); ++p) {
     const int64_t n_cols = any_values.panel_cols(p);
-    for (int64_t b = 0; b < n_blocks; ++b) {
-      matmul_->Multiply(row_scores(b, 0), n_rows,
-                        keys.values[static_cast<size_t>(first_block + b)], p,
-                        scratch.sums.data(), b > 0);
+    for (int64_t b = 0; b < tile.n_blocks; ++b) {
+      matmul_->Multiply(tile.scores(b, 0), tile.n_rows,
+                        keys.values[static_cast<size_t>(tile.first_block + b)],
+                        p, scratch.sums.data(), b > 0);
     }
-    for (int64_t r = 0; r < n_rows; ++r) {
-      const int64_t head = r / n_tokens, t = first + r % n_tokens;
+    for (int64_t r = 0; r < tile.n_rows; ++r) {
       rows_->scale(scratch.sums.data() + r * n_cols,
                    scratch.inverse[static_cast<size_t>(r)], n_cols,
-                   out + t * out_stride + head * d + any_values.first_col(p));
+                   out + tile.token(r) * out_stride +
+                       tile.head(r) * shape.head_dim + any_values.first_col(p));
     }
   }
 }

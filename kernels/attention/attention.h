@@ -62,6 +62,12 @@ class Attention {
               int64_t out_stride);
 
  private:
+  struct QueryTile;
+
+  void Softmax(const AttentionShape& shape, const QueryTile& tile) const;
+  void SumValues(const AttentionShape& shape, const QueryTile& tile,
+                 const PackedKeys& keys, float* out, int64_t out_stride);
+
   Matmul* const matmul_;
   const RowKernels* const rows_;
 };
