@@ -203,6 +203,8 @@ def cases(family, config):
         yield case("yarn", changed(config, rope_parameters={
             "rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}))
     if family == "qwen3":
+        yield case("embedding model", **{
+            "embedding_config.json": {"pooling": "last_token"}})
         yield case("yarn by layer type", changed(
             config, layer_types=["full_attention"] * 3, rope_parameters={
                 "full_attention": {"rope_type": "yarn", "factor": 2.0,

@@ -14,8 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "formats/arch/hf_config.h"
 #include "formats/arch/model_config.h"
+#include "formats/hf/hf_config.h"
 #include "formats/metadata.h"
 
 namespace narrow {

@@ -9,12 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "formats/arch/general_metadata.h"
-#include "formats/arch/hf_config.h"
 #include "formats/arch/read_model_config.h"
 #include "formats/arch/tensor_assembly.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/containers.h"
+#include "formats/hf/hf_config.h"
 #include "formats/json/json.h"
 #include "formats/tokenizer/vocabulary.h"
 
@@ -45,19 +45,33 @@ absl::Status CheckNotQuantized(const HfConfig& hf) {
       hf.file()));
 }
 
-// Models that share a family's class but compute something else.
+// Qwen3's rerankers share a class with its language models but score pairs of
+// texts; names and the README tell them.
 absl::Status CheckIsLanguageModel(const HfConfig& hf,
                                   absl::string_view folder) {
-  std::string name(absl::StripSuffix(folder, "/"));
-  const size_t slash = name.rfind('/');
-  name = absl::AsciiStrToLower(
-      slash == std::string::npos ? name : name.substr(slash + 1));
-  if (hf.architecture() == "Qwen3ForCausalLM" &&
-      absl::StrContains(name, "qwen3-reranker")) {
-    return absl::UnimplementedError(absl::StrCat(
-        "Qwen3 rerankers, which score pairs of texts, are not supported; "
-        "reading ",
-        folder));
+  if (hf.architecture() != "Qwen3ForCausalLM") {
+    return absl::OkStatus();
+  }
+  std::string hints(absl::StripSuffix(folder, "/"));
+  hints = hints.substr(hints.rfind('/') + 1);  // npos + 1 is 0
+  std::optional<JsonValue> path = hf.root().FindNonNull("_name_or_path");
+  if (path && path->is_string()) {
+    absl::StrAppend(&hints, "\n", *path->GetString());
+  }
+  const std::string readme = JoinPath(folder, "README.md");
+  std::string title;
+  if (FileExists(readme)) {
+    ASSIGN_OR_RETURN(title, ReadTextFile(readme, 64 << 20));
+  }
+  for (absl::string_view name : {"qwen3-reranker", "qwen3-vl-reranker"}) {
+    if (absl::StrContains(absl::AsciiStrToLower(hints), name) ||
+        absl::StrContains(absl::AsciiStrToLower(title),
+                          absl::StrCat("# ", name))) {
+      return absl::UnimplementedError(absl::StrCat(
+          "Qwen3 rerankers, which score pairs of texts, are not supported; "
+          "reading ",
+          folder));
+    }
   }
   return absl::OkStatus();
 }
@@ -88,7 +102,7 @@ absl::StatusOr<int64_t> CountGemma3Tokens(absl::string_view folder,
                      vocab.GetMembers());
     n += static_cast<int64_t>(tokens.size());
   }
-  return n;
+  return n > 0 ? absl::StatusOr<int64_t>(n) : model.Error("no tokens");
 }
 
 }  // namespace

@@ -76,6 +76,20 @@ TEST(Checkpoint, RefusalsSayWhatAndWhere) {
   }
 }
 
+TEST(Checkpoint, RerankersAreRefused) {
+  const std::string config = R"({"architectures": ["Qwen3ForCausalLM"],
+      "model_type": "qwen3"})";
+  const auto by_name =
+      Checkpoint::Open(FolderWith("Qwen3-Reranker-0.6B", config), {});
+  EXPECT_EQ(by_name.status().code(), absl::StatusCode::kUnimplemented);
+  const std::string folder = FolderWith("renamed", config);
+  ASSERT_TRUE(
+      WriteTextFile(JoinPath(folder, "README.md"), "# Qwen3-Reranker-0.6B\n")
+          .ok());
+  EXPECT_TRUE(absl::StrContains(Checkpoint::Open(folder, {}).status().message(),
+                                "reranker"));
+}
+
 TEST(Checkpoint, WeightsWithoutConfigAreRefused) {
   const std::string folder = FolderWith("weights", "{}");
   const auto model =

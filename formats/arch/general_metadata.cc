@@ -11,10 +11,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "formats/arch/model_card.h"
-#include "formats/arch/model_name.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
+#include "formats/hf/model_card.h"
+#include "formats/hf/model_name.h"
 #include "formats/json/json.h"
 
 namespace narrow {

@@ -5,8 +5,8 @@
 
 #include "absl/status/statusor.h"
 #include "formats/arch/arch_spec.h"
-#include "formats/arch/hf_config.h"
 #include "formats/arch/model_config.h"
+#include "formats/hf/hf_config.h"
 #include "formats/tensor.h"
 
 namespace narrow {

@@ -511,8 +511,10 @@ class Assembler {
     ASSIGN_OR_RETURN(const bool attention_bias,
                      in_.hf.FindBool({"attention_bias"}, false));
     ASSIGN_OR_RETURN(const bool mlp_bias, in_.hf.FindBool({"mlp_bias"}, false));
-    ASSIGN_OR_RETURN(const bool is_tied,
-                     in_.hf.FindBool({"tie_word_embeddings"}, false));
+    // Without a class to give the default, the head may be absent.
+    ASSIGN_OR_RETURN(
+        const bool is_tied,
+        in_.hf.FindBool({"tie_word_embeddings"}, in_.hf.hf_class() == nullptr));
     for (const TensorRule& rule : in_.spec.rules) {
       const bool in_layers = absl::StrContains(rule.hf_name, "layers.{}");
       const int64_t n = in_layers ? in_.config.n_layers : 1;

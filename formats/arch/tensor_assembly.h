@@ -17,8 +17,8 @@
 #include "absl/strings/string_view.h"
 #include "formats/arch/arch_spec.h"
 #include "formats/arch/checkpoint_tensor.h"
-#include "formats/arch/hf_config.h"
 #include "formats/arch/model_config.h"
+#include "formats/hf/hf_config.h"
 #include "formats/tensor.h"
 
 namespace narrow {

@@ -1,14 +1,14 @@
 // Scalars of YAML: where they end, what they mean. For model_card.cc.
 
-#ifndef NARROW_FORMATS_ARCH_YAML_SCALAR_H_
-#define NARROW_FORMATS_ARCH_YAML_SCALAR_H_
+#ifndef NARROW_FORMATS_HF_YAML_SCALAR_H_
+#define NARROW_FORMATS_HF_YAML_SCALAR_H_
 
 #include <cstddef>
 #include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "formats/arch/model_card.h"
+#include "formats/hf/model_card.h"
 
 namespace narrow {
 
@@ -29,4 +29,4 @@ YamlValue PlainScalar(absl::string_view text);
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_ARCH_YAML_SCALAR_H_
+#endif  // NARROW_FORMATS_HF_YAML_SCALAR_H_

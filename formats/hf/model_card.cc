@@ -1,4 +1,4 @@
-#include "formats/arch/model_card.h"
+#include "formats/hf/model_card.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -11,7 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "formats/arch/yaml_scalar.h"
+#include "formats/hf/yaml_scalar.h"
 
 namespace narrow {
 namespace {

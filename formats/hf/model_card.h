@@ -8,8 +8,8 @@
 // scalars, comments. No anchors, aliases, tags and complex keys. A head that
 // we cannot read counts as none, since a model does not depend on it.
 
-#ifndef NARROW_FORMATS_ARCH_MODEL_CARD_H_
-#define NARROW_FORMATS_ARCH_MODEL_CARD_H_
+#ifndef NARROW_FORMATS_HF_MODEL_CARD_H_
+#define NARROW_FORMATS_HF_MODEL_CARD_H_
 
 #include <string>
 #include <utility>
@@ -40,4 +40,4 @@ YamlValue ParseModelCard(absl::string_view readme);
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_ARCH_MODEL_CARD_H_
+#endif  // NARROW_FORMATS_HF_MODEL_CARD_H_

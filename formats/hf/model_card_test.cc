@@ -1,4 +1,4 @@
-#include "formats/arch/model_card.h"
+#include "formats/hf/model_card.h"
 
 #include <string>
 

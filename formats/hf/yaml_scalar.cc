@@ -1,4 +1,4 @@
-#include "formats/arch/yaml_scalar.h"
+#include "formats/hf/yaml_scalar.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -2,8 +2,8 @@
 // defaults a config.json may leave out, and which layers a sliding window
 // applies to. Constant tables.
 
-#ifndef NARROW_FORMATS_ARCH_HF_CLASS_H_
-#define NARROW_FORMATS_ARCH_HF_CLASS_H_
+#ifndef NARROW_FORMATS_HF_HF_CLASS_H_
+#define NARROW_FORMATS_HF_HF_CLASS_H_
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -44,4 +44,4 @@ const HfClass* FindHfClassOfArchitecture(absl::string_view architecture);
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_ARCH_HF_CLASS_H_
+#endif  // NARROW_FORMATS_HF_HF_CLASS_H_

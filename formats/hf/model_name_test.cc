@@ -1,4 +1,4 @@
-#include "formats/arch/model_name.h"
+#include "formats/hf/model_name.h"
 
 #include <string>
 

@@ -10,8 +10,8 @@
 // llama.cpp's converter takes its numbers from there too, which is why a key
 // can reach GGUF that the file does not have. Immutable; safe to share.
 
-#ifndef NARROW_FORMATS_ARCH_HF_CONFIG_H_
-#define NARROW_FORMATS_ARCH_HF_CONFIG_H_
+#ifndef NARROW_FORMATS_HF_HF_CONFIG_H_
+#define NARROW_FORMATS_HF_HF_CONFIG_H_
 
 #include <cstdint>
 #include <initializer_list>
@@ -23,7 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "formats/arch/hf_class.h"
+#include "formats/hf/hf_class.h"
 #include "formats/json/json.h"
 
 namespace narrow {
@@ -107,4 +107,4 @@ class HfConfig {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_ARCH_HF_CONFIG_H_
+#endif  // NARROW_FORMATS_HF_HF_CONFIG_H_

@@ -7,8 +7,8 @@
 // The rules are those of llama.cpp's converter, oddities included, since the
 // parts end up in general.* keys of GGUF.
 
-#ifndef NARROW_FORMATS_ARCH_MODEL_NAME_H_
-#define NARROW_FORMATS_ARCH_MODEL_NAME_H_
+#ifndef NARROW_FORMATS_HF_MODEL_NAME_H_
+#define NARROW_FORMATS_HF_MODEL_NAME_H_
 
 #include <cstdint>
 #include <optional>
@@ -39,4 +39,4 @@ std::string RoundedCount(int64_t n_parameters);
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_ARCH_MODEL_NAME_H_
+#endif  // NARROW_FORMATS_HF_MODEL_NAME_H_

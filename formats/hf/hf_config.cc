@@ -1,4 +1,4 @@
-#include "formats/arch/hf_config.h"
+#include "formats/hf/hf_config.h"
 
 #include <cmath>
 #include <utility>

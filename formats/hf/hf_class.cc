@@ -1,4 +1,4 @@
-#include "formats/arch/hf_class.h"
+#include "formats/hf/hf_class.h"
 
 namespace narrow {
 namespace {
