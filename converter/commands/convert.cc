@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,11 +13,10 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "calibration/importance.h"
 #include "converter/commands/command.h"
+#include "converter/conversion_report.h"
 #include "converter/mix_rules.h"
 #include "converter/pipeline.h"
 #include "converter/plan.h"
@@ -27,7 +25,6 @@
 #include "formats/base/file.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
-#include "formats/json/json_writer.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
@@ -163,95 +160,6 @@ absl::StatusOr<std::vector<std::string>> OutputPaths(
   return paths;
 }
 
-void PrintTensors(const Plan& plan) {
-  std::printf("%-36s %-20s %-6s %-7s %s\n", "tensor", "shape", "from", "to",
-              "reason");
-  for (const PlannedTensor& tensor : plan.tensors) {
-    std::printf("%-36s %-20s %-6s %-7s %s\n", tensor.meta.name.c_str(),
-                ShapeString(tensor.meta.shape).c_str(),
-                TypeName(tensor.source->meta.type), TypeName(tensor.meta.type),
-                tensor.reason.c_str());
-  }
-}
-
-void PrintSummary(const Output& output, bool dry_run) {
-  const Plan& plan = *output.plan;
-  std::map<std::string, int> count;
-  for (const PlannedTensor& tensor : plan.tensors) {
-    ++count[TypeName(tensor.meta.type)];
-  }
-  std::printf(
-      "%s\n",
-      absl::StrCat(dry_run ? "would write " : "wrote ", output.path, ": ",
-                   plan.file_bytes, " bytes (", FormatBytes(plan.file_bytes),
-                   "), ", absl::StrFormat("%.4f", plan.bits_per_weight()),
-                   " bits per weight; ",
-                   absl::StrJoin(count, ", ", absl::PairFormatter(" x ")))
-          .c_str());
-}
-
-void WriteReport(const std::vector<Output>& outputs, double seconds,
-                 bool dry_run, JsonWriter* json) {
-  json->BeginObject();
-  json->Key("dry_run").Bool(dry_run);
-  json->Key("seconds").Number(seconds);
-  json->Key("outputs").BeginArray();
-  for (const Output& output : outputs) {
-    const Plan& plan = *output.plan;
-    json->BeginObject();
-    json->Key("path").String(output.path);
-    json->Key("file_type").String(Info(plan.recipe.file_type).name);
-    json->Key("file_bytes").Integer(plan.file_bytes);
-    json->Key("tensor_bytes").Integer(plan.tensor_bytes);
-    json->Key("weights").Integer(plan.n_weights);
-    json->Key("bits_per_weight").Number(plan.bits_per_weight());
-    json->Key("fallbacks").Integer(plan.n_fallbacks);
-    json->Key("without_importance").BeginArray();
-    for (const std::string& name : plan.without_importance) {
-      json->String(name);
-    }
-    json->EndArray();
-    json->Key("tensors").BeginArray();
-    for (const PlannedTensor& tensor : plan.tensors) {
-      json->BeginObject();
-      json->Key("name").String(tensor.meta.name);
-      json->Key("shape").BeginArray();
-      for (const int64_t size : tensor.meta.shape) {
-        json->Integer(size);
-      }
-      json->EndArray();
-      json->Key("from").String(TypeName(tensor.source->meta.type));
-      json->Key("to").String(TypeName(tensor.meta.type));
-      json->Key("bytes").Integer(tensor.meta.n_bytes());
-      json->Key("fallback").Bool(tensor.fell_back);
-      json->Key("reason").String(tensor.reason);
-      json->EndObject();
-    }
-    json->EndArray();
-    json->EndObject();
-  }
-  json->EndArray();
-  json->EndObject();
-}
-
-void PrintWarnings(const Plan& plan) {
-  const char* name = Info(plan.recipe.file_type).name;
-  if (plan.n_fallbacks > 0) {
-    std::fprintf(stderr,
-                 "narrow: warning: %s: %d of %d tensors fell back to another "
-                 "type, since their rows do not divide into its blocks; "
-                 "--dry-run lists them\n",
-                 name, plan.n_fallbacks, static_cast<int>(plan.tensors.size()));
-  }
-  if (!plan.without_importance.empty()) {
-    std::fprintf(stderr,
-                 "narrow: warning: %s: the importance matrix has no entry for "
-                 "%d quantized tensors, %s first; they are quantized without\n",
-                 name, static_cast<int>(plan.without_importance.size()),
-                 plan.without_importance[0].c_str());
-  }
-}
-
 absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
                    const Flags& flags) {
   int64_t n_bytes = 0;
@@ -300,9 +208,11 @@ absl::Status Run(const Flags& flags) {
 
   for (const Output& output : outputs) {
     if (flags.dry_run) {
-      PrintTensors(*output.plan);
+      std::fputs(TensorTable(*output.plan).c_str(), stdout);
     }
-    PrintWarnings(*output.plan);
+    for (const std::string& warning : Warnings(*output.plan)) {
+      std::fprintf(stderr, "narrow: warning: %s\n", warning.c_str());
+    }
   }
   if (!flags.dry_run) {
     RETURN_IF_ERROR(Write(*model, outputs, flags));
@@ -312,15 +222,13 @@ absl::Status Run(const Flags& flags) {
           .count();
   if (!flags.quiet) {
     for (const Output& output : outputs) {
-      PrintSummary(output, flags.dry_run);
+      std::fputs(Summary(output, flags.dry_run).c_str(), stdout);
     }
     if (!flags.dry_run) {
       std::printf("in %s\n", FormatDuration(seconds).c_str());
     }
   }
-  JsonWriter json(JsonWriter::kIndented);
-  WriteReport(outputs, seconds, flags.dry_run, &json);
-  return WriteJson(flags.json, json.text());
+  return WriteJson(flags.json, ConversionJson(outputs, seconds, flags.dry_run));
 }
 
 }  // namespace

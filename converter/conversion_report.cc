@@ -1,0 +1,110 @@
+#include "converter/conversion_report.h"
+
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "converter/progress.h"
+#include "formats/json/json_writer.h"
+
+namespace narrow {
+namespace {
+
+void WriteTensors(const Plan& plan, JsonWriter* json) {
+  json->Key("tensors").BeginArray();
+  for (const PlannedTensor& tensor : plan.tensors) {
+    json->BeginObject();
+    json->Key("name").String(tensor.meta.name);
+    json->Key("shape").BeginArray();
+    for (const int64_t size : tensor.meta.shape) {
+      json->Integer(size);
+    }
+    json->EndArray();
+    json->Key("from").String(TypeName(tensor.source->meta.type));
+    json->Key("to").String(TypeName(tensor.meta.type));
+    json->Key("bytes").Integer(tensor.meta.n_bytes());
+    json->Key("fallback").Bool(tensor.fell_back);
+    json->Key("reason").String(tensor.reason);
+    json->EndObject();
+  }
+  json->EndArray();
+}
+
+}  // namespace
+
+std::string TensorTable(const Plan& plan) {
+  constexpr char kRow[] = "%-36s %-20s %-6s %-7s %s\n";
+  std::string text =
+      absl::StrFormat(kRow, "tensor", "shape", "from", "to", "reason");
+  for (const PlannedTensor& tensor : plan.tensors) {
+    absl::StrAppendFormat(&text, kRow, tensor.meta.name,
+                          ShapeString(tensor.meta.shape),
+                          TypeName(tensor.source->meta.type),
+                          TypeName(tensor.meta.type), tensor.reason);
+  }
+  return text;
+}
+
+std::string Summary(const Output& output, bool dry_run) {
+  const Plan& plan = *output.plan;
+  std::map<std::string, int> count;
+  for (const PlannedTensor& tensor : plan.tensors) {
+    ++count[TypeName(tensor.meta.type)];
+  }
+  return absl::StrCat(
+      dry_run ? "would write " : "wrote ", output.path, ": ", plan.file_bytes,
+      " bytes (", FormatBytes(plan.file_bytes), "), ",
+      absl::StrFormat("%.4f", plan.bits_per_weight()), " bits per weight; ",
+      absl::StrJoin(count, ", ", absl::PairFormatter(" x ")), "\n");
+}
+
+std::vector<std::string> Warnings(const Plan& plan) {
+  std::vector<std::string> warnings;
+  const char* name = Info(plan.recipe.file_type).name;
+  if (plan.n_fallbacks > 0) {
+    warnings.push_back(absl::StrCat(
+        name, ": ", plan.n_fallbacks, " of ", plan.tensors.size(),
+        " tensors fell back to another type, since their rows do not divide "
+        "into its blocks; --dry-run lists them"));
+  }
+  if (!plan.without_importance.empty()) {
+    warnings.push_back(absl::StrCat(
+        name, ": the importance matrix has no entry for ",
+        plan.without_importance.size(), " quantized tensors, ",
+        plan.without_importance[0], " first; they are quantized without"));
+  }
+  return warnings;
+}
+
+std::string ConversionJson(absl::Span<const Output> outputs, double seconds,
+                           bool dry_run) {
+  JsonWriter json(JsonWriter::kIndented);
+  json.BeginObject();
+  json.Key("dry_run").Bool(dry_run);
+  json.Key("seconds").Number(seconds);
+  json.Key("outputs").BeginArray();
+  for (const Output& output : outputs) {
+    const Plan& plan = *output.plan;
+    json.BeginObject();
+    json.Key("path").String(output.path);
+    json.Key("file_type").String(Info(plan.recipe.file_type).name);
+    json.Key("file_bytes").Integer(plan.file_bytes);
+    json.Key("tensor_bytes").Integer(plan.tensor_bytes);
+    json.Key("weights").Integer(plan.n_weights);
+    json.Key("bits_per_weight").Number(plan.bits_per_weight());
+    json.Key("fallbacks").Integer(plan.n_fallbacks);
+    json.Key("without_importance").BeginArray();
+    for (const std::string& name : plan.without_importance) {
+      json.String(name);
+    }
+    json.EndArray();
+    WriteTensors(plan, &json);
+    json.EndObject();
+  }
+  json.EndArray();
+  json.EndObject();
+  return json.text();
+}
+
+}  // namespace narrow

@@ -1,0 +1,36 @@
+// What a conversion chose and wrote, for people and for machines.
+//
+//   std::fputs(TensorTable(plan).c_str(), stdout);
+//   WriteTextFile("report.json", ConversionJson(outputs, seconds, false));
+
+#ifndef NARROW_CONVERTER_CONVERSION_REPORT_H_
+#define NARROW_CONVERTER_CONVERSION_REPORT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "converter/pipeline.h"
+#include "converter/plan.h"
+
+namespace narrow {
+
+// A line for each tensor: name, shape, type before and after, reason.
+std::string TensorTable(const Plan& plan);
+
+// "wrote PATH: BYTES bytes (…), … bits per weight; types\n".
+std::string Summary(const Output& output, bool dry_run);
+
+// What a user should know of a plan: fall-backs, missing importance.
+std::vector<std::string> Warnings(const Plan& plan);
+
+// {"dry_run", "seconds", "outputs": [{"path", "file_type", "file_bytes",
+// "tensor_bytes", "weights", "bits_per_weight", "fallbacks",
+// "without_importance", "tensors": [{"name", "shape", "from", "to", "bytes",
+// "fallback", "reason"}]}]}.
+std::string ConversionJson(absl::Span<const Output> outputs, double seconds,
+                           bool dry_run);
+
+}  // namespace narrow
+
+#endif  // NARROW_CONVERTER_CONVERSION_REPORT_H_
