@@ -36,6 +36,22 @@ float LineError(absl::Span<const float> x, const float* weights,
   return error;
 }
 
+// Weighted least squares for the line, given the codes. False if they do not
+// determine it.
+bool FitLine(const CodeSums& sums, float sum_w, float sum_x, AffineLine* line) {
+  const float determinant = sum_w * sums.code_square - sums.code * sums.code;
+  if (!(determinant > 0)) {
+    return false;
+  }
+  line->scale = (sum_w * sums.code_x - sum_x * sums.code) / determinant;
+  line->low =
+      (sums.code_square * sum_x - sums.code * sums.code_x) / determinant;
+  if (line->low > 0) {
+    *line = {sums.code_x / sums.code_square, 0};
+  }
+  return true;
+}
+
 // The first weight of the greatest magnitude; 0 if that is below the limit.
 float Peak(absl::Span<const float> x) {
   float peak = 0;
@@ -72,6 +88,42 @@ struct ScaleSums {
 
 int SymmetricCode(float quotient, int half) {
   return Bounded(RoundToInt(quotient), -half, half - 1);
+}
+
+// From the codes under `inverse`, moves single codes while the error falls.
+float DescendUnit(absl::Span<const float> x, const float* weights,
+                  float inverse, int code_high, uint8_t* codes) {
+  const int n = static_cast<int>(x.size());
+  ScaleSums sums;
+  for (int i = 0; i < n; ++i) {
+    const int nearest = RoundToInt(inverse * x[i]);
+    const int code = nearest < code_high ? nearest : code_high;
+    codes[i] = static_cast<uint8_t>(code);
+    sums.Add(weights[i], x[i], code);
+  }
+  bool changed = true;
+  for (int pass = 0; pass < kDescentPasses && changed; ++pass) {
+    changed = false;
+    for (int i = 0; i < n; ++i) {
+      ScaleSums trial = sums;
+      trial.Remove(weights[i], x[i], codes[i]);
+      if (!(trial.code_x > 0 && trial.code_square > 0)) {
+        continue;
+      }
+      const int nearest = RoundToInt(x[i] * trial.code_square / trial.code_x);
+      const int code = nearest < code_high ? nearest : code_high;
+      if (code == codes[i]) {
+        continue;
+      }
+      trial.Add(weights[i], x[i], code);
+      if (trial.Beats(sums)) {
+        codes[i] = static_cast<uint8_t>(code);
+        sums = trial;
+        changed = true;
+      }
+    }
+  }
+  return sums.Scale();
 }
 
 }  // namespace
@@ -122,17 +174,9 @@ AffineLine SearchAffine(absl::Span<const float> x, const float* weights,
       sums.code_square += weights[i] * code * code;
       sums.code_x += weights[i] * code * x[i];
     }
-    // Weighted least squares for the line, given the codes.
-    const float determinant = sum_w * sums.code_square - sums.code * sums.code;
-    if (!(determinant > 0)) {
-      continue;
-    }
     AffineLine trial;
-    trial.scale = (sum_w * sums.code_x - sum_x * sums.code) / determinant;
-    trial.low =
-        (sums.code_square * sum_x - sums.code * sums.code_x) / determinant;
-    if (trial.low > 0) {
-      trial = {sums.code_x / sums.code_square, 0};
+    if (!FitLine(sums, sum_w, sum_x, &trial)) {
+      continue;
     }
     const float error =
         LineError(x, weights, trial, trial_codes, absolute_error);
@@ -272,36 +316,7 @@ float SearchUnit(absl::Span<const float> x, const float* weights, int code_high,
     }
   }
 
-  ScaleSums sums;
-  for (int i = 0; i < n; ++i) {
-    const int nearest = RoundToInt(best_inverse * x[i]);
-    const int code = nearest < code_high ? nearest : code_high;
-    codes[i] = static_cast<uint8_t>(code);
-    sums.Add(weights[i], x[i], code);
-  }
-  bool changed = true;
-  for (int pass = 0; pass < kDescentPasses && changed; ++pass) {
-    changed = false;
-    for (int i = 0; i < n; ++i) {
-      ScaleSums trial = sums;
-      trial.Remove(weights[i], x[i], codes[i]);
-      if (!(trial.code_x > 0 && trial.code_square > 0)) {
-        continue;
-      }
-      const int nearest = RoundToInt(x[i] * trial.code_square / trial.code_x);
-      const int code = nearest < code_high ? nearest : code_high;
-      if (code == codes[i]) {
-        continue;
-      }
-      trial.Add(weights[i], x[i], code);
-      if (trial.Beats(sums)) {
-        codes[i] = static_cast<uint8_t>(code);
-        sums = trial;
-        changed = true;
-      }
-    }
-  }
-  return sums.Scale();
+  return DescendUnit(x, weights, best_inverse, code_high, codes);
 }
 
 }  // namespace k_quants

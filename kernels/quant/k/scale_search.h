@@ -2,9 +2,8 @@
 //
 // Each follows ggml's result bit for bit, so the order of float operations
 // is part of the definition: sums run from the first weight to the last, in
-// float, and a product of three factors is formed from the left. Sources:
-// ggml 0.27, whose functions are named at each search. No header of the C++
-// library may supply the arithmetic, for fused operations would change bits.
+// float, and a product of three factors is formed from the left. Source:
+// ggml 0.27, whose functions are named at each search.
 //
 // The SIMD searches (search_lanes.h) are tested against these.
 

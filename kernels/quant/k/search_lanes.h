@@ -105,6 +105,28 @@ NARROW_LANE_FUNCTION I32 IsWild(F32 quotient) {
   return ~(Abs(quotient) <= Splat(4194303.0f));
 }
 
+// Weighted least squares for the lines, given the codes. Where `solvable` is
+// not set the lines are meaningless.
+template <int kWays>
+NARROW_LANE_FUNCTION void FitLines(const CodeSums<kWays>& sums,
+                                   const F32* sum_w, const F32* sum_x,
+                                   F32* scale, F32* low, I32* solvable) {
+  for (int way = 0; way < kWays; ++way) {
+    const F32 code = sums.code[way];
+    const F32 code_square = sums.code_square[way];
+    const F32 code_x = sums.code_x[way];
+    const F32 determinant = sum_w[way] * code_square - code * code;
+    solvable[way] = determinant > F32{};
+    scale[way] = (sum_w[way] * code_x - sum_x[way] * code) / determinant;
+    low[way] = (code_square * sum_x[way] - code * code_x) / determinant;
+    const I32 above = low[way] > F32{};
+    if (Any(above)) {
+      low[way] = Select(above, F32{}, low[way]);
+      scale[way] = Select(above, code_x / code_square, scale[way]);
+    }
+  }
+}
+
 // The code of a weight in an affine search's best line.
 template <class Options>
 NARROW_LANE_FUNCTION F32 BestCode(F32 x, F32 inverse, F32 from) {
@@ -190,23 +212,7 @@ NARROW_LANE_FUNCTION void SearchAffine(const F32* x, const F32* w,
 
     F32 trial_scale[kWays], trial_low[kWays], trial_error[kWays];
     I32 solvable[kWays];
-    for (int way = 0; way < kWays; ++way) {
-      const F32 determinant =
-          sum_w[way] * sums.code_square[way] - sums.code[way] * sums.code[way];
-      solvable[way] = determinant > F32{};
-      trial_scale[way] =
-          (sum_w[way] * sums.code_x[way] - sum_x[way] * sums.code[way]) /
-          determinant;
-      trial_low[way] = (sums.code_square[way] * sum_x[way] -
-                        sums.code[way] * sums.code_x[way]) /
-                       determinant;
-      const I32 above = trial_low[way] > F32{};
-      if (Any(above)) {
-        trial_low[way] = Select(above, F32{}, trial_low[way]);
-        trial_scale[way] = Select(
-            above, sums.code_x[way] / sums.code_square[way], trial_scale[way]);
-      }
-    }
+    FitLines<kWays>(sums, sum_w, sum_x, trial_scale, trial_low, solvable);
     LineErrors<Options>(x, w, codes, trial_scale, trial_low, trial_error);
     for (int way = 0; way < kWays; ++way) {
       const I32 better =
