@@ -22,8 +22,8 @@ inline int32_t TruncateToInt(float value) {
   return fits ? static_cast<int32_t>(value) : INT32_MIN;
 }
 
-// To nearest, ties to even, for |value| <= 2^22 - 1: adding 1.5 * 2^23 leaves the
-// integer in the low mantissa bits. Beyond that and for a NaN the result is
+// To nearest, ties to even, for |value| <= 2^22 - 1: adding 1.5 * 2^23 leaves
+// the integer in the low mantissa bits. Beyond that and for a NaN the result is
 // those bits all the same, as in ggml.
 inline int32_t RoundToInt(float value) {
   return static_cast<int32_t>(FloatBits(value + 12582912.0f) & 0x007fffff) -
