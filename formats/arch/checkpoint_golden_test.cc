@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -359,6 +360,31 @@ TEST_P(CheckpointGoldenTest, RowsMayBeReadAgainAfterRelease) {
     EXPECT_EQ(model->Find(tensor.meta.name), &tensor);
   }
   EXPECT_EQ(model->Find("blk.0.no_such.weight"), nullptr);
+}
+
+// A flipped bit of config.json gives an error or a model whose every row can
+// be read.
+TEST_P(CheckpointGoldenTest, FlippedBitsOfTheConfigNeverCrash) {
+  const std::string folder = MakeFolder(0);
+  const std::string path = JoinPath(folder, "config.json");
+  const std::string whole(
+      *cases_[0].Get("files")->Get("config.json")->GetString());
+  int n_refused = 0;
+  int n_tried = 0;
+  for (size_t i = 0; i < whole.size(); i += 5) {
+    ++n_tried;
+    std::string text = whole;
+    text[i] = static_cast<char>(text[i] ^ (1 << (i % 7)));
+    std::ofstream(path, std::ios::binary) << text;
+    CheckpointOptions options;
+    options.skip_tokenizer = true;
+    const auto model = Checkpoint::Open(folder, options);
+    n_refused += !model.ok();
+    if (model.ok() && i % 80 == 0) {
+      EXPECT_FALSE(TensorTexts(**model).empty());
+    }
+  }
+  EXPECT_GT(n_refused, n_tried / 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, CheckpointGoldenTest,
