@@ -14,8 +14,12 @@ namespace {
 const CodePointSet& Property(absl::string_view name) {
   static const CodePointSet* const kSpace =
       new CodePointSet(*PropertyRanges("space"));
-  static const CodePointSet* const kWord =
-      new CodePointSet(*PropertyRanges("word"));
+  // Of the published library's other regular expressions, which count the
+  // joiners too but not Oniguruma's fractions and superscripts.
+  static const CodePointSet* const kWord = new CodePointSet(Union(
+      Intersection(*PropertyRanges("word"),
+                   Complement({{0xb2, 0xb3}, {0xb9, 0xb9}, {0xbc, 0xbe}})),
+      {{0x200c, 0x200d}}));
   return name == "space" ? *kSpace : *kWord;
 }
 

@@ -53,9 +53,18 @@ CodePointRanges WhiteSpace() {
           {0x3000, 0x3000}};
 }
 
+// Oniguruma's \w: letters, marks, decimal digits, connectors, letter numbers
+// and encircled letters, and by an old habit the fractions and superscripts of
+// Latin-1.
 CodePointRanges Word() {
-  return Union(Union(Category("L"), Category("M")),
-               Union(Category("Nd"), Category("Pc")));
+  const CodePointRanges extra = {
+      {0xb2, 0xb3},       {0xb9, 0xb9},       {0xbc, 0xbe},
+      {0x24b6, 0x24e9},   {0x1f130, 0x1f149}, {0x1f150, 0x1f169},
+      {0x1f170, 0x1f189},
+  };
+  return Union(Union(Union(Category("L"), Category("M")),
+                     Union(Category("Nd"), Category("Pc"))),
+               Union(Category("Nl"), extra));
 }
 
 CodePointRanges FromIcu(const icu::UnicodeSet& set) {

@@ -21,9 +21,9 @@ const CodePointSet& Spaces() {
   return *kSpaces;
 }
 
-const CodePointSet& NonspacingMarks() {
+const CodePointSet& Marks() {
   static const CodePointSet* const kMarks =
-      new CodePointSet(*PropertyRanges("Mn"));
+      new CodePointSet(*PropertyRanges("M"));
   return *kMarks;
 }
 
@@ -73,6 +73,16 @@ void AppendLower(uint32_t c, std::string* out) {
     *out += "i\xcc\x87";
     return;
   }
+  // Unicode 16, which the system's ICU may not know yet.
+  static constexpr uint32_t kNew[][2] = {{0x1c89, 0x1c8a},
+                                         {0xa7cb, 0x264},
+                                         {0xa7cc, 0xa7cd},
+                                         {0xa7da, 0xa7db},
+                                         {0xa7dc, 0x19b}};
+  for (const auto& pair : kNew) {
+    if (c == pair[0]) return utf8::Append(pair[1], out);
+  }
+  if (c >= 0x10d50 && c <= 0x10d65) return utf8::Append(c + 0x20, out);
   utf8::Append(static_cast<uint32_t>(u_tolower(static_cast<UChar32>(c))), out);
 }
 
@@ -227,7 +237,7 @@ absl::string_view Normalizer::Apply(absl::string_view text,
         break;
       case Kind::kStripAccents:
         text = arena->Keep(MapChars(text, [](uint32_t c, std::string* out) {
-          if (!NonspacingMarks().Contains(c)) utf8::Append(c, out);
+          if (!Marks().Contains(c)) utf8::Append(c, out);
         }));
         break;
       case Kind::kStrip:

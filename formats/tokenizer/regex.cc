@@ -8,6 +8,7 @@
 
 #include "formats/tokenizer/regex.h"
 
+#include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -18,7 +19,9 @@ namespace {
 
 // Frames popped in one run before failed places are remembered: published
 // patterns need a few dozen.
-constexpr int64_t kStepsBeforeMemory = 1 << 16;
+constexpr int64_t kStepsBeforeMemory = 1 << 12;
+// Then the search is given up, as Oniguruma does (at ten million retries).
+constexpr int64_t kMaxSteps = 10'000'000;
 
 int LowestBit(uint64_t mask) { return __builtin_ctzll(mask); }
 
@@ -67,7 +70,7 @@ size_t Regex::Run(absl::string_view text, uint32_t pc, size_t pos,
   const char* const data = text.data();
   const size_t end = text.size();
   int64_t n_steps = 0;
-  absl::flat_hash_set<std::pair<uint32_t, size_t>> failed;
+  absl::flat_hash_set<std::tuple<uint32_t, size_t, uint64_t>> failed;
   while (true) {
     bool ok = true;
     const Instruction& in = program_[pc];
@@ -216,9 +219,15 @@ size_t Regex::Run(absl::string_view text, uint32_t pc, size_t pos,
           break;
       }
       // The same place again, in the same run, fails as it did before: what
-      // follows depends on nothing else while there are no registers.
-      if (ok && ++n_steps > kStepsBeforeMemory && n_registers_ == 0) {
-        ok = failed.emplace(pc, pos).second;
+      // follows depends on nothing else but which loops have consumed nothing
+      // yet.
+      if (ok && ++n_steps > kStepsBeforeMemory) {
+        if (n_steps > kMaxSteps) return kNoMatch;
+        uint64_t idle = 0;
+        for (size_t i = 0; i < scratch->registers.size(); ++i) {
+          idle |= uint64_t{scratch->registers[i] == pos} << i;
+        }
+        ok = failed.emplace(pc, pos, idle).second;
       }
     }
   }

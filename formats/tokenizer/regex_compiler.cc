@@ -16,6 +16,7 @@ namespace {
 using Node = RegexNode;
 
 constexpr size_t kMaxProgram = 1 << 16;
+constexpr uint32_t kMaxRegisters = 64;  // bits of a mask in regex.cc
 constexpr uint32_t kUnlimited = static_cast<uint32_t>(-1);
 
 // The characters a match may start with; empty if the node can match without
@@ -247,6 +248,10 @@ class RegexCompiler {
     // A body that may consume nothing must not loop for ever.
     const bool guard = FirstOf(body).empty;
     const uint32_t reg = guard ? regex_->n_registers_++ : 0;
+    if (regex_->n_registers_ > kMaxRegisters) {
+      return absl::UnimplementedError(
+          "regular expression: too many loops over what may be empty");
+    }
     if (guard) At(Add(Regex::Op::kMark)).a = reg;
     RETURN_IF_ERROR(Emit(body));
     const uint32_t check = guard ? Add(Regex::Op::kProgress) : 0;
