@@ -10,6 +10,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 n_failed=0
 
+
 check() {  # DESCRIPTION COMMAND...
   local what=$1
   shift
@@ -61,8 +62,8 @@ check "and writes nothing" missing re.gguf
 check "the output may not be the input" says "is the input"
 
 # Damage: weights that are not finite, and a file cut short.
-cp -r "$tiny" nan && chmod -R u+w nan
-size=$(stat -c %s nan/model.safetensors)
+cp -rL "$tiny" nan && chmod -R u+w nan
+size=$(stat -Lc %s nan/model.safetensors)
 printf '\xc0\x7f' |
   dd of=nan/model.safetensors bs=1 seek=$((size - 200)) conv=notrunc 2>/dev/null
 "$narrow" convert nan --to Q8_0 --out nan.gguf 2>err.txt
@@ -71,7 +72,7 @@ check "a weight that is not a number fails" fails_with 1
 check "and its place is named" says "column"
 check "and nothing is left" missing nan.gguf
 check "nor a partial file" missing nan.gguf.partial
-cp -r "$tiny" cut && chmod -R u+w cut
+cp -rL "$tiny" cut && chmod -R u+w cut
 truncate -s $((size - 100)) cut/model.safetensors
 "$narrow" convert cut --to Q8_0 --out cut.gguf 2>err.txt
 check "a truncated model names its file" says model.safetensors
