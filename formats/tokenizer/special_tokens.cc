@@ -429,9 +429,12 @@ absl::Status ReadSpecialTokens(const TokenizerFiles& files,
 
 absl::Status AddInfillTokens(const TokenizerFiles& files, int64_t id,
                              Vocabulary* vocabulary) {
-  Reader reader(files, {"eot"}, std::nullopt, vocabulary);
+  Vocabulary infill;
+  Reader reader(files, {"eot"}, std::nullopt, &infill);
   RETURN_IF_ERROR(reader.ReadAll());
-  return reader.SetId("eot", id);
+  RETURN_IF_ERROR(reader.SetId("eot", id));
+  vocabulary->late_special_ids = std::move(infill.special_ids);
+  return absl::OkStatus();
 }
 
 }  // namespace narrow

@@ -152,6 +152,15 @@ absl::Status ReadTemplates(const Metadata& metadata, Vocabulary* v) {
   return absl::OkStatus();
 }
 
+void AddSpecialIds(const std::vector<std::pair<std::string, int64_t>>& ids,
+                   Metadata* metadata) {
+  for (const auto& [name, id] : ids) {
+    for (const SpecialKey& row : kSpecialKeys) {
+      if (name == row.name) metadata->Set(row.key, static_cast<uint32_t>(id));
+    }
+  }
+}
+
 std::string KeyName(absl::string_view name) {
   std::string out;
   for (const char c : name) {
@@ -188,8 +197,10 @@ void AddTemplates(const Vocabulary& v, Metadata* metadata) {
 }  // namespace
 
 std::optional<int64_t> Vocabulary::SpecialId(absl::string_view name) const {
-  for (const auto& [known, id] : special_ids) {
-    if (known == name) return id;
+  for (const auto* ids : {&special_ids, &late_special_ids}) {
+    for (const auto& [known, id] : *ids) {
+      if (known == name) return id;
+    }
   }
   return std::nullopt;
 }
@@ -251,17 +262,14 @@ void AddTokenizerMetadata(const Vocabulary& v, Metadata* metadata) {
   }
   metadata->Set(kTypesKey, std::move(types));
   if (!v.merges.empty()) metadata->Set(kMergesKey, v.merges);
-  for (const auto& [name, id] : v.special_ids) {
-    for (const SpecialKey& row : kSpecialKeys) {
-      if (name == row.name) metadata->Set(row.key, static_cast<uint32_t>(id));
-    }
-  }
+  AddSpecialIds(v.special_ids, metadata);
   for (const auto& [name, add] : v.add_special) {
     for (const SpecialKey& row : kAddKeys) {
       if (name == row.name) metadata->Set(row.key, add);
     }
   }
   AddTemplates(v, metadata);
+  AddSpecialIds(v.late_special_ids, metadata);
   if (v.normalizer_lowercase) {
     metadata->Set(kLowercaseKey, *v.normalizer_lowercase);
   }

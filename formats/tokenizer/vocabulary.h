@@ -60,6 +60,8 @@ struct Vocabulary {
   // "eot", "eom".
   std::vector<std::pair<std::string, int64_t>> special_ids;
   std::vector<std::pair<std::string, bool>> add_special;
+  // Written after the templates: the infill tokens of Code Llama.
+  std::vector<std::pair<std::string, int64_t>> late_special_ids;
   std::optional<bool> add_space_prefix;
   // The converter writes add_space_prefix before all else for the Llama
   // family and after all else for Gemma.
