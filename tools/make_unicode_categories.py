@@ -1,8 +1,8 @@
-"""Writes formats/tokenizer/unicode_categories.inc: the general category of
+"""Writes formats/regex/unicode_categories.inc: the general category of
 every code point as the regular expressions of the `tokenizers` package see it.
 
     python tools/make_unicode_categories.py > \
-        formats/tokenizer/unicode_categories.inc
+        formats/regex/unicode_categories.inc
 """
 
 import tokenizers

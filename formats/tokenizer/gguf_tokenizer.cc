@@ -16,10 +16,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/byte_alphabet.h"
+#include "formats/regex/utf8.h"
+#include "formats/tokenizer/pipeline/byte_alphabet.h"
+#include "formats/tokenizer/pipeline/token_text.h"
 #include "formats/tokenizer/pre_tokenizer_names.h"
-#include "formats/tokenizer/token_text.h"
-#include "formats/tokenizer/utf8.h"
 
 namespace narrow {
 namespace {

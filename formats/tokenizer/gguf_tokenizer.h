@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "formats/tokenizer/added_tokens.h"
-#include "formats/tokenizer/bpe.h"
-#include "formats/tokenizer/pre_tokenizer.h"
+#include "formats/tokenizer/pipeline/added_tokens.h"
+#include "formats/tokenizer/pipeline/bpe.h"
+#include "formats/tokenizer/pipeline/pre_tokenizer.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "formats/tokenizer/vocabulary.h"
 

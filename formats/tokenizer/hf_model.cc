@@ -6,9 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/byte_alphabet.h"
-#include "formats/tokenizer/token_text.h"
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
+#include "formats/tokenizer/pipeline/byte_alphabet.h"
+#include "formats/tokenizer/pipeline/token_text.h"
 
 namespace narrow {
 namespace {

@@ -14,8 +14,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "formats/json/json.h"
-#include "formats/tokenizer/added_tokens.h"
-#include "formats/tokenizer/bpe.h"
+#include "formats/tokenizer/pipeline/added_tokens.h"
+#include "formats/tokenizer/pipeline/bpe.h"
 
 namespace narrow {
 

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
 
 namespace narrow {
 namespace {

@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "formats/json/json.h"
-#include "formats/tokenizer/added_tokens.h"
-#include "formats/tokenizer/bpe.h"
-#include "formats/tokenizer/decoder.h"
 #include "formats/tokenizer/hf_model.h"
-#include "formats/tokenizer/normalizer.h"
-#include "formats/tokenizer/pre_tokenizer.h"
+#include "formats/tokenizer/pipeline/added_tokens.h"
+#include "formats/tokenizer/pipeline/bpe.h"
+#include "formats/tokenizer/pipeline/decoder.h"
+#include "formats/tokenizer/pipeline/normalizer.h"
+#include "formats/tokenizer/pipeline/pre_tokenizer.h"
 #include "formats/tokenizer/tokenizer.h"
 
 namespace narrow {

@@ -27,10 +27,10 @@
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/tokenizer/hf_tokenizer.h"
+#include "formats/tokenizer/pipeline/token_text.h"
 #include "formats/tokenizer/pre_tokenizer_names.h"
 #include "formats/tokenizer/sentencepiece_model.h"
 #include "formats/tokenizer/special_tokens.h"
-#include "formats/tokenizer/token_text.h"
 #include "formats/tokenizer/vocabulary.h"
 
 namespace narrow {

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/token_text.h"
+#include "formats/tokenizer/pipeline/token_text.h"
 
 namespace narrow {
 namespace {
@@ -66,7 +66,8 @@ Patterns kDeepSeekLlm() {
       "ԯԱ-"
       "ՖႠ-"
       "ჅᎠ-"
-      "Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-"
+      "Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-"
+      "ώᾀ-"
       "ᾴᾶ-"
       "ᾼιῂ-"
       "ῄῆ-"

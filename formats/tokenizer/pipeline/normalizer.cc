@@ -1,4 +1,4 @@
-#include "formats/tokenizer/normalizer.h"
+#include "formats/tokenizer/pipeline/normalizer.h"
 
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
 
 namespace narrow {
 namespace {

@@ -1,4 +1,4 @@
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
 
 #include <algorithm>
 

@@ -6,13 +6,13 @@
 // Runs of one class ("\p{L}+") are one instruction and one frame, since they
 // are most of what a pre-tokenizer does.
 
-#include "formats/tokenizer/regex.h"
+#include "formats/regex/regex.h"
 
 #include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "formats/tokenizer/regex_syntax.h"
+#include "formats/regex/regex_syntax.h"
 
 namespace narrow {
 namespace {

@@ -3,8 +3,8 @@
 // Pieces borrow from the text, or from the arena when a step had to change
 // it; both must outlive them.
 
-#ifndef NARROW_FORMATS_TOKENIZER_TEXT_PIECES_H_
-#define NARROW_FORMATS_TOKENIZER_TEXT_PIECES_H_
+#ifndef NARROW_FORMATS_TOKENIZER_PIPELINE_TEXT_PIECES_H_
+#define NARROW_FORMATS_TOKENIZER_PIPELINE_TEXT_PIECES_H_
 
 #include <cstdint>
 #include <deque>
@@ -34,4 +34,4 @@ class TextArena {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_TEXT_PIECES_H_
+#endif  // NARROW_FORMATS_TOKENIZER_PIPELINE_TEXT_PIECES_H_

@@ -1,8 +1,8 @@
 // The "decoder" of tokenizer.json: the texts of tokens made into one text.
 // Immutable and safe to share.
 
-#ifndef NARROW_FORMATS_TOKENIZER_DECODER_H_
-#define NARROW_FORMATS_TOKENIZER_DECODER_H_
+#ifndef NARROW_FORMATS_TOKENIZER_PIPELINE_DECODER_H_
+#define NARROW_FORMATS_TOKENIZER_PIPELINE_DECODER_H_
 
 #include <memory>
 #include <string>
@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "formats/json/json.h"
-#include "formats/tokenizer/regex.h"
+#include "formats/regex/regex.h"
 
 namespace narrow {
 
@@ -52,4 +52,4 @@ class Decoder {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_DECODER_H_
+#endif  // NARROW_FORMATS_TOKENIZER_PIPELINE_DECODER_H_

@@ -1,8 +1,8 @@
-#include "formats/tokenizer/byte_alphabet.h"
+#include "formats/tokenizer/pipeline/byte_alphabet.h"
 
 #include <array>
 
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
 
 namespace narrow::byte_alphabet {
 namespace {

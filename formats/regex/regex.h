@@ -9,8 +9,8 @@
 // to remember where it has failed, which bounds it. Immutable and safe to
 // share; a Scratch belongs to one thread.
 
-#ifndef NARROW_FORMATS_TOKENIZER_REGEX_H_
-#define NARROW_FORMATS_TOKENIZER_REGEX_H_
+#ifndef NARROW_FORMATS_REGEX_REGEX_H_
+#define NARROW_FORMATS_REGEX_REGEX_H_
 
 #include <array>
 #include <cstdint>
@@ -19,8 +19,8 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "formats/tokenizer/code_point_set.h"
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/code_point_set.h"
+#include "formats/regex/utf8.h"
 
 namespace narrow {
 
@@ -131,4 +131,4 @@ class Regex {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_REGEX_H_
+#endif  // NARROW_FORMATS_REGEX_REGEX_H_

@@ -4,8 +4,8 @@
 // A byte that is a visible character of Latin-1 stands for itself; the
 // others, in order, are U+0100 and up.
 
-#ifndef NARROW_FORMATS_TOKENIZER_BYTE_ALPHABET_H_
-#define NARROW_FORMATS_TOKENIZER_BYTE_ALPHABET_H_
+#ifndef NARROW_FORMATS_TOKENIZER_PIPELINE_BYTE_ALPHABET_H_
+#define NARROW_FORMATS_TOKENIZER_PIPELINE_BYTE_ALPHABET_H_
 
 #include <cstdint>
 #include <optional>
@@ -26,4 +26,4 @@ std::optional<std::string> Decode(absl::string_view text);
 
 }  // namespace narrow::byte_alphabet
 
-#endif  // NARROW_FORMATS_TOKENIZER_BYTE_ALPHABET_H_
+#endif  // NARROW_FORMATS_TOKENIZER_PIPELINE_BYTE_ALPHABET_H_

@@ -4,8 +4,8 @@
 // At the leftmost place where any of them occurs the longest is taken.
 // Immutable after the last Add; safe to share.
 
-#ifndef NARROW_FORMATS_TOKENIZER_ADDED_TOKENS_H_
-#define NARROW_FORMATS_TOKENIZER_ADDED_TOKENS_H_
+#ifndef NARROW_FORMATS_TOKENIZER_PIPELINE_ADDED_TOKENS_H_
+#define NARROW_FORMATS_TOKENIZER_PIPELINE_ADDED_TOKENS_H_
 
 #include <array>
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
-#include "formats/tokenizer/text_pieces.h"
+#include "formats/tokenizer/pipeline/text_pieces.h"
 
 namespace narrow {
 
@@ -64,4 +64,4 @@ class AddedTokens {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_ADDED_TOKENS_H_
+#endif  // NARROW_FORMATS_TOKENIZER_PIPELINE_ADDED_TOKENS_H_

@@ -2,8 +2,8 @@
 // Oniguruma's Ruby flavour. Captures are groups; back references, \K, \X,
 // calls and conditions are refused by name.
 
-#ifndef NARROW_FORMATS_TOKENIZER_REGEX_SYNTAX_H_
-#define NARROW_FORMATS_TOKENIZER_REGEX_SYNTAX_H_
+#ifndef NARROW_FORMATS_REGEX_REGEX_SYNTAX_H_
+#define NARROW_FORMATS_REGEX_REGEX_SYNTAX_H_
 
 #include <cstdint>
 #include <memory>
@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "formats/tokenizer/code_point_set.h"
+#include "formats/regex/code_point_set.h"
 
 namespace narrow {
 
@@ -55,4 +55,4 @@ absl::StatusOr<std::unique_ptr<RegexNode>> ParseRegex(
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_REGEX_SYNTAX_H_
+#endif  // NARROW_FORMATS_REGEX_REGEX_SYNTAX_H_

@@ -6,12 +6,12 @@
 //
 // Tested by: bpe_test.cc, against a plain quadratic definition.
 
-#include "formats/tokenizer/bpe.h"
+#include "formats/tokenizer/pipeline/bpe.h"
 
 #include <algorithm>
 #include <limits>
 
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
 
 namespace narrow {
 namespace {

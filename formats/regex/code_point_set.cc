@@ -1,4 +1,4 @@
-#include "formats/tokenizer/code_point_set.h"
+#include "formats/regex/code_point_set.h"
 
 #include <unicode/uniset.h>
 
@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
 
 namespace narrow {
 namespace {
@@ -23,7 +23,7 @@ struct CategoryRun {
 
 constexpr CategoryRun kCategoryRuns[] = {
 #define CATEGORY_RUN(first, last, name) {first, last, #name},
-#include "formats/tokenizer/unicode_categories.inc"
+#include "formats/regex/unicode_categories.inc"
 #undef CATEGORY_RUN
 };
 

@@ -1,4 +1,4 @@
-#include "formats/tokenizer/bpe.h"
+#include "formats/tokenizer/pipeline/bpe.h"
 
 #include <array>
 #include <random>

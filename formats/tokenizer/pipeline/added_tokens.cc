@@ -1,12 +1,12 @@
-#include "formats/tokenizer/added_tokens.h"
+#include "formats/tokenizer/pipeline/added_tokens.h"
 
 #include <algorithm>
 #include <cctype>
 #include <iterator>
 #include <map>
 
-#include "formats/tokenizer/code_point_set.h"
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/code_point_set.h"
+#include "formats/regex/utf8.h"
 
 namespace narrow {
 namespace {

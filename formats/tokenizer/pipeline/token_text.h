@@ -1,7 +1,7 @@
 // Texts of tokens that mean something by their form.
 
-#ifndef NARROW_FORMATS_TOKENIZER_TOKEN_TEXT_H_
-#define NARROW_FORMATS_TOKENIZER_TOKEN_TEXT_H_
+#ifndef NARROW_FORMATS_TOKENIZER_PIPELINE_TOKEN_TEXT_H_
+#define NARROW_FORMATS_TOKENIZER_PIPELINE_TOKEN_TEXT_H_
 
 #include <cstdint>
 #include <string>
@@ -24,4 +24,4 @@ bool LooksSpecial(absl::string_view text);
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_TOKEN_TEXT_H_
+#endif  // NARROW_FORMATS_TOKENIZER_PIPELINE_TOKEN_TEXT_H_

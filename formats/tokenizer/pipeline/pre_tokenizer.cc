@@ -1,4 +1,4 @@
-#include "formats/tokenizer/pre_tokenizer.h"
+#include "formats/tokenizer/pipeline/pre_tokenizer.h"
 
 #include <algorithm>
 #include <utility>
@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/byte_alphabet.h"
-#include "formats/tokenizer/normalizer.h"
+#include "formats/tokenizer/pipeline/byte_alphabet.h"
+#include "formats/tokenizer/pipeline/normalizer.h"
 
 namespace narrow {
 

@@ -1,4 +1,4 @@
-#include "formats/tokenizer/token_text.h"
+#include "formats/tokenizer/pipeline/token_text.h"
 
 #include <algorithm>
 

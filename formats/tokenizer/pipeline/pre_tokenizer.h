@@ -5,8 +5,8 @@
 //   p.Apply(&pieces, &arena);
 //   if (p.byte_level()) ... the words are bytes, by byte_alphabet ...
 
-#ifndef NARROW_FORMATS_TOKENIZER_PRE_TOKENIZER_H_
-#define NARROW_FORMATS_TOKENIZER_PRE_TOKENIZER_H_
+#ifndef NARROW_FORMATS_TOKENIZER_PIPELINE_PRE_TOKENIZER_H_
+#define NARROW_FORMATS_TOKENIZER_PIPELINE_PRE_TOKENIZER_H_
 
 #include <memory>
 #include <string>
@@ -15,8 +15,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "formats/json/json.h"
-#include "formats/tokenizer/regex.h"
-#include "formats/tokenizer/text_pieces.h"
+#include "formats/regex/regex.h"
+#include "formats/tokenizer/pipeline/text_pieces.h"
 
 namespace narrow {
 
@@ -82,4 +82,4 @@ class PreTokenizer {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_PRE_TOKENIZER_H_
+#endif  // NARROW_FORMATS_TOKENIZER_PIPELINE_PRE_TOKENIZER_H_

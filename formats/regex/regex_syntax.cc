@@ -1,11 +1,11 @@
-#include "formats/tokenizer/regex_syntax.h"
+#include "formats/regex/regex_syntax.h"
 
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
 
 namespace narrow {
 namespace {

@@ -1,4 +1,4 @@
-#include "formats/tokenizer/decoder.h"
+#include "formats/tokenizer/pipeline/decoder.h"
 
 #include <utility>
 
@@ -7,10 +7,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/byte_alphabet.h"
-#include "formats/tokenizer/normalizer.h"
-#include "formats/tokenizer/token_text.h"
-#include "formats/tokenizer/utf8.h"
+#include "formats/regex/utf8.h"
+#include "formats/tokenizer/pipeline/byte_alphabet.h"
+#include "formats/tokenizer/pipeline/normalizer.h"
+#include "formats/tokenizer/pipeline/token_text.h"
 
 namespace narrow {
 namespace {

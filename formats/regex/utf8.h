@@ -2,8 +2,8 @@
 //
 // Read and Back need valid UTF-8, which ToValid makes of any bytes.
 
-#ifndef NARROW_FORMATS_TOKENIZER_UTF8_H_
-#define NARROW_FORMATS_TOKENIZER_UTF8_H_
+#ifndef NARROW_FORMATS_REGEX_UTF8_H_
+#define NARROW_FORMATS_REGEX_UTF8_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -59,4 +59,4 @@ std::string ToValid(absl::string_view text);
 
 }  // namespace narrow::utf8
 
-#endif  // NARROW_FORMATS_TOKENIZER_UTF8_H_
+#endif  // NARROW_FORMATS_REGEX_UTF8_H_

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
-#include "formats/tokenizer/regex.h"
-#include "formats/tokenizer/regex_syntax.h"
+#include "formats/regex/regex.h"
+#include "formats/regex/regex_syntax.h"
 
 namespace narrow {
 namespace {

@@ -1,8 +1,8 @@
 // The "normalizer" of tokenizer.json: what happens to a text before it is
 // split. Immutable and safe to share.
 
-#ifndef NARROW_FORMATS_TOKENIZER_NORMALIZER_H_
-#define NARROW_FORMATS_TOKENIZER_NORMALIZER_H_
+#ifndef NARROW_FORMATS_TOKENIZER_PIPELINE_NORMALIZER_H_
+#define NARROW_FORMATS_TOKENIZER_PIPELINE_NORMALIZER_H_
 
 #include <memory>
 #include <string>
@@ -11,8 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "formats/json/json.h"
-#include "formats/tokenizer/regex.h"
-#include "formats/tokenizer/text_pieces.h"
+#include "formats/regex/regex.h"
+#include "formats/tokenizer/pipeline/text_pieces.h"
 
 namespace narrow {
 
@@ -60,4 +60,4 @@ class Normalizer {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_NORMALIZER_H_
+#endif  // NARROW_FORMATS_TOKENIZER_PIPELINE_NORMALIZER_H_

@@ -7,8 +7,8 @@
 // General categories come from unicode_categories.inc, so they do not depend
 // on the ICU that is installed; scripts and other properties come from ICU.
 
-#ifndef NARROW_FORMATS_TOKENIZER_CODE_POINT_SET_H_
-#define NARROW_FORMATS_TOKENIZER_CODE_POINT_SET_H_
+#ifndef NARROW_FORMATS_REGEX_CODE_POINT_SET_H_
+#define NARROW_FORMATS_REGEX_CODE_POINT_SET_H_
 
 #include <array>
 #include <cstdint>
@@ -56,4 +56,4 @@ class CodePointSet {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_CODE_POINT_SET_H_
+#endif  // NARROW_FORMATS_REGEX_CODE_POINT_SET_H_

@@ -10,8 +10,8 @@
 // SentencePiece vocabulary (equal scores, equal rank). Immutable and safe to
 // share; a Scratch belongs to one thread and to texts that outlive it.
 
-#ifndef NARROW_FORMATS_TOKENIZER_BPE_H_
-#define NARROW_FORMATS_TOKENIZER_BPE_H_
+#ifndef NARROW_FORMATS_TOKENIZER_PIPELINE_BPE_H_
+#define NARROW_FORMATS_TOKENIZER_PIPELINE_BPE_H_
 
 #include <array>
 #include <cstdint>
@@ -115,4 +115,4 @@ class BpeModel {
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_TOKENIZER_BPE_H_
+#endif  // NARROW_FORMATS_TOKENIZER_PIPELINE_BPE_H_

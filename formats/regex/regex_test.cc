@@ -1,4 +1,4 @@
-#include "formats/tokenizer/regex.h"
+#include "formats/regex/regex.h"
 
 #include <chrono>
 #include <string>
