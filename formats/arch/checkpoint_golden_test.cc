@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <cstdint>
 #include <cstring>
@@ -28,23 +29,8 @@ std::vector<JsonValue> Elements(const JsonValue& list) {
 }
 
 uint32_t Crc32(uint32_t crc, const void* data, size_t n) {
-  static const std::vector<uint32_t> kTable = [] {
-    std::vector<uint32_t> table;
-    for (uint32_t byte = 0; byte < 256; ++byte) {
-      uint32_t c = byte;
-      for (int bit = 0; bit < 8; ++bit) {
-        c = (c >> 1) ^ (c & 1 ? 0xedb88320u : 0);
-      }
-      table.push_back(c);
-    }
-    return table;
-  }();
-  crc = ~crc;
-  for (size_t i = 0; i < n; ++i) {
-    crc = kTable[(crc ^ static_cast<const uint8_t*>(data)[i]) & 0xff] ^
-          (crc >> 8);
-  }
-  return ~crc;
+  return static_cast<uint32_t>(
+      crc32(crc, static_cast<const Bytef*>(data), static_cast<uInt>(n)));
 }
 
 float Decode(QuantType type, const uint8_t* row, int64_t i) {
