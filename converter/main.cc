@@ -2,9 +2,15 @@
 //
 // Every subcommand is a file of converter/commands and a row of commands.inc.
 
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <string>
 
 #include "converter/commands/command.h"
@@ -26,11 +32,41 @@ Exit codes: 0 done, 1 failed (the reason is on standard error), 2 usage.)";
 
 constexpr char kVersion[] = "narrow 0.1.0";
 
+// A program started with a standard stream closed would give its number to
+// the next file it opens, and write its messages into a model.
+void OpenStandardStreams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) {
+      open("/dev/null", O_RDWR);  // takes the lowest free number: fd
+    }
+  }
+}
+
+// Results that did not reach standard output are a failure, unless a reader
+// such as `head` has closed the pipe: then it has what it wanted.
+bool FlushStandardOutput() {
+  const bool flushed = std::fflush(stdout) == 0;
+  const int error = errno;
+  if (flushed && std::ferror(stdout) == 0) {
+    return true;
+  }
+  pollfd out = {STDOUT_FILENO, 0, 0};
+  if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0) {
+    return true;
+  }
+  std::fprintf(stderr, "narrow: error: %s; writing standard output\n",
+               flushed ? "output was lost" : std::strerror(error));
+  return false;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A limit on file sizes is then an error like a full disk, not a death.
+  OpenStandardStreams();
+  // A limit on file sizes and a reader that went away are then errors like a
+  // full disk, not deaths that leave partial files.
   std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
   CLI::App app(kDescription, "narrow");
   app.footer(kExamples);
   app.set_version_flag("--version", kVersion);
@@ -43,13 +79,14 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? narrow::kExitOk : narrow::kExitUsage;
+    if (app.exit(error) != 0) {
+      return narrow::kExitUsage;
+    }
   }
   if (!result.status.ok()) {
     std::fprintf(stderr, "narrow: error: %s\n",
                  std::string(result.status.message()).c_str());
-    return narrow::kExitFailed;
+    return result.exit_code;
   }
-  return narrow::kExitOk;
+  return FlushStandardOutput() ? narrow::kExitOk : narrow::kExitFailed;
 }

@@ -47,7 +47,7 @@ check "a dry run knows the exact size" \
 
 "$narrow" convert "$tiny" --to Q4_KM 2>err.txt
 status=$?
-check "an unknown file type fails" fails_with 1
+check "an unknown file type is a usage error" fails_with 2
 check "and names the nearest" says Q4_K_M
 "$narrow" convert no/such/model --to Q8_0 2>err.txt
 status=$?
@@ -60,6 +60,45 @@ check "quantizing twice is refused" says --allow-requantize
 check "and writes nothing" missing re.gguf
 "$narrow" convert good.gguf --to Q8_0 --out good.gguf 2>err.txt
 check "the output may not be the input" says "is the input"
+"$narrow" perplexity --text no.txt 2>err.txt
+check "perplexity of no model is a usage error" test $? -eq 2
+"$narrow" perplexity good.gguf --text no.txt --stride 1000 2>err.txt
+check "so is a stride beyond the context" test $? -eq 2
+
+# Patterns that a backtracking matcher never finishes, or dies of.
+timeout 20 "$narrow" convert "$tiny" --to Q4_K_M --out pattern.gguf -q \
+  --tensor-type '(a*)*(b*)*(.*)*(.*)*x=q8_0'
+check "a pattern of nested stars takes no time" cmp -s good.gguf pattern.gguf
+"$narrow" convert "$tiny" --to Q4_K_M --out pattern.gguf \
+  --tensor-type "$(printf '(%.0s' {1..60000})=q8_0" 2>err.txt
+status=$?
+check "a pattern of 60000 brackets fails" fails_with 1
+check "and the limit is named" says "at most 1000"
+
+# Outputs that would replace what they should not, or have no place.
+mkfifo pipe
+"$narrow" convert "$tiny" --to Q8_0 --out pipe 2>err.txt
+check "a pipe is not replaced" test -p pipe
+check "and the reason is given" says "device or a pipe"
+cp -rL "$tiny" own && chmod -R u+w own
+"$narrow" convert own --to Q8_0 --out own/model.safetensors 2>err.txt
+check "weights of the input are not replaced" \
+  cmp -s "$tiny/model.safetensors" own/model.safetensors
+check "and the reason is given" says "a file of the input"
+"$narrow" convert "$tiny" --to Q8_0 --out both --json ./both 2>err.txt
+check "one path for model and report is refused" missing both
+"$narrow" convert "$tiny" --to Q8_0 --out early.gguf --json own 2>err.txt
+status=$?
+check "a report that cannot be written fails" fails_with 1
+check "before the work" missing early.gguf
+
+# Standard streams: full, closed, or with a reader that went away.
+"$narrow" types >/dev/full 2>err.txt
+status=$?
+check "lost output fails" fails_with 1
+check "and says so" says "standard output"
+"$narrow" inspect good.gguf --full | head -1 >head.txt
+check "a reader that stops early is no failure" test "${PIPESTATUS[0]}" -eq 0
 
 # Damage: weights that are not finite, and a file cut short.
 cp -rL "$tiny" nan && chmod -R u+w nan
@@ -92,6 +131,12 @@ check "nor a partial file" missing room.gguf.partial
 # Kills at different moments of a longer conversion.
 "$repo/tools/make_sparse_model.sh" big 6 1024 4096
 "$narrow" convert big --to Q4_K_M --out big.gguf -q --threads 2
+"$narrow" convert big --to Q4_K_M --out closed.gguf -q --threads 1 2>&- &
+while [ ! -e closed.gguf.partial ] && kill -0 $! 2>/dev/null; do :; done
+stream=$(readlink /proc/$!/fd/2)
+wait $!
+check "no message goes into a model, standard error being closed" \
+  test "${stream%.partial}" = "$stream"
 for delay in 0.05 0.1 0.2 0.3 0.5; do
   "$narrow" convert big --to Q4_K_M --out killed.gguf -q --threads 1 &
   sleep $delay
@@ -111,6 +156,13 @@ kill -TERM $! 2>/dev/null
 wait $! 2>/dev/null
 if [ ! -e stopped.gguf ]; then
   check "SIGTERM removes the partial file" missing stopped.gguf.partial
+fi
+"$narrow" convert big --to Q4_K_M --out stopped.gguf -q --threads 1 2>err.txt &
+sleep 0.15
+kill -HUP $! 2>/dev/null
+wait $! 2>/dev/null
+if [ ! -e stopped.gguf ]; then
+  check "so does SIGHUP" missing stopped.gguf.partial
 fi
 
 [ "$n_failed" -eq 0 ]

@@ -18,6 +18,15 @@ struct TypeChooser::Override {
 
 namespace {
 
+// std::regex descends once a bracket.
+constexpr size_t kMaxPatternBytes = 1000;
+
+// libstdc++'s matcher that keeps all states at once: by backtracking, a
+// pattern such as (a*)*b would take years on a long name. It has no
+// back-references.
+constexpr auto kSyntax =
+    std::regex::ECMAScript | std::regex_constants::__polynomial;
+
 // The choice, or InvalidArgument if rows do not divide into its blocks.
 absl::StatusOr<TypeChoice> Exactly(const TensorMeta& meta, QuantType type,
                                    std::string reason) {
@@ -45,10 +54,16 @@ absl::StatusOr<TypeChooser> TypeChooser::Create(const Recipe& recipe,
                                                 const MixModel& facts) {
   std::vector<Override> overrides;
   for (const TypeOverride& row : recipe.overrides) {
+    if (row.pattern.size() > kMaxPatternBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--tensor-type pattern of ", row.pattern.size(),
+                       " bytes; at most ", kMaxPatternBytes, " are accepted"));
+    }
     // std::regex reports a bad pattern by throwing; it goes no further.
     try {
-      overrides.push_back({std::regex(absl::AsciiStrToLower(row.pattern)),
-                           row.type, row.pattern});
+      overrides.push_back(
+          {std::regex(absl::AsciiStrToLower(row.pattern), kSyntax), row.type,
+           row.pattern});
     } catch (const std::regex_error& error) {
       return absl::InvalidArgumentError(
           absl::StrCat("--tensor-type pattern '", row.pattern,

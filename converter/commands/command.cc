@@ -1,8 +1,11 @@
 #include "converter/commands/command.h"
 
+#include <cerrno>
 #include <cstdio>
 
+#include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
+#include "formats/base/status.h"
 
 namespace narrow {
 
@@ -19,6 +22,13 @@ void AddThreadsOption(CLI::App* app, int* n_threads) {
       ->check(CLI::Range(1, 1024));
 }
 
+absl::Status CheckJsonPath(const std::string& path) {
+  if (path.empty() || path == "-" || IsSpecialFile(path)) {
+    return absl::OkStatus();
+  }
+  return Annotate(OutputFile::Create(path).status(), "--json");
+}
+
 absl::Status WriteJson(const std::string& path, absl::string_view json) {
   if (path.empty()) {
     return absl::OkStatus();
@@ -27,6 +37,19 @@ absl::Status WriteJson(const std::string& path, absl::string_view json) {
     std::fwrite(json.data(), 1, json.size(), stdout);
     std::fputc('\n', stdout);
     return absl::OkStatus();
+  }
+  if (IsSpecialFile(path)) {
+    std::FILE* file = std::fopen(path.c_str(), "w");
+    const bool written =
+        file != nullptr &&
+        std::fwrite(json.data(), 1, json.size(), file) == json.size() &&
+        std::fflush(file) == 0;
+    const int error = errno;
+    if (file != nullptr) {
+      std::fclose(file);
+    }
+    return written ? absl::OkStatus()
+                   : absl::ErrnoToStatus(error, absl::StrCat("writing ", path));
   }
   return WriteTextFile(path, json);
 }

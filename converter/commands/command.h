@@ -13,9 +13,8 @@
 #ifndef NARROW_CONVERTER_COMMANDS_COMMAND_H_
 #define NARROW_CONVERTER_COMMANDS_COMMAND_H_
 
-#include <string>
-
 #include <CLI/CLI.hpp>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -29,14 +28,18 @@ inline constexpr int kExitUsage = 2;   // flags that do not parse
 
 struct CommandResult {
   absl::Status status;
+  int exit_code = kExitFailed;  // where the status is an error
 };
 
 // Adds --json FILE and --threads N (-t), spelled the same everywhere.
 void AddJsonOption(CLI::App* app, std::string* json_path);
 void AddThreadsOption(CLI::App* app, int* n_threads);
 
-// Writes `json` to `path`, complete or not at all; "-" is standard output and
-// an empty path does nothing.
+// Fails where WriteJson to `path` would, before the work that it reports.
+absl::Status CheckJsonPath(const std::string& path);
+
+// Writes `json` to `path`, complete or not at all, or straight into a device or
+// pipe; "-" is standard output and an empty path does nothing.
 absl::Status WriteJson(const std::string& path, absl::string_view json);
 
 #define NARROW_COMMAND(name, function) \

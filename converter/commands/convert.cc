@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "calibration/importance.h"
@@ -38,10 +39,18 @@ constexpr char kExamples[] = R"(Examples:
   narrow convert models/gemma-3-270m --to Q4_K_M \
       --tensor-type 'ffn_down=q6_k' --output-tensor-type q8_0)";
 
-// Set by SIGINT and SIGTERM; the pipeline looks at it between pieces.
+// Set by SIGHUP, SIGINT and SIGTERM; the pipeline looks at it between pieces.
 std::atomic<bool> g_cancelled{false};
 
 void OnSignal(int) { g_cancelled.store(true); }
+
+void CatchSignals() {
+  std::signal(SIGINT, OnSignal);
+  std::signal(SIGTERM, OnSignal);
+  if (std::signal(SIGHUP, OnSignal) == SIG_IGN) {
+    std::signal(SIGHUP, SIG_IGN);  // run by nohup
+  }
+}
 
 struct Flags {
   std::string model;
@@ -139,6 +148,13 @@ std::string BaseName(const std::string& model) {
                                      : path.filename().string();
 }
 
+bool SameFile(const std::string& a, const std::string& b) {
+  std::error_code error;
+  return std::filesystem::equivalent(a, b, error) ||
+         std::filesystem::absolute(a, error).lexically_normal() ==
+             std::filesystem::absolute(b, error).lexically_normal();
+}
+
 // One path per type: --out as it is for one type, or a folder.
 absl::StatusOr<std::vector<std::string>> OutputPaths(
     const Flags& flags, const std::vector<FileType>& types) {
@@ -150,14 +166,40 @@ absl::StatusOr<std::vector<std::string>> OutputPaths(
         folder ? JoinPath(flags.out, absl::StrCat(BaseName(flags.model), "-",
                                                   Info(type).name, ".gguf"))
                : flags.out;
-    std::error_code error;
-    if (std::filesystem::equivalent(path, flags.model, error)) {
+    if (SameFile(path, flags.model)) {
       return absl::InvalidArgumentError(
           absl::StrCat("output ", path, " is the input; choose another --out"));
+    }
+    if (!flags.json.empty() && SameFile(path, flags.json)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "output ", path, " is also the file of --json; choose another"));
     }
     paths.push_back(std::move(path));
   }
   return paths;
+}
+
+// The output may replace no file that the input is read from: a shard, or
+// any file of a model directory but GGUF files, which such runs put there.
+absl::Status CheckInputIsKept(const Checkpoint& model, const Flags& flags,
+                              const std::string& path) {
+  bool is_input =
+      IsDirectory(flags.model) && FileExists(path) &&
+      !absl::EndsWith(path, ".gguf") &&
+      SameFile(
+          flags.model,
+          JoinPath(std::filesystem::path(path).parent_path().string(), "."));
+  std::string last;
+  for (const CheckpointTensor& tensor : model.tensors()) {
+    if (tensor.origin.file != last) {
+      last = tensor.origin.file;
+      is_input = is_input || SameFile(path, last);
+    }
+  }
+  return is_input ? absl::InvalidArgumentError(absl::StrCat(
+                        "output ", path,
+                        " is a file of the input; choose another --out"))
+                  : absl::OkStatus();
 }
 
 absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
@@ -171,20 +213,21 @@ absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
   options.n_threads = flags.n_threads;
   options.on_progress = [&progress](int64_t n) { progress.Add(n); };
   options.cancelled = &g_cancelled;
-  std::signal(SIGINT, OnSignal);
-  std::signal(SIGTERM, OnSignal);
+  CatchSignals();
   return WriteOutputs(model, outputs, options);
 }
 
-absl::Status Run(const Flags& flags) {
+absl::Status Run(const Flags& flags, const std::vector<FileType>& types,
+                 Recipe recipe) {
   const auto start = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(const std::vector<FileType> types,
-                   FileTypesFromFlag(flags.to));
-  ASSIGN_OR_RETURN(Recipe recipe, RecipeFromFlags(flags));
+  RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
                    OutputPaths(flags, types));
   ASSIGN_OR_RETURN(const auto model,
                    Checkpoint::Open(flags.model, flags.checkpoint));
+  for (const std::string& path : paths) {
+    RETURN_IF_ERROR(CheckInputIsKept(*model, flags, path));
+  }
   std::optional<ImportanceMatrix> importance;
   if (!flags.imatrix.empty()) {
     ASSIGN_OR_RETURN(importance, ReadImportance(flags.imatrix));
@@ -229,6 +272,18 @@ absl::Status Run(const Flags& flags) {
     }
   }
   return WriteJson(flags.json, ConversionJson(outputs, seconds, flags.dry_run));
+}
+
+CommandResult CheckAndRun(const Flags& flags) {
+  const auto types = FileTypesFromFlag(flags.to);
+  if (!types.ok()) {
+    return {types.status(), kExitUsage};
+  }
+  const auto recipe = RecipeFromFlags(flags);
+  if (!recipe.ok()) {
+    return {recipe.status(), kExitUsage};
+  }
+  return {Run(flags, *types, *recipe)};
 }
 
 }  // namespace
@@ -299,7 +354,7 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->n_threads);
   AddJsonOption(command, &flags->json);
-  command->callback([flags, result] { result->status = Run(*flags); });
+  command->callback([flags, result] { *result = CheckAndRun(*flags); });
 }
 
 }  // namespace narrow

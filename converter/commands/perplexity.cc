@@ -67,7 +67,8 @@ class ModelBars {
   std::unique_ptr<Progress> bar_;
 };
 
-absl::Status Run(const Flags& flags) {
+// The options that the flags ask for, or what contradicts in them.
+absl::StatusOr<PerplexityOptions> OptionsFromFlags(const Flags& flags) {
   PerplexityOptions options = flags.options;
   options.models.insert(options.models.begin(), flags.flagged_models.begin(),
                         flags.flagged_models.end());
@@ -87,7 +88,12 @@ absl::Status Run(const Flags& flags) {
   // The weights as they are; the 16-bit types on the way to a GGUF file are
   // no part of the model.
   options.checkpoint.intermediate = "f32";
+  RETURN_IF_ERROR(CheckWindowSettings(windows));
+  return options;
+}
 
+absl::Status Run(const Flags& flags, const PerplexityOptions& options) {
+  RETURN_IF_ERROR(CheckJsonPath(flags.json));
   auto bars = std::make_unique<ModelBars>(options.models, flags.quiet);
   auto report = MeasurePerplexity(
       options, [&bars](size_t model, const ScoreProgress& progress) {
@@ -178,7 +184,11 @@ void AddPerplexityCommand(CLI::App* app, CommandResult* result) {
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &options->runner.n_threads);
   AddJsonOption(command, &flags->json);
-  command->callback([flags, result] { result->status = Run(*flags); });
+  command->callback([flags, result] {
+    const auto checked = OptionsFromFlags(*flags);
+    *result = checked.ok() ? CommandResult{Run(*flags, *checked)}
+                           : CommandResult{checked.status(), kExitUsage};
+  });
 }
 
 }  // namespace narrow

@@ -57,16 +57,44 @@ absl::Status Reserve(int fd, const std::string& path, int64_t n_bytes) {
   if (error == ENOSPC) {
     struct statvfs info;
     const std::string folder = ParentFolder(path);
-    const int64_t free_bytes =
-        statvfs(folder.c_str(), &info) == 0
-            ? static_cast<int64_t>(info.f_bavail) *
-                  static_cast<int64_t>(info.f_frsize)
-            : 0;
+    const int64_t free_bytes = statvfs(folder.c_str(), &info) == 0
+                                   ? static_cast<int64_t>(info.f_bavail) *
+                                         static_cast<int64_t>(info.f_frsize)
+                                   : 0;
     return absl::ResourceExhaustedError(absl::StrCat(
         "output needs ", n_bytes, " bytes, the disk has ", free_bytes,
         " free; free some space or choose another --out; creating ", path));
   }
   return ErrnoError("reserving space for", path, error);
+}
+
+// Whether `path` still names the open file `fd`: a first writer may have
+// renamed or removed it between our open and our lock.
+bool Names(const std::string& path, int fd) {
+  struct stat named;
+  struct stat opened;
+  return stat(path.c_str(), &named) == 0 && fstat(fd, &opened) == 0 &&
+         named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+}
+
+// Opens and locks the partial file; a link in its place is not followed.
+absl::StatusOr<int> OpenLocked(const std::string& partial) {
+  while (true) {
+    const int fd =
+        open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0) {
+      return ErrnoError("creating", partial, errno);
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      close(fd);
+      return absl::AlreadyExistsError(absl::StrCat(
+          "another process is writing this file; creating ", partial));
+    }
+    if (Names(partial, fd)) {
+      return fd;
+    }
+    close(fd);
+  }
 }
 
 }  // namespace
@@ -124,21 +152,18 @@ absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Create(
     return absl::InvalidArgumentError(absl::StrCat(
         "output path '", path, "' is a folder; name a file in it"));
   }
+  if (IsSpecialFile(path)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "output path '", path,
+        "' is a device or a pipe, which a file would replace; name a file"));
+  }
   std::error_code error;
   std::filesystem::create_directories(ParentFolder(path), error);
   if (error) {
     return ErrnoError("creating the folder of", path, error.value());
   }
   std::string partial = absl::StrCat(path, ".partial");
-  const int fd = open(partial.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) {
-    return ErrnoError("creating", partial, errno);
-  }
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    close(fd);
-    return absl::AlreadyExistsError(absl::StrCat(
-        "another process is writing this file; creating ", partial));
-  }
+  ASSIGN_OR_RETURN(const int fd, OpenLocked(partial));
   std::unique_ptr<OutputFile> file(
       new OutputFile(std::move(path), std::move(partial), fd));
   if (ftruncate(fd, 0) != 0) {
@@ -183,8 +208,8 @@ absl::Status OutputFile::AppendZeros(int64_t n) {
       static_cast<size_t>(std::min<int64_t>(n, 1 << 16)), 0);
   while (n > 0) {
     const int64_t piece = std::min<int64_t>(n, 1 << 16);
-    RETURN_IF_ERROR(Append(absl::MakeConstSpan(
-        zeros.data(), static_cast<size_t>(piece))));
+    RETURN_IF_ERROR(
+        Append(absl::MakeConstSpan(zeros.data(), static_cast<size_t>(piece))));
     n -= piece;
   }
   return absl::OkStatus();
@@ -220,8 +245,7 @@ absl::StatusOr<std::string> ReadTextFile(absl::string_view path,
         absl::StrCat("file has ", bytes.size(), " bytes, at most ", max_bytes,
                      " are accepted; reading ", path));
   }
-  return std::string(reinterpret_cast<const char*>(bytes.data()),
-                     bytes.size());
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
 absl::Status WriteTextFile(absl::string_view path, absl::string_view text) {
@@ -238,6 +262,11 @@ bool IsDirectory(absl::string_view path) {
 bool FileExists(absl::string_view path) {
   std::error_code error;
   return std::filesystem::is_regular_file(std::string(path), error);
+}
+
+bool IsSpecialFile(absl::string_view path) {
+  std::error_code error;
+  return std::filesystem::is_other(std::string(path), error);
 }
 
 std::string JoinPath(absl::string_view folder, absl::string_view name) {

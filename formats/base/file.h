@@ -57,7 +57,8 @@ class MappedFile {
 // process leaves the partial file, which the next run takes over.
 class OutputFile {
  public:
-  // Creates missing parent folders. With `expected_bytes` > 0 the space is
+  // Creates missing parent folders. InvalidArgument if `path` names a folder,
+  // a device or a pipe. With `expected_bytes` > 0 the space is
   // reserved now, so that a full disk is found before hours of work:
   // ResourceExhausted names the bytes wanted and those free.
   static absl::StatusOr<std::unique_ptr<OutputFile>> Create(
@@ -81,7 +82,8 @@ class OutputFile {
 
  private:
   OutputFile(std::string path, std::string partial_path, int fd)
-      : path_(std::move(path)), partial_path_(std::move(partial_path)),
+      : path_(std::move(path)),
+        partial_path_(std::move(partial_path)),
         fd_(fd) {}
 
   std::string path_;
@@ -100,6 +102,8 @@ absl::Status WriteTextFile(absl::string_view path, absl::string_view text);
 
 bool IsDirectory(absl::string_view path);
 bool FileExists(absl::string_view path);
+// Whether `path` names a device, a pipe or a socket.
+bool IsSpecialFile(absl::string_view path);
 // `folder` and `name` with one slash between them.
 std::string JoinPath(absl::string_view folder, absl::string_view name);
 

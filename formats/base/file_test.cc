@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace narrow {
 namespace {
@@ -47,6 +49,50 @@ TEST(OutputFileTest, RefusesASecondWriter) {
   ASSERT_TRUE(first.ok());
   auto second = OutputFile::Create(path);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+// A writer that opened the partial file before another finished must not take
+// the finished file, by then under its final name, for its own.
+TEST(OutputFileTest, WritersThatRaceNeverDamageAFinishedFile) {
+  const std::string path = TempPath("raced.bin");
+  std::vector<std::thread> writers;
+  for (int i = 0; i < 4; ++i) {
+    writers.emplace_back([&path] {
+      for (int round = 0; round < 200; ++round) {
+        auto file = OutputFile::Create(path);
+        if (!file.ok()) {
+          EXPECT_EQ(file.status().code(), absl::StatusCode::kAlreadyExists)
+              << file.status();
+          continue;
+        }
+        EXPECT_TRUE((*file)->Append(absl::string_view("whole")).ok());
+        EXPECT_TRUE((*file)->Finish().ok());
+      }
+    });
+  }
+  for (std::thread& writer : writers) {
+    writer.join();
+  }
+  EXPECT_EQ(ReadTextFile(path, 100).value(), "whole");
+}
+
+TEST(OutputFileTest, ReplacesNoPipe) {
+  const std::string path = TempPath("output_pipe");
+  unlink(path.c_str());
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(OutputFile::Create(path).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(IsSpecialFile(path));
+}
+
+TEST(OutputFileTest, FollowsNoLinkInThePlaceOfThePartialFile) {
+  const std::string path = TempPath("linked.bin");
+  const std::string precious = TempPath("precious.bin");
+  ASSERT_TRUE(WriteTextFile(precious, "precious").ok());
+  unlink((path + ".partial").c_str());
+  ASSERT_EQ(symlink(precious.c_str(), (path + ".partial").c_str()), 0);
+  EXPECT_FALSE(OutputFile::Create(path).ok());
+  EXPECT_EQ(ReadTextFile(precious, 100).value(), "precious");
 }
 
 TEST(OutputFileTest, FindsAFullDiskBeforeWork) {
