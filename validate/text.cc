@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
+#include "formats/regex/utf8.h"
 #include "formats/tokenizer/tokenizer.h"
-#include "formats/tokenizer/utf8.h"
 
 namespace narrow {
 namespace {
