@@ -51,6 +51,7 @@ absl::StatusOr<std::vector<double>> Divisors(const ModelConfig& config,
   const std::vector<float>* list = nullptr;
   switch (scaling.kind) {
     case Kind::kNone:
+    case Kind::kDynamic:  // the base is stretched
       return std::vector<double>(config.rope_dim / 2, 1.0);
     case Kind::kLinear:
       return std::vector<double>(config.rope_dim / 2, scaling.factor);
@@ -76,13 +77,25 @@ absl::StatusOr<std::vector<double>> Divisors(const ModelConfig& config,
   return std::vector<double>(list->begin(), list->end());
 }
 
+// The base of the angles that the scaling applies to.
+double StretchedBase(const ModelConfig& config, int64_t n_tokens) {
+  const RopeScaling& scaling = config.rope_scaling;
+  if (scaling.kind != Kind::kDynamic || n_tokens <= scaling.original_context) {
+    return config.rope_theta;
+  }
+  const double length = static_cast<double>(n_tokens) /
+                        static_cast<double>(scaling.original_context);
+  const double dim = static_cast<double>(config.rope_dim);
+  return config.rope_theta *
+         std::pow(scaling.factor * length - (scaling.factor - 1),
+                  dim / (dim - 2));
+}
+
 }  // namespace
 
 absl::StatusOr<RopeTable> MakeRopeTable(const ModelConfig& config, bool local,
                                         int64_t n_tokens) {
-  // A base of their own means that local layers are not stretched; where the
-  // bases are equal, all layers share one set of angles.
-  const bool own_base = local && config.rope_theta_local != config.rope_theta;
+  const bool own_base = local && config.rope_theta_local.has_value();
   std::vector<double> divisors(config.rope_dim / 2, 1.0);
   if (!own_base) {
     ASSIGN_OR_RETURN(divisors, Divisors(config, n_tokens));
@@ -93,7 +106,8 @@ absl::StatusOr<RopeTable> MakeRopeTable(const ModelConfig& config, bool local,
           "rotary divisor ", i, " is ", divisors[i], ", not positive"));
     }
   }
-  const double theta = own_base ? config.rope_theta_local : config.rope_theta;
+  const double theta =
+      own_base ? *config.rope_theta_local : StretchedBase(config, n_tokens);
   const double scale = own_base ? 1.0 : config.rope_scaling.attention_factor;
 
   RopeTable table;

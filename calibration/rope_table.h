@@ -7,10 +7,11 @@
 // as the configuration says: divided by one factor (linear), by a divisor a
 // frequency (llama3, longrope), or blended between stretched and not (yarn;
 // Peng et al., "YaRN: Efficient Context Window Extension of Large Language
-// Models", section 3.2). Longrope has two sets of divisors; the long one is
-// for sequences beyond the original context, and n_tokens decides, as in
-// transformers (llama.cpp decides by the context it was given). Angles are
-// computed in double.
+// Models", section 3.2), or of a base that grows with the sequence beyond the
+// original context (dynamic; the same, appendix A.1). Longrope has two sets of
+// divisors; the long one is for sequences beyond the original context, and
+// n_tokens decides, as in transformers (llama.cpp decides by the context it
+// was given, and knows nothing of dynamic). Angles are computed in double.
 
 #ifndef NARROW_CALIBRATION_ROPE_TABLE_H_
 #define NARROW_CALIBRATION_ROPE_TABLE_H_
@@ -37,9 +38,9 @@ struct RopeTable {
   }
 };
 
-// `local`: for sliding-window layers, which have a base of their own and no
-// stretching where that base differs. InvalidArgument if the configuration's
-// lists of divisors are not of rope_dim / 2 positive numbers.
+// `local`: for sliding-window layers, which have no stretching where the
+// configuration gives them a base of their own. InvalidArgument if the
+// configuration's lists of divisors are not of rope_dim / 2 positive numbers.
 absl::StatusOr<RopeTable> MakeRopeTable(const ModelConfig& config, bool local,
                                         int64_t n_tokens);
 

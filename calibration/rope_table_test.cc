@@ -46,18 +46,50 @@ TEST(RopeTableTest, PlainAnglesGrowWithThePosition) {
   }
 }
 
-TEST(RopeTableTest, LinearDividesGlobalLayersOnly) {
+TEST(RopeTableTest, LinearSparesLocalLayersWithABaseOfTheirOwn) {
+  // The bases may be equal, too: only global layers are stretched.
+  for (const double theta : {1e6, 1e4}) {
+    ModelConfig config = SixteenDimensions();
+    config.rope_theta = theta;
+    config.rope_theta_local = 1e4;
+    config.rope_scaling.kind = RopeScaling::Kind::kLinear;
+    config.rope_scaling.factor = 8;
+    const auto global = MakeRopeTable(config, false, 2);
+    const auto local = MakeRopeTable(config, true, 2);
+    ASSERT_TRUE(global.ok() && local.ok());
+    for (int64_t i = 0; i < 8; ++i) {
+      EXPECT_NEAR(Frequency(*global, i), std::pow(theta, -i / 8.0) / 8, 2e-7);
+      EXPECT_NEAR(Frequency(*local, i), std::pow(1e4, -i / 8.0), 2e-7);
+    }
+  }
+}
+
+TEST(RopeTableTest, LocalLayersWithoutABaseShareTheAngles) {
   ModelConfig config = SixteenDimensions();
   config.rope_theta = 1e6;
   config.rope_scaling.kind = RopeScaling::Kind::kLinear;
   config.rope_scaling.factor = 8;
-  const auto global = MakeRopeTable(config, false, 2);
   const auto local = MakeRopeTable(config, true, 2);
-  ASSERT_TRUE(global.ok() && local.ok());
-  for (int64_t i = 0; i < 8; ++i) {
-    EXPECT_NEAR(Frequency(*global, i), std::pow(1e6, -i / 8.0) / 8, 2e-7);
-    EXPECT_NEAR(Frequency(*local, i), std::pow(1e4, -i / 8.0), 2e-7);
-  }
+  ASSERT_TRUE(local.ok());
+  EXPECT_EQ(local->sines, MakeRopeTable(config, false, 2)->sines);
+}
+
+// transformers 5.23: ROPE_INIT_FUNCTIONS["dynamic"](LlamaConfig(hidden_size=64,
+// num_attention_heads=4, max_position_embeddings=256, rope_parameters={
+// "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.5}), "cpu", 512).
+TEST(RopeTableTest, DynamicGrowsTheBaseBeyondTheContext) {
+  ModelConfig config = SixteenDimensions();
+  config.rope_scaling.kind = RopeScaling::Kind::kDynamic;
+  config.rope_scaling.factor = 2.5;
+  config.rope_scaling.original_context = 256;
+  const auto table = MakeRopeTable(config, false, 512);
+  ASSERT_TRUE(table.ok()) << table.status();
+  ExpectFrequencies(*table,
+                    {1, 0.264408857, 0.0699120462, 0.0184853636, 0.00488769356,
+                     0.00129234954, 0.000341708655, 9.03507898e-05});
+  const auto within = MakeRopeTable(config, false, 256);
+  ASSERT_TRUE(within.ok()) << within.status();
+  EXPECT_NEAR(Frequency(*within, 7), std::pow(10000.0, -7 / 8.0), 2e-7);
 }
 
 // transformers 5.23: ROPE_INIT_FUNCTIONS["yarn"](LlamaConfig(hidden_size=64,
@@ -82,7 +114,7 @@ TEST(RopeTableTest, YarnIsThatOfTransformers) {
 // The same with rope_theta 1e6, original_max_position_embeddings 256.
 TEST(RopeTableTest, YarnBlendsBetweenItsBounds) {
   ModelConfig config = SixteenDimensions();
-  config.rope_theta = config.rope_theta_local = 1e6;
+  config.rope_theta = 1e6;
   config.rope_scaling.kind = RopeScaling::Kind::kYarn;
   config.rope_scaling.factor = 4;
   config.rope_scaling.original_context = 256;

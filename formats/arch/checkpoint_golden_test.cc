@@ -121,7 +121,11 @@ void ExpectSameModel(const ModelConfig& gguf, const ModelConfig& folder) {
   EXPECT_EQ(gguf.embedding_scale, folder.embedding_scale);
   EXPECT_EQ(gguf.attn_logit_softcap, folder.attn_logit_softcap);
   EXPECT_EQ(gguf.final_logit_softcap, folder.final_logit_softcap);
-  EXPECT_EQ(gguf.rope_scaling.kind, folder.rope_scaling.kind);
+  // The converter stores nothing of "dynamic".
+  using Kind = RopeScaling::Kind;
+  EXPECT_EQ(gguf.rope_scaling.kind, folder.rope_scaling.kind == Kind::kDynamic
+                                        ? Kind::kNone
+                                        : folder.rope_scaling.kind);
   EXPECT_EQ(gguf.rope_scaling.freq_factors, folder.rope_scaling.freq_factors);
   EXPECT_EQ(gguf.rope_scaling.long_factors, folder.rope_scaling.long_factors);
   EXPECT_EQ(gguf.rope_scaling.short_factors, folder.rope_scaling.short_factors);
@@ -129,7 +133,12 @@ void ExpectSameModel(const ModelConfig& gguf, const ModelConfig& folder) {
     EXPECT_EQ(gguf.attention_scale, folder.attention_scale);
   }
   EXPECT_EQ(gguf.rope_theta, static_cast<float>(folder.rope_theta));
-  EXPECT_EQ(gguf.rope_theta_local, static_cast<float>(folder.rope_theta_local));
+  ASSERT_EQ(gguf.rope_theta_local.has_value(),
+            folder.rope_theta_local.has_value());
+  if (folder.rope_theta_local) {
+    EXPECT_EQ(*gguf.rope_theta_local,
+              static_cast<float>(*folder.rope_theta_local));
+  }
 }
 
 std::vector<std::string> MetadataTexts(const Metadata& metadata) {
@@ -257,7 +266,8 @@ TEST_P(CheckpointGoldenTest, ConfigIsWhatTransformersUnderstands) {
         {"head_dim", config.head_dim},
         {"context_length", config.context_length},
         {"rope_theta", config.rope_theta},
-        {"rope_theta_local", config.rope_theta_local},
+        {"rope_theta_local",
+         config.rope_theta_local.value_or(config.rope_theta)},
         {"sliding_window", config.sliding_window},
     };
     for (const auto& [key, value] : numbers) {
@@ -273,6 +283,7 @@ TEST_P(CheckpointGoldenTest, ConfigIsWhatTransformersUnderstands) {
     EXPECT_EQ(config.layer_is_sliding, sliding);
     const absl::string_view type = *expected->Get("rope_type")->GetString();
     const Kind kind = type == "linear"     ? Kind::kLinear
+                      : type == "dynamic"  ? Kind::kDynamic
                       : type == "llama3"   ? Kind::kLlama3
                       : type == "yarn"     ? Kind::kYarn
                       : type == "longrope" ? Kind::kLongRope

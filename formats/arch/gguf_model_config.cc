@@ -262,9 +262,11 @@ absl::Status ReadRope(const TensorSource& source, const Keys& keys,
   ASSIGN_OR_RETURN(const std::optional<double> local,
                    keys.FindNumber("rope.freq_base_swa"));
   c->rope_theta = theta.value_or(10000);
-  c->rope_theta_local =
-      local.value_or(c->arch == "gemma3" ? 10000 : c->rope_theta);
-  if (!(c->rope_theta > 1 && c->rope_theta_local > 1)) {
+  c->rope_theta_local = local;
+  if (!local && c->arch == "gemma3") {
+    c->rope_theta_local = 10000;
+  }
+  if (!(c->rope_theta > 1 && c->rope_theta_local.value_or(10000) > 1)) {
     return keys.Error(absl::StrCat("key '", keys.Name("rope.freq_base"),
                                    "' is ", c->rope_theta));
   }

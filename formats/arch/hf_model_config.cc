@@ -199,9 +199,12 @@ absl::StatusOr<RopeScaling::Kind> KindOf(const HfConfig& hf,
                                          const ModelConfig& c) {
   using Kind = RopeScaling::Kind;
   const std::string& type = hf.rope().type;
-  // "dynamic" stretches only beyond the trained context, where we never are.
-  if (type.empty() || type == "default" || type == "dynamic") {
+  if (type.empty() || type == "default") {
     return Kind::kNone;
+  }
+  // llama.cpp's converter accepts it everywhere and stores nothing.
+  if (type == "dynamic") {
+    return Kind::kDynamic;
   }
   const bool is_phi3 = c.arch == "phi3";
   // llama.cpp's converter stores these kinds only for these families.
@@ -228,7 +231,10 @@ absl::Status ReadRopeScaling(const HfConfig& hf, ModelConfig* c) {
   if (s.kind == Kind::kNone) {
     return absl::OkStatus();
   }
-  s.original_context = rope.original_context.value_or(c->context_length);
+  // What transformers measures "dynamic" by, whatever else is given.
+  s.original_context = s.kind == Kind::kDynamic
+                           ? c->context_length
+                           : rope.original_context.value_or(c->context_length);
   if (s.kind == Kind::kLongRope) {
     s.factor = rope.factor.value_or(static_cast<double>(c->context_length) /
                                     static_cast<double>(s.original_context));
@@ -276,10 +282,13 @@ absl::Status ReadRopeScaling(const HfConfig& hf, ModelConfig* c) {
 absl::Status ReadRope(const HfConfig& hf, ModelConfig* c) {
   const HfRope& rope = hf.rope();
   c->rope_theta = rope.theta.value_or(10000);
-  c->rope_theta_local =
-      c->arch == "gemma3" ? rope.local_theta.value_or(10000) : c->rope_theta;
-  if (!(c->rope_theta > 1 && c->rope_theta_local > 1)) {
-    return hf.Error(absl::StrCat("rope_theta is ", c->rope_theta));
+  if (c->arch == "gemma3") {
+    c->rope_theta_local = rope.local_theta.value_or(10000);
+  }
+  for (double theta : {c->rope_theta, c->rope_theta_local.value_or(10000)}) {
+    if (!(theta > 1)) {
+      return hf.Error(absl::StrCat("rope_theta is ", theta));
+    }
   }
   const double part = rope.partial_rotary_factor.value_or(1);
   if (!(part > 0 && part <= 1)) {

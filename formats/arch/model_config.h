@@ -8,6 +8,7 @@
 #define NARROW_FORMATS_ARCH_MODEL_CONFIG_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace narrow {
 
 // How rotary angles are stretched beyond the trained context.
 struct RopeScaling {
-  enum class Kind { kNone, kLinear, kLlama3, kYarn, kLongRope };
+  enum class Kind { kNone, kLinear, kDynamic, kLlama3, kYarn, kLongRope };
   Kind kind = Kind::kNone;
   double factor = 1;
   double low_freq_factor = 1;   // llama3
@@ -47,11 +48,11 @@ struct ModelConfig {
   float norm_eps = 0;
 
   double rope_theta = 10000;
-  // Base of the sliding-window layers where it differs (Gemma 3); else equal
-  // to rope_theta.
-  double rope_theta_local = 10000;
+  // Base of the sliding-window layers where they have rotary angles of their
+  // own, which nothing stretches (Gemma 3); else all layers share one set.
+  std::optional<double> rope_theta_local;
   int64_t rope_dim = 0;  // rotated leading dimensions of a head
-  // Applies to layers with global attention.
+  // Of the layers without angles of their own.
   RopeScaling rope_scaling;
 
   // 0: no window. A query at t sees keys t - window + 1 … t.
