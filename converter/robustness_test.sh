@@ -117,6 +117,13 @@ truncate -s $((size - 100)) cut/model.safetensors
 check "a truncated model names its file" says model.safetensors
 check "and nothing is left" missing cut.gguf
 
+ln -sf nowhere cut/tokenizer_config.json
+cp -f "$tiny/model.safetensors" cut
+"$narrow" convert cut --to Q8_0 --out cut.gguf 2>err.txt
+status=$?
+check "a link to nowhere is no missing optional file" fails_with 1
+check "and is named" says tokenizer_config.json
+
 # Too little room: a limit on file sizes, found before the work.
 (
   ulimit -f 1000

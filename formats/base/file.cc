@@ -260,8 +260,8 @@ bool IsDirectory(absl::string_view path) {
 }
 
 bool FileExists(absl::string_view path) {
-  std::error_code error;
-  return std::filesystem::is_regular_file(std::string(path), error);
+  struct stat info;
+  return !IsDirectory(path) && lstat(std::string(path).c_str(), &info) == 0;
 }
 
 bool IsSpecialFile(absl::string_view path) {

@@ -101,6 +101,8 @@ absl::StatusOr<std::string> ReadTextFile(absl::string_view path,
 absl::Status WriteTextFile(absl::string_view path, absl::string_view text);
 
 bool IsDirectory(absl::string_view path);
+// Whether anything but a folder has this name. A link that leads nowhere has:
+// opening it says so, where a missing optional file would be passed over.
 bool FileExists(absl::string_view path);
 // Whether `path` names a device, a pipe or a socket.
 bool IsSpecialFile(absl::string_view path);

@@ -112,6 +112,15 @@ TEST(MappedFileTest, NamesThePathOfWhatItCannotOpen) {
   EXPECT_EQ(folder.status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(FileExistsTest, LinksThatLeadNowhereCount) {
+  const std::string path = TempPath("dangling");
+  unlink(path.c_str());
+  EXPECT_FALSE(FileExists(path));
+  ASSERT_EQ(symlink("/nonexistent/file", path.c_str()), 0);
+  EXPECT_TRUE(FileExists(path));
+  EXPECT_FALSE(FileExists(::testing::TempDir()));
+}
+
 TEST(MappedFileTest, ReleasedPagesKeepTheirBytes) {
   const std::string path = TempPath("released.bin");
   ASSERT_TRUE(WriteTextFile(path, std::string(100000, 'x')).ok());

@@ -190,6 +190,9 @@ absl::StatusOr<std::unique_ptr<const JsonDocument>> JsonDocument::Parse(
         absl::StrCat("JSON of ", text.size(), " bytes, at most ",
                      limits.max_bytes, " are accepted; reading ", file));
   }
+  if (text.empty()) {
+    text = "";  // an empty file's bytes are nowhere; simdjson copies from them
+  }
   auto parsed = std::make_unique<Parsed>();
   auto error = ParseInto(text, limits.max_depth, &parsed->document);
   if (error != simdjson::SUCCESS) {

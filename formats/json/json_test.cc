@@ -118,6 +118,13 @@ TEST(JsonTest, ErrorsGiveThePlace) {
               AllOf(HasSubstr("UTF-8"), HasSubstr("line 1, column 3")));
 }
 
+TEST(JsonTest, AnEmptyFileIsDataLoss) {
+  const std::string path = JoinPath(::testing::TempDir(), "empty.json");
+  ASSERT_TRUE(WriteTextFile(path, "").ok());
+  EXPECT_EQ(JsonDocument::ReadFile(path).status().code(),
+            absl::StatusCode::kDataLoss);
+}
+
 TEST(JsonTest, BadNumbersAndEscapesHaveAPlaceToo) {
   for (const char* bad : {"01", "1.", ".5", "+1", "-", "1e", "0x10", "1.e5"}) {
     EXPECT_THAT(ParseMessage(absl::StrCat("[", bad, "]")),
