@@ -13,6 +13,8 @@
 #include <cstring>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "converter/commands/command.h"
 
 namespace {
@@ -40,6 +42,21 @@ void OpenStandardStreams() {
       open("/dev/null", O_RDWR);  // takes the lowest free number: fd
     }
   }
+}
+
+// `message` in one line that commands no terminal: names from damaged files
+// may hold anything.
+std::string OneLine(absl::string_view message) {
+  std::string line;
+  for (const char c : message) {
+    const unsigned char byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      absl::StrAppend(&line, "\\x", absl::Hex(byte, absl::kZeroPad2));
+    } else {
+      line += c;
+    }
+  }
+  return line;
 }
 
 // Results that did not reach standard output are a failure, unless a reader
@@ -85,7 +102,7 @@ int main(int argc, char** argv) {
   }
   if (!result.status.ok()) {
     std::fprintf(stderr, "narrow: error: %s\n",
-                 std::string(result.status.message()).c_str());
+                 OneLine(result.status.message()).c_str());
     return result.exit_code;
   }
   return FlushStandardOutput() ? narrow::kExitOk : narrow::kExitFailed;

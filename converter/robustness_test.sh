@@ -124,6 +124,13 @@ status=$?
 check "a link to nowhere is no missing optional file" fails_with 1
 check "and is named" says tokenizer_config.json
 
+# An imatrix of one entry, whose name has a line break and an escape code and
+# whose only value is -1.
+printf '\1\0\0\0\4\0\0\0a\n\33[\1\0\0\0\1\0\0\0\0\0\200\277' >odd.dat
+"$narrow" convert "$tiny" --to Q8_0 --out odd.gguf --imatrix odd.dat 2>err.txt
+check "names with control codes are shown in one line" \
+  says "'a\x0a\x1b['"
+
 # Too little room: a limit on file sizes, found before the work.
 (
   ulimit -f 1000
