@@ -91,6 +91,8 @@ check "one path for model and report is refused" missing both
 status=$?
 check "a report that cannot be written fails" fails_with 1
 check "before the work" missing early.gguf
+"$narrow" inspect good.gguf --json again.gguf >/dev/null 2>err.txt
+check "a report replaces no model" cmp -s good.gguf again.gguf
 
 # Standard streams: full, closed, or with a reader that went away.
 "$narrow" types >/dev/full 2>err.txt

@@ -26,6 +26,14 @@ absl::Status CheckJsonPath(const std::string& path) {
   if (path.empty() || path == "-" || IsSpecialFile(path)) {
     return absl::OkStatus();
   }
+  if (FileExists(path)) {
+    ASSIGN_OR_RETURN(const auto old, MappedFile::Open(path));
+    if (!old->bytes().empty() && old->bytes()[0] != '{') {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--json would replace ", path,
+          ", which is no report; name another file, or remove it"));
+    }
+  }
   return Annotate(OutputFile::Create(path).status(), "--json");
 }
 

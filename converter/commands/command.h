@@ -35,7 +35,8 @@ struct CommandResult {
 void AddJsonOption(CLI::App* app, std::string* json_path);
 void AddThreadsOption(CLI::App* app, int* n_threads);
 
-// Fails where WriteJson to `path` would, before the work that it reports.
+// Fails where WriteJson to `path` would, before the work that it reports, and
+// where it would replace a model or a text named by mistake.
 absl::Status CheckJsonPath(const std::string& path);
 
 // Writes `json` to `path`, complete or not at all, or straight into a device or

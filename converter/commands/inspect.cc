@@ -233,6 +233,7 @@ void WriteReport(const TensorSource& source, JsonWriter* json) {
 }
 
 absl::Status Run(const Flags& flags) {
+  RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const auto source, OpenTensorSource(flags.path));
   if (flags.json != "-") {
     Print(*source, flags);
