@@ -87,7 +87,7 @@ absl::StatusOr<PerplexityOptions> OptionsFromFlags(const Flags& flags) {
       flags.precision == "exact" ? Precision::kExact : Precision::kFast;
   // The weights as they are; the 16-bit types on the way to a GGUF file are
   // no part of the model.
-  options.checkpoint.intermediate = "f32";
+  options.checkpoint.intermediate = "exact";
   RETURN_IF_ERROR(CheckWindowSettings(windows));
   return options;
 }

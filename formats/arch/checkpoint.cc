@@ -143,7 +143,7 @@ absl::Status Checkpoint::OpenFolder(const CheckpointOptions& options) {
   ASSIGN_OR_RETURN(source_, OpenTensorSource(path_));
 
   int64_t max_vocab = -1;
-  if (config_.arch == "gemma3") {
+  if (config_.arch == "gemma3" && options.intermediate != "exact") {
     ASSIGN_OR_RETURN(max_vocab, CountGemma3Tokens(path_, config_.vocab_size));
   }
   ASSIGN_OR_RETURN(Assembly assembly,

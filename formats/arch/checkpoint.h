@@ -32,7 +32,9 @@ namespace narrow {
 
 struct CheckpointOptions {
   // Type that matrices pass through on the way (llama.cpp's --outtype):
-  // "auto", "f32", "f16", "bf16".
+  // "auto", "f32", "f16", "bf16"; or "exact": the model itself rather than
+  // what the converter makes of it. Matrices are f32, Gemma's f16 norms are
+  // not rounded, and embeddings of no token stay.
   std::string intermediate = "auto";
   // tokenizer.ggml.pre, where the pattern in tokenizer.json is unknown.
   std::string pre_tokenizer;

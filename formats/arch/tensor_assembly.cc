@@ -219,7 +219,7 @@ class Assembler {
 
   // The type of the first 16-bit matrix decides; without one it is f16.
   absl::Status ChooseMatrixType() {
-    if (in_.intermediate == "f32") {
+    if (in_.intermediate == "f32" || in_.intermediate == "exact") {
       matrix_type_ = QuantType::kF32;
     } else if (in_.intermediate == "f16") {
       matrix_type_ = QuantType::kF16;
@@ -239,7 +239,7 @@ class Assembler {
     } else {
       return absl::InvalidArgumentError(
           absl::StrCat("intermediate type '", in_.intermediate,
-                       "' is none of auto, f32, f16, bf16"));
+                       "' is none of auto, f32, f16, bf16, exact"));
     }
     return absl::OkStatus();
   }
@@ -359,7 +359,7 @@ class Assembler {
 
   // The converter adds in the stored type if that is f16, else in f32.
   void AddOne(const TensorView& view, CheckpointTensor* tensor) const {
-    if (view.meta.type != QuantType::kF16) {
+    if (view.meta.type != QuantType::kF16 || in_.intermediate == "exact") {
       tensor->segments = {{&view, 0, view.meta.n_rows()}};
       tensor->offset = 1;
       return;

@@ -28,7 +28,7 @@ struct AssemblyInputs {
   const ArchSpec& spec;
   const ModelConfig& config;
   const HfConfig& hf;
-  absl::string_view intermediate;  // "auto", "f32", "f16", "bf16"
+  absl::string_view intermediate;  // "auto", "f32", "f16", "bf16", "exact"
   // Rows of the embedding beyond this are left out; -1: none.
   int64_t max_vocab;
 };

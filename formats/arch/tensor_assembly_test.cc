@@ -315,6 +315,13 @@ TEST(TensorAssembly, GemmaNormsGainOneInTheStoredHalfPrecision) {
   std::memcpy(&value, norm->owned->data(), sizeof(value));
   EXPECT_EQ(value, 1.0009765625f);  // the half next to 1.0006
   EXPECT_EQ(norm->offset, 0);
+
+  // Not where the model itself is wanted.
+  const auto exact = half.Assemble("exact");
+  EXPECT_EQ(exact->matrix_type, QuantType::kF32);
+  EXPECT_EQ(Find(*exact, "output_norm.weight")->owned, nullptr);
+  EXPECT_EQ(Find(*exact, "output_norm.weight")->stored, QuantType::kF16);
+  EXPECT_EQ(Find(*exact, "output_norm.weight")->offset, 1);
 }
 
 TEST(TensorAssembly, EmbeddingIsTrimmedToTheVocabulary) {
