@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
-#include "formats/regex/utf8.h"
+#include "formats/base/utf8.h"
 #include "formats/tokenizer/tokenizer.h"
 
 namespace narrow {

@@ -1,63 +1,68 @@
-// Which bytes are well-formed UTF-8.
+// Stepping through UTF-8.
 //
-//   size_t n = Utf8SequenceLength(text);  // 0: not a character
-//
-// Pure functions.
+// Read and Back need valid UTF-8, which ToValid makes of any bytes.
 
 #ifndef NARROW_FORMATS_BASE_UTF8_H_
 #define NARROW_FORMATS_BASE_UTF8_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/strings/string_view.h"
 
-namespace narrow {
+namespace narrow::utf8 {
 
-// Bytes of the well-formed UTF-8 sequence at the head of `text`, 0 if it is
-// not one. The second byte's bounds exclude overlong forms, surrogates and
-// code points above U+10FFFF (The Unicode Standard, table 3-7).
-inline size_t Utf8SequenceLength(absl::string_view text) {
-  const auto byte = [&](size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+inline constexpr uint32_t kMaxCodePoint = 0x10ffff;
+
+// Bytes of the sequence that starts with `lead`.
+inline size_t Length(unsigned char lead) {
+  return lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+}
+
+// The code point at `p`; `*n` gets its bytes.
+inline uint32_t Read(const char* p, size_t* n) {
+  const auto b = [p](int i) -> uint32_t {
+    return static_cast<unsigned char>(p[i]);
   };
-  const unsigned first = byte(0);
-  if (first < 0x80) {
-    return 1;
+  if (b(0) < 0x80) {
+    *n = 1;
+    return b(0);
   }
-  const size_t length = first >= 0xc2 && first <= 0xdf   ? 2
-                        : first >= 0xe0 && first <= 0xef ? 3
-                        : first >= 0xf0 && first <= 0xf4 ? 4
-                                                         : 0;
-  if (length == 0) {
-    return 0;
+  if (b(0) < 0xe0) {
+    *n = 2;
+    return (b(0) & 0x1f) << 6 | (b(1) & 0x3f);
   }
-  const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-  const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-  if (byte(1) < low || byte(1) > high) {
-    return 0;
+  if (b(0) < 0xf0) {
+    *n = 3;
+    return (b(0) & 0x0f) << 12 | (b(1) & 0x3f) << 6 | (b(2) & 0x3f);
   }
-  for (size_t i = 2; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) {
-      return 0;
-    }
-  }
-  return length;
+  *n = 4;
+  return (b(0) & 0x07) << 18 | (b(1) & 0x3f) << 12 | (b(2) & 0x3f) << 6 |
+         (b(3) & 0x3f);
 }
 
+// The start of the character that ends before `pos` > 0.
+inline size_t Back(absl::string_view text, size_t pos) {
+  --pos;
+  while (pos > 0 && (static_cast<unsigned char>(text[pos]) & 0xc0) == 0x80) {
+    --pos;
+  }
+  return pos;
+}
+
+void Append(uint32_t code_point, std::string* out);
+
+bool IsValid(absl::string_view text);
+// Bytes of the well-formed sequence at the head of `text`, 0 if it is none.
+// Overlong forms, surrogates and code points above U+10FFFF are not.
+size_t SequenceLength(absl::string_view text);
 // Where the first byte is that begins no well-formed sequence.
-inline std::optional<size_t> FindInvalidUtf8(absl::string_view text) {
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t length = Utf8SequenceLength(text.substr(at));
-    if (length == 0) {
-      return at;
-    }
-    at += length;
-  }
-  return std::nullopt;
-}
+std::optional<size_t> FindInvalid(absl::string_view text);
+// `text` with each maximal bad sequence replaced by U+FFFD.
+std::string ToValid(absl::string_view text);
 
-}  // namespace narrow
+}  // namespace narrow::utf8
 
 #endif  // NARROW_FORMATS_BASE_UTF8_H_

@@ -88,7 +88,7 @@ class Scanner {
       : text_(text), max_depth_(max_depth) {}
 
   JsonScan Scan() {
-    if (const auto bad = FindInvalidUtf8(text_)) {
+    if (const auto bad = utf8::FindInvalid(text_)) {
       at_ = *bad;
       Fail("a byte that is not UTF-8");
       return std::move(result_);

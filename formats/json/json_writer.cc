@@ -125,7 +125,7 @@ void JsonWriter::AppendQuoted(absl::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
   text_ += '"';
   while (!text.empty()) {
-    const size_t length = Utf8SequenceLength(text);
+    const size_t length = utf8::SequenceLength(text);
     const unsigned char c = static_cast<unsigned char>(text[0]);
     if (length == 0) {
       absl::StrAppend(&text_, "\xef\xbf\xbd");

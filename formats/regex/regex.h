@@ -19,8 +19,8 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "formats/base/utf8.h"
 #include "formats/regex/code_point_set.h"
-#include "formats/regex/utf8.h"
 
 namespace narrow {
 

@@ -5,8 +5,8 @@
 #include <iterator>
 #include <map>
 
+#include "formats/base/utf8.h"
 #include "formats/regex/code_point_set.h"
-#include "formats/regex/utf8.h"
 
 namespace narrow {
 namespace {

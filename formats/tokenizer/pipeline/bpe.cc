@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "formats/regex/utf8.h"
+#include "formats/base/utf8.h"
 
 namespace narrow {
 namespace {

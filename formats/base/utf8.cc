@@ -1,4 +1,4 @@
-#include "formats/regex/utf8.h"
+#include "formats/base/utf8.h"
 
 #include <algorithm>
 
@@ -61,20 +61,28 @@ void Append(uint32_t c, std::string* out) {
   }
 }
 
-bool IsValid(absl::string_view text) {
+size_t SequenceLength(absl::string_view text) {
+  bool complete;
+  const size_t n = Scan(text, &complete);
+  return complete && !text.empty() ? n : 0;
+}
+
+std::optional<size_t> FindInvalid(absl::string_view text) {
+  const absl::string_view whole = text;
   while (true) {
     text.remove_prefix(AsciiPrefix(text));
     if (text.empty()) {
-      return true;
+      return std::nullopt;
     }
-    bool complete;
-    const size_t n = Scan(text, &complete);
-    if (!complete) {
-      return false;
+    const size_t n = SequenceLength(text);
+    if (n == 0) {
+      return whole.size() - text.size();
     }
     text.remove_prefix(n);
   }
 }
+
+bool IsValid(absl::string_view text) { return !FindInvalid(text).has_value(); }
 
 std::string ToValid(absl::string_view text) {
   std::string out;
