@@ -484,8 +484,11 @@ absl::Status FromByteFallback(const TokenizerFiles& files, int64_t n_vocab,
 absl::StatusOr<std::unique_ptr<HfTokenizer>> LoadTokenizerJson(
     const TokenizerFiles& files) {
   if (files.tokenizer == nullptr) {
+    const bool unread = FileExists(JoinPath(files.folder, "tokenizer.model"));
     return absl::NotFoundError(absl::StrCat(
-        "neither tokenizer.json nor tokenizer.model in '", files.folder, "'"));
+        unread ? "no tokenizer.json (this family's tokenizer.model is not read)"
+               : "neither tokenizer.json nor tokenizer.model",
+        " in '", files.folder, "'"));
   }
   return HfTokenizer::FromJson(files.tokenizer->root());
 }

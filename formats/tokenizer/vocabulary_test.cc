@@ -199,6 +199,12 @@ TEST(VocabularyTest, RefusesFoldersItCannotRead) {
          absl::StatusCode::kDataLoss, "vocab_size");
   refuse("wrong", R"({"architectures":"Qwen2ForCausalLM"})",
          absl::StatusCode::kDataLoss, "architectures");
+  const auto unread = VocabularyFromHfDirectory(MakeFolder(
+      "unread", {{"tokenizer.model", "pieces"},
+                 {"config.json", Config("Qwen3MoeForCausalLM", 9)}}));
+  EXPECT_TRUE(absl::StrContains(unread.status().message(),
+                                "tokenizer.model is not read"))
+      << unread.status();
   EXPECT_EQ(
       VocabularyFromHfDirectory(testing::TempDir() + "/none").status().code(),
       absl::StatusCode::kNotFound);
