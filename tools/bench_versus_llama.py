@@ -8,10 +8,11 @@
 1. Conversion of the model directory to Q4_K_M: `narrow convert` beside the converter script and llama-quantize in turn,
    wall seconds, least of --repeat runs; the tensor data of both files are compared byte for byte.
 2. Perplexity of the model in 16 bits: tokens a second of `narrow perplexity` in fast and exact precision beside
-   llama-perplexity on the converter's file. Both are told the same threads and windows. Time is the tool's own figure
-   for its evaluation, without loading.
-Needs the Python package gguf for the comparison. The encoders' comparison is a program of its own:
-`bazel run -c opt //kernels/quant:versus_ggml`.
+   llama-perplexity on the converter's file. Both are told the same threads and windows. Time is from the end of
+   tokenizing to the result, by each tool's own clock.
+3. With --codecs "bazel-bin/kernels/quant/versus_ggml --ggml=SHARED_OBJECT": every encoder and decoder on one thread
+   beside ggml's, bytes compared; its own lines are printed.
+Needs the Python package gguf for the comparison.
 """
 import argparse
 import json
@@ -31,6 +32,12 @@ def run(command):
     return time.monotonic() - start, done.stdout + done.stderr
 
 
+def log_seconds(log, words):
+    """The time stamp (minutes.seconds.milliseconds.microseconds) of llama.cpp's log line that has these words."""
+    minutes, seconds, milli, micro = re.search(rf"^(\d+)\.(\d+)\.(\d+)\.(\d+) .*{words}", log, re.MULTILINE).groups()
+    return 60 * int(minutes) + int(seconds) + int(milli) / 1e3 + int(micro) / 1e6
+
+
 def same_tensors(a, b):
     import gguf
     left = {t.name: t for t in gguf.GGUFReader(a).tensors}
@@ -44,6 +51,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("narrow", "model", "text", "quantize", "perplexity", "converter"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--codecs", default="")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--chunks", default="8")
@@ -66,7 +74,8 @@ def main():
         for _ in range(args.repeat):
             text = run(shlex.split(args.perplexity) + ["-m", base, "-f", args.text, "-c", "512", "-t", args.threads,
                                                        "-tb", args.threads, "--chunks", args.chunks])[1]
-            rates["llama"].append(float(re.search(r"prompt eval time.*?([\d.]+) tokens per second", text).group(1)))
+            seconds = log_seconds(text, "Final estimate") - log_seconds(text, "calculating perplexity")
+            rates["llama"].append(512 * int(args.chunks) / seconds)
             for precision in ("fast", "exact"):
                 report = f"{folder}/report.json"
                 run([args.narrow, "perplexity", args.model, "--text", args.text, "--chunks", args.chunks, "--precision",
@@ -76,6 +85,8 @@ def main():
         result["perplexity_tokens_per_second"] = {**best, "fast_ratio": best["fast"] / best["llama"],
                                                   "exact_ratio": best["exact"] / best["llama"]}
     print(json.dumps(result, indent=2))
+    if args.codecs:
+        print(run(shlex.split(args.codecs))[1], end="")
 
 
 if __name__ == "__main__":
