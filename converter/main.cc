@@ -92,6 +92,10 @@ int main(int argc, char** argv) {
 #define NARROW_COMMAND(name, function) narrow::function(&app, &result);
 #include "converter/commands/commands.inc"
 #undef NARROW_COMMAND
+  if (argc < 2) {
+    std::fputs(app.help().c_str(), stderr);
+    return narrow::kExitUsage;
+  }
   // CLI11 reports help and bad flags by throwing; it ends here.
   try {
     app.parse(argc, argv);

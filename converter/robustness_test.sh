@@ -45,6 +45,12 @@ check "a dry run writes nothing" missing dry.gguf
 check "a dry run knows the exact size" \
   grep -q ": $(stat -c %s good.gguf) bytes" dry.txt
 
+"$narrow" convert "$tiny" --to Q4_K_M --dry-run --json - >dry.json
+check "JSON on standard output stands alone" \
+  test "$(head -c 1 dry.json)$(tail -n 1 dry.json)" = "{}"
+"$narrow" 2>err.txt >/dev/null
+check "no command at all is a usage error" test $? -eq 2
+check "and shows the help" says Examples
 "$narrow" convert "$tiny" --to Q4_KM 2>err.txt
 status=$?
 check "an unknown file type is a usage error" fails_with 2

@@ -250,7 +250,7 @@ absl::Status Run(const Flags& flags, const std::vector<FileType>& types,
   }
 
   for (const Output& output : outputs) {
-    if (flags.dry_run) {
+    if (flags.dry_run && flags.json != "-") {
       std::fputs(TensorTable(*output.plan).c_str(), stdout);
     }
     for (const std::string& warning : Warnings(*output.plan)) {
@@ -263,7 +263,7 @@ absl::Status Run(const Flags& flags, const std::vector<FileType>& types,
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count();
-  if (!flags.quiet) {
+  if (!flags.quiet && flags.json != "-") {
     for (const Output& output : outputs) {
       std::fputs(Summary(output, flags.dry_run).c_str(), stdout);
     }
