@@ -241,6 +241,23 @@ constexpr Rule kRules[] = {
     {0, F(T::kIQ3_XS), kUpGate, MiddleLayers, Q::kIQ3_XXS, "middle layers"},
 };
 
+// Relatives with blocks of 32, for rows that 256 (or 64) does not divide.
+struct FallbackRow {
+  QuantType type;
+  QuantType fallback;
+};
+
+constexpr FallbackRow kFallbacks[] = {
+    {Q::kIQ1_S, Q::kIQ4_NL},   {Q::kIQ1_M, Q::kIQ4_NL},
+    {Q::kIQ2_XXS, Q::kIQ4_NL}, {Q::kIQ2_XS, Q::kIQ4_NL},
+    {Q::kIQ2_S, Q::kIQ4_NL},   {Q::kIQ3_XXS, Q::kIQ4_NL},
+    {Q::kIQ3_S, Q::kIQ4_NL},   {Q::kIQ4_XS, Q::kIQ4_NL},
+    {Q::kQ2_0, Q::kQ4_0},      {Q::kQ2_K, Q::kQ4_0},
+    {Q::kQ3_K, Q::kQ4_0},      {Q::kTQ1_0, Q::kQ4_0},
+    {Q::kTQ2_0, Q::kQ4_0},     {Q::kQ4_K, Q::kQ5_0},
+    {Q::kQ5_K, Q::kQ5_1},      {Q::kQ6_K, Q::kQ8_0},
+};
+
 MixChoice ApplyRules(absl::Span<const Rule> rules, FileType file_type,
                      TensorRole role, MixContext context) {
   MixChoice choice = {context.current, "default of the file type"};
@@ -321,37 +338,13 @@ std::optional<QuantType> FallbackType(QuantType type, int64_t n_cols) {
     return type;
   }
   QuantType next = type;
-  switch (type) {
-    case Q::kIQ1_S:
-    case Q::kIQ1_M:
-    case Q::kIQ2_XXS:
-    case Q::kIQ2_XS:
-    case Q::kIQ2_S:
-    case Q::kIQ3_XXS:
-    case Q::kIQ3_S:
-    case Q::kIQ4_XS:
-      next = Q::kIQ4_NL;
-      break;
-    case Q::kQ2_0:
-    case Q::kQ2_K:
-    case Q::kQ3_K:
-    case Q::kTQ1_0:
-    case Q::kTQ2_0:
-      next = Q::kQ4_0;
-      break;
-    case Q::kQ4_K:
-      next = Q::kQ5_0;
-      break;
-    case Q::kQ5_K:
-      next = Q::kQ5_1;
-      break;
-    case Q::kQ6_K:
-      next = Q::kQ8_0;
-      break;
-    default:
-      if (Geometry(type).block_weights > 32) {
-        return std::nullopt;
-      }
+  for (const FallbackRow& row : kFallbacks) {
+    if (row.type == type) {
+      next = row.fallback;
+    }
+  }
+  if (next == type && Geometry(type).block_weights > 32) {
+    return std::nullopt;
   }
   return n_cols % Geometry(next).block_weights == 0 ? next : Q::kF16;
 }

@@ -1,6 +1,7 @@
 #include "converter/plan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -51,24 +52,20 @@ MixModel FactsOf(const Checkpoint& model,
 }
 
 // Types that ggml or llama-quantize refuse without an importance matrix.
+constexpr QuantType kNeedImportance[] = {
+    QuantType::kIQ1_S,  QuantType::kIQ1_M, QuantType::kIQ2_XXS,
+    QuantType::kIQ2_XS, QuantType::kIQ2_S, QuantType::kIQ3_XXS,
+};
+
 bool NeedsImportance(const PlannedTensor& tensor, FileType file_type) {
   if (tensor.role == TensorRole::kTokenEmbedding ||
       tensor.role == TensorRole::kOutput) {
     return false;
   }
-  switch (tensor.meta.type) {
-    case QuantType::kIQ3_XXS:
-    case QuantType::kIQ2_XXS:
-    case QuantType::kIQ2_XS:
-    case QuantType::kIQ2_S:
-    case QuantType::kIQ1_M:
-    case QuantType::kIQ1_S:
-      return true;
-    case QuantType::kQ2_K:
-      return file_type == FileType::kQ2_K_S;
-    default:
-      return false;
-  }
+  const QuantType type = tensor.meta.type;
+  return std::find(std::begin(kNeedImportance), std::end(kNeedImportance),
+                   type) != std::end(kNeedImportance) ||
+         (type == QuantType::kQ2_K && file_type == FileType::kQ2_K_S);
 }
 
 absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,

@@ -2,9 +2,9 @@
 """Records which tensor type llama-quantize chooses for every tensor.
 
     pip install gguf numpy
-    make_mix_goldens.py OUT.json -- COMMAND [ARG ...]
+    make_mix_goldens.py OUT.json VERSION -- COMMAND [ARG ...]
 
-COMMAND runs llama-quantize. For each synthetic model below (real names and layer counts, rows of a few hundred
+COMMAND runs llama-quantize; VERSION is what to record of it, since it prints none. For each synthetic model below (real names and layer counts, rows of a few hundred
 weights), each file type, with and without an importance matrix, and some sets of flags, the script runs
 `llama-quantize --dry-run` and stores the types it prints. OUT.json holds the models too, so that the test needs
 nothing else: {"tool": version, "models": [{name, arch, keys, tensors: [[name, shape]]}],
@@ -101,8 +101,8 @@ def write_imatrix(m, path):
 
 def main():
     split = sys.argv.index("--")
-    out, command = sys.argv[1], sys.argv[split + 1:]
-    golden = {"tool": "", "types": [], "models": MODELS, "runs": []}
+    out, version, command = sys.argv[1], sys.argv[2], sys.argv[split + 1:]
+    golden = {"tool": version, "types": [], "models": MODELS, "runs": []}
     with tempfile.TemporaryDirectory() as folder:
         for m in MODELS:
             path, imatrix = f"{folder}/{m['name']}.gguf", f"{folder}/{m['name']}.imatrix.gguf"
@@ -117,8 +117,6 @@ def main():
                 args = ["--dry-run"] + flags + (["--imatrix", imatrix] if importance else [])
                 run = subprocess.run(command + args + [path, file_type], capture_output=True, text=True)
                 text = run.stdout + run.stderr
-                version = re.search(r"build = (.*)", text)
-                golden["tool"] = golden["tool"] or (version.group(1).strip() if version else "")
                 rows = re.findall(r"\]\s+(\S+)\s+- \[.*?\], type =\s+(\w+), size = .*?(?:\((\w+)\))?\n", text)
                 if run.returncode != 0 or len(rows) != len(m["tensors"]):
                     golden["runs"].append({"model": m["name"], "file_type": file_type, "importance": importance,

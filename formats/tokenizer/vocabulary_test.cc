@@ -57,21 +57,35 @@ std::string ByteLevelJson(const std::string& pre_tokenizer) {
 constexpr char kQwen2[] =
     R"re({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"},"behavior":"Isolated"},{"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})re";
 
-// Keys, order and values below are those that convert_hf_to_gguf.py of
-// llama.cpp build b11549 writes for these folders.
-TEST(VocabularyTest, SentencePieceFolderOfTheLlamaFamily) {
-  const std::string folder = MakeFolder(
-      "sp", {{"tokenizer.model", Read("sentencepiece/tokenizer.model")},
-             {"config.json", Config("LlamaForCausalLM", 904)},
-             {"added_tokens.json", R"({"<a>":900,"<b>":9000})"},
-             {"tokenizer_config.json",
-              R"({"bos_token":{"content":"<s>"},"eos_token":"</s>",
+std::string SentencePieceFolder() {
+  return MakeFolder("sp",
+                    {{"tokenizer.model", Read("sentencepiece/tokenizer.model")},
+                     {"config.json", Config("LlamaForCausalLM", 904)},
+                     {"added_tokens.json", R"({"<a>":900,"<b>":9000})"},
+                     {"tokenizer_config.json",
+                      R"({"bos_token":{"content":"<s>"},"eos_token":"</s>",
                   "add_bos_token":true,"add_prefix_space":false,
                   "added_tokens_decoder":{
                     "1":{"content":"<s>","special":true},
                     "901":{"content":"▁▁tool","special":false},
                     "902":{"content":"<|x|>","special":false}},
                   "chat_template":"hello"})"}});
+}
+
+std::string QwenFolder() {
+  return MakeFolder("bl", {{"tokenizer.json", ByteLevelJson(kQwen2)},
+                           {"config.json", Config("Qwen3ForCausalLM", 605)},
+                           {"tokenizer_config.json",
+                            R"({"eos_token":"<|eos|>","pad_token":"<pad>",
+                  "add_eos_token":true,"chat_template":[
+                    {"name":"tool use","template":"t"},
+                    {"name":"default","template":"d"}]})"}});
+}
+
+// Keys, order and values below are those that convert_hf_to_gguf.py of
+// llama.cpp build b11549 writes for these folders.
+TEST(VocabularyTest, SentencePieceFolderOfTheLlamaFamily) {
+  const std::string folder = SentencePieceFolder();
   const auto v = VocabularyFromHfDirectory(folder);
   ASSERT_TRUE(v.ok()) << v.status();
   EXPECT_EQ(KeysOf(*v), std::vector<std::string>(
@@ -94,14 +108,7 @@ TEST(VocabularyTest, SentencePieceFolderOfTheLlamaFamily) {
 }
 
 TEST(VocabularyTest, ByteLevelFolder) {
-  const std::string folder =
-      MakeFolder("bl", {{"tokenizer.json", ByteLevelJson(kQwen2)},
-                        {"config.json", Config("Qwen3ForCausalLM", 605)},
-                        {"tokenizer_config.json",
-                         R"({"eos_token":"<|eos|>","pad_token":"<pad>",
-                  "add_eos_token":true,"chat_template":[
-                    {"name":"tool use","template":"t"},
-                    {"name":"default","template":"d"}]})"}});
+  const std::string folder = QwenFolder();
   const auto v = VocabularyFromHfDirectory(folder);
   ASSERT_TRUE(v.ok()) << v.status();
   EXPECT_EQ(v->pre, "qwen2");
@@ -121,10 +128,9 @@ TEST(VocabularyTest, ByteLevelFolder) {
 }
 
 TEST(VocabularyTest, MetadataReadBackGivesTheSameMetadata) {
-  for (const std::string name : {"sp", "bl"}) {
-    const auto v =
-        VocabularyFromHfDirectory(JoinPath(testing::TempDir(), name));
-    if (!v.ok()) GTEST_SKIP() << "made by the tests above";
+  for (const std::string& folder : {SentencePieceFolder(), QwenFolder()}) {
+    const auto v = VocabularyFromHfDirectory(folder);
+    ASSERT_TRUE(v.ok()) << v.status();
     Metadata first, second;
     AddTokenizerMetadata(*v, &first);
     auto again = VocabularyFromGguf(first);
