@@ -6,7 +6,9 @@
 
 For each type of TYPES:
   <type>.bin     the encoded rows, 3 x 512 weights a case: distributions in the order of test_weights.h, and within each
-                 the importance kinds none, varied, with_zeros (none alone for types without importance)
+                 the importance kinds none, varied, with_zeros (none alone for types without importance, not none for
+                 types that require some), but for the cases of aborts.txt
+  aborts.txt     a line "<type> <distribution> <importance kind>" for each case in which ggml ends the process
   decoded.txt    a line "<type> <FNV-1a hash, 64 bits, of the decoded floats' bytes>" for 64 blocks of arbitrary bytes with
                  finite scales
 
@@ -16,6 +18,8 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import math
+import mmap
+import os
 import pathlib
 import struct
 import sys
@@ -24,20 +28,21 @@ import numpy as np
 
 N_ROWS, N_COLS = 3, 512
 
-# name, ggml's number, weights a block, bytes a block, importance used, offsets of half-precision fields, decoder.
+# name, ggml's number, weights a block, bytes a block, kinds of importance, offsets of half-precision fields, decoder.
+NONE, ANY, SOME = ("none",), ("none", "varied", "with_zeros"), ("varied", "with_zeros")
 TYPES = [
-    ("f16", 1, 1, 2, False, [0], "ggml_fp16_to_fp32_row"),
-    ("bf16", 30, 1, 2, False, [], "ggml_bf16_to_fp32_row"),
-    ("q8_0", 8, 32, 34, False, [0], "dequantize_row_q8_0"),
-    ("q4_0", 2, 32, 18, True, [0], "dequantize_row_q4_0"),
-    ("q4_1", 3, 32, 20, True, [0, 2], "dequantize_row_q4_1"),
-    ("q5_0", 6, 32, 22, True, [0], "dequantize_row_q5_0"),
-    ("q5_1", 7, 32, 24, True, [0, 2], "dequantize_row_q5_1"),
-    ("q2_k", 10, 256, 84, True, [80, 82], "dequantize_row_q2_K"),
-    ("q3_k", 11, 256, 110, True, [108], "dequantize_row_q3_K"),
-    ("q4_k", 12, 256, 144, True, [0, 2], "dequantize_row_q4_K"),
-    ("q5_k", 13, 256, 176, True, [0, 2], "dequantize_row_q5_K"),
-    ("q6_k", 14, 256, 210, True, [208], "dequantize_row_q6_K"),
+    ("f16", 1, 1, 2, NONE, [0], "ggml_fp16_to_fp32_row"),
+    ("bf16", 30, 1, 2, NONE, [], "ggml_bf16_to_fp32_row"),
+    ("q8_0", 8, 32, 34, NONE, [0], "dequantize_row_q8_0"),
+    ("q4_0", 2, 32, 18, ANY, [0], "dequantize_row_q4_0"),
+    ("q4_1", 3, 32, 20, ANY, [0, 2], "dequantize_row_q4_1"),
+    ("q5_0", 6, 32, 22, ANY, [0], "dequantize_row_q5_0"),
+    ("q5_1", 7, 32, 24, ANY, [0, 2], "dequantize_row_q5_1"),
+    ("q2_k", 10, 256, 84, ANY, [80, 82], "dequantize_row_q2_K"),
+    ("q3_k", 11, 256, 110, ANY, [108], "dequantize_row_q3_K"),
+    ("q4_k", 12, 256, 144, ANY, [0, 2], "dequantize_row_q4_K"),
+    ("q5_k", 13, 256, 176, ANY, [0, 2], "dequantize_row_q5_K"),
+    ("q6_k", 14, 256, 210, ANY, [208], "dequantize_row_q6_K"),
 ]
 
 
@@ -121,11 +126,20 @@ def load_ggml():
 
 
 def encode(library, number, n_bytes, weights, importance):
-    out = np.zeros(n_bytes, dtype=np.uint8)
-    pointer = None if importance is None else importance.ctypes.data
-    written = library.ggml_quantize_chunk(number, weights.ctypes.data, out.ctypes.data, 0, N_ROWS, N_COLS, pointer)
-    assert written == n_bytes, (written, n_bytes)
-    return out.tobytes()
+    """The bytes, or None if ggml aborts: it is called in a process of its own."""
+    out = mmap.mmap(-1, n_bytes)
+    child = os.fork()
+    if child == 0:
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        pointer = None if importance is None else importance.ctypes.data
+        target = (ctypes.c_char * n_bytes).from_buffer(out)
+        written = library.ggml_quantize_chunk(number, weights.ctypes.data, target, 0, N_ROWS, N_COLS, pointer)
+        os._exit(0 if written == n_bytes else 1)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0 or os.WIFSIGNALED(status), status
+    return out[:] if status == 0 else None
 
 
 def arbitrary_blocks(block_bytes, half_fields):
@@ -159,15 +173,22 @@ def main():
     library = load_ggml()
     weights = [make_weights(index) for index in range(len(DISTRIBUTIONS))]
     hashes = [f"# tools/make_quant_goldens.py, xllamacpp {importlib.metadata.version('xllamacpp')}\n"]
-    for name, number, block, block_bytes, uses_importance, half_fields, decoder in TYPES:
+    aborts = []
+    for name, number, block, block_bytes, kinds, half_fields, decoder in TYPES:
+        library.ggml_quantize_init(number)
         n_bytes = N_ROWS * N_COLS // block * block_bytes
         with open(folder / f"{name}.bin", "wb") as out:
-            for case in weights:
-                for kind in ("none", "varied", "with_zeros") if uses_importance else ("none",):
-                    out.write(encode(library, number, n_bytes, case, make_importance(kind)))
+            for (distribution, _), case in zip(DISTRIBUTIONS, weights):
+                for kind in kinds:
+                    encoded = encode(library, number, n_bytes, case, make_importance(kind))
+                    if encoded is None:
+                        aborts.append(f"{name} {distribution} {kind}\n")
+                    else:
+                        out.write(encoded)
         blocks = arbitrary_blocks(block_bytes, half_fields)
         hashes.append(f"{name} {hash_of(decode(library, decoder, blocks, 64 * block)):016x}\n")
     (folder / "decoded.txt").write_text("".join(hashes))
+    (folder / "aborts.txt").write_text("".join(aborts))
 
 
 if __name__ == "__main__":

@@ -24,13 +24,20 @@ namespace narrow {
 
 inline constexpr int kMaxBlockWeights = 256;
 inline constexpr int kMaxSubBlocks = 16;
+inline constexpr int kMaxUnit = 8;
 
 // The stored fields of one block, decoded. A weight is linear in them:
-//   weight = d * scales[g] * code - dmin * mins[g],  g = its sub-block.
-// `d` and `dmin` hold values that the file can hold (half precision, but for
-// the plain types); `scales` and `mins` are integers inside FieldRanges. A
-// type without sub-scales has scales[0] = 1; one without minima has dmin = 0.
-// A plain number (F32, F16 …) is a block of one weight whose code is 1.
+//   weight = d * code_unit * S(scales[g]) * code - dmin * mins[g],
+// g = its sub-block, S = FieldRanges::Scale. `d` and `dmin` hold values that
+// the file can hold (half precision, but for the plain types); `scales` and
+// `mins` are integers inside FieldRanges. A type without sub-scales has
+// scales[0] = 1; one without minima has dmin = 0, and may use mins[g] for a
+// field that its codes depend on (the shift of IQ1_S). A plain number (F32,
+// F16 …) is a block of one weight whose code is 1.
+//
+// Codes are the numbers that a weight is proportional to, not the bits that
+// store them: those of IQ4_NL are its table's values, those of a lattice type
+// are signed coordinates of its points.
 struct BlockFields {
   float d = 0;
   float dmin = 0;
@@ -45,10 +52,23 @@ struct FieldRanges {
   int16_t min_low, min_high;  // both 0: the type has no minima
   bool has_dmin;
   int16_t code_low, code_high;
+  // What a code's unit is worth, a power of two.
+  float code_unit = 1;
+  // What a stored scale stands for; nullptr: itself.
+  float (*scale_value)(int16_t stored) = nullptr;
+  // The codes there are, rising; empty: all from code_low to code_high. For
+  // units above 1, which combinations of them exist is known to round alone.
+  absl::Span<const int8_t> code_table = {};
+
+  float Scale(int16_t stored) const {
+    return scale_value != nullptr ? scale_value(stored)
+                                  : static_cast<float>(stored);
+  }
 };
 
 // Rows of `n_cols` weights to blocks. `importance`, one non-negative weight a
-// column, or nullptr. REQUIRES: n_cols % block == 0.
+// column, or nullptr unless the type requires it. REQUIRES: n_cols % block ==
+// 0.
 using EncodeRowsFn = void (*)(const float* weights, int64_t n_rows,
                               int64_t n_cols, const float* importance,
                               uint8_t* bytes);
@@ -72,7 +92,7 @@ struct BlockCodec {
               BlockFields* fields);
   // Codes and values for the `unit` weights beginning at `first`, nearest to
   // `target` under `fields`; `metric`, one weight each or nullptr, matters
-  // for units above 1.
+  // for units above 1: the sum of metric * (value - target)^2 is least.
   void (*round)(const BlockFields& fields, int first, const float* target,
                 const float* metric, int8_t* codes, float* values);
   void (*pack)(const BlockFields& fields, const int8_t* codes, uint8_t* bytes);
@@ -89,6 +109,9 @@ struct BlockCodec {
   DecodeFn decode_reference;
   DecodeFn decode_avx2;
   DecodeFn decode_avx512;
+
+  // Whether ggml's encoder works with importance alone.
+  bool requires_importance = false;
 
   // The best variant up to `isa`.
   EncodeRowsFn encode_for(Isa isa) const;

@@ -21,12 +21,18 @@ namespace {
 
 constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512};
 
+// The first kind of importance that the type can be encoded with.
+int FirstImportanceKind(const BlockCodec& codec) {
+  return codec.requires_importance ? static_cast<int>(ImportanceKind::kVaried)
+                                   : 0;
+}
+
 // All cases of test_weights.h.
 template <typename Body>
 void ForEachCase(const BlockCodec& codec, const Body& body) {
   for (int d = 0; d < kNumDistributions; ++d) {
     const int n_kinds = codec.uses_importance ? kNumImportanceKinds : 1;
-    for (int k = 0; k < n_kinds; ++k) {
+    for (int k = FirstImportanceKind(codec); k < n_kinds; ++k) {
       const auto distribution = static_cast<Distribution>(d);
       const auto kind = static_cast<ImportanceKind>(k);
       SCOPED_TRACE(std::string(DistributionName(distribution)) +
@@ -39,6 +45,23 @@ void ForEachCase(const BlockCodec& codec, const Body& body) {
 std::string ReadGolden(const std::string& name) {
   std::ifstream in("testdata/quant/" + name, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// Whether ggml ends the process instead of encoding this case, as goldens'
+// aborts.txt has it.
+bool GgmlAborts(const BlockCodec& codec, Distribution distribution,
+                ImportanceKind kind) {
+  std::istringstream lines(ReadGolden("aborts.txt"));
+  const std::string wanted = std::string(TypeName(codec.type)) + " " +
+                             DistributionName(distribution) + " " +
+                             ImportanceName(kind);
+  std::string line;
+  while (std::getline(lines, line)) {
+    if (line == wanted) {
+      return true;
+    }
+  }
+  return false;
 }
 
 std::vector<uint8_t> ArbitraryBytes(int64_t n) {
@@ -98,9 +121,16 @@ class CodecTest : public testing::TestWithParam<const BlockCodec*> {
   // What the interface says a code is worth.
   double Value(const BlockFields& fields, int i, int code) const {
     const int g = sub_block(i);
-    return static_cast<double>(fields.d) * fields.scales[g] * code -
+    return static_cast<double>(fields.d) * codec().ranges.code_unit *
+               codec().ranges.Scale(fields.scales[g]) * code -
            static_cast<double>(fields.dmin) * fields.mins[g];
   }
+  // Importance 1 for types that require some.
+  std::vector<float> Uniform(int64_t n_cols) const {
+    return std::vector<float>(codec().requires_importance ? n_cols : 0, 1.0f);
+  }
+  std::vector<std::vector<int8_t>> Candidates(const BlockFields& fields,
+                                              int first) const;
 };
 
 std::vector<uint8_t> CodecTest::FiniteBlocks() const {
@@ -135,6 +165,9 @@ TEST_P(CodecTest, EncodesAsGgml) {
   const std::string golden = ReadGolden(std::string(geometry().name) + ".bin");
   size_t at = 0;
   ForEachCase(codec(), [&](Distribution distribution, ImportanceKind kind) {
+    if (GgmlAborts(codec(), distribution, kind)) {
+      return;  // any bytes will do: see VariantsEncodeAsTheReference
+    }
     const auto bytes =
         Encode(codec().encode_reference, TestWeights(distribution, 3, 512), 3,
                TestImportance(kind, 512));
@@ -278,8 +311,8 @@ TEST_P(CodecTest, PackUndoesUnpack) {
       // Three roundings, each of at most 2^-24 of the larger term.
       const int g = sub_block(i);
       const double size =
-          std::fabs(static_cast<double>(fields.d) * fields.scales[g] *
-                    codes[i]) +
+          std::fabs(static_cast<double>(fields.d) * codec().ranges.code_unit *
+                    codec().ranges.Scale(fields.scales[g]) * codes[i]) +
           std::fabs(static_cast<double>(fields.dmin) * fields.mins[g]);
       EXPECT_NEAR(weights[i], Value(fields, i, codes[i]), size * 0x1p-22);
     }
@@ -294,6 +327,7 @@ void ForEachFit(const BlockCodec& codec, const Body& body) {
       continue;
     }
     for (int k = 0; k < kNumImportanceKinds; ++k) {
+      // (A fit needs no importance, whatever the type.)
       const auto weights =
           TestWeights(static_cast<Distribution>(d), 6, codec.block);
       const auto importance =
@@ -324,11 +358,12 @@ TEST_P(CodecTest, FitIsLegal) {
       EXPECT_GE(fields.mins[g], ranges.min_low);
       EXPECT_LE(fields.mins[g], ranges.min_high);
     }
-    // And the file holds just these, with any codes.
+    // And the file holds just these, with any codes that exist under them.
     int8_t codes[kMaxBlockWeights];
-    const int n_codes = ranges.code_high - ranges.code_low + 1;
-    for (int i = 0; i < codec().block; ++i) {
-      codes[i] = static_cast<int8_t>(ranges.code_low + i * 7 % n_codes);
+    const auto targets = TestWeights(Distribution::kNormal, 1, codec().block);
+    for (int i = 0; i < codec().block; i += codec().unit) {
+      float values[kMaxUnit];
+      codec().round(fields, i, &targets[i], nullptr, codes + i, values);
     }
     std::vector<uint8_t> bytes(geometry().block_bytes);
     codec().pack(fields, codes, bytes.data());
@@ -345,32 +380,75 @@ TEST_P(CodecTest, FitIsLegal) {
   });
 }
 
+// Codes to which a unit at `first` may be rounded under `fields`: for single
+// weights all there are, for units those of other blocks.
+std::vector<std::vector<int8_t>> CodecTest::Candidates(
+    const BlockFields& fields, int first) const {
+  const FieldRanges& ranges = codec().ranges;
+  std::vector<std::vector<int8_t>> candidates;
+  if (codec().unit == 1) {
+    for (int c = ranges.code_low; c <= ranges.code_high; ++c) {
+      if (ranges.code_table.empty() ||
+          std::find(ranges.code_table.begin(), ranges.code_table.end(), c) !=
+              ranges.code_table.end()) {
+        candidates.push_back({static_cast<int8_t>(c)});
+      }
+    }
+    return candidates;
+  }
+  const auto bytes = FiniteBlocks();
+  for (int b = 0; b < 64; ++b) {
+    BlockFields other;
+    int8_t codes[kMaxBlockWeights];
+    codec().unpack(&bytes[b * geometry().block_bytes], &other, codes);
+    for (int i = 0; i < codec().block; i += codec().unit) {
+      if (other.mins[sub_block(i)] == fields.mins[sub_block(first)]) {
+        candidates.emplace_back(codes + i, codes + i + codec().unit);
+      }
+    }
+  }
+  return candidates;
+}
+
 TEST_P(CodecTest, RoundIsNearest) {
   const FieldRanges& ranges = codec().ranges;
-  ASSERT_EQ(codec().unit, 1);
+  const int unit = codec().unit;
   ForEachFit(codec(), [&](const float* weights, const BlockFields& fields) {
-    for (int i = 0; i < codec().block; ++i) {
-      int8_t code;
-      float value;
-      codec().round(fields, i, weights + i, nullptr, &code, &value);
-      ASSERT_GE(code, ranges.code_low);
-      ASSERT_LE(code, ranges.code_high);
+    for (int i = 0; i < codec().block; i += unit) {
+      int8_t codes[kMaxUnit];
+      float values[kMaxUnit];
+      float metric[kMaxUnit];
+      for (int j = 0; j < unit; ++j) {
+        metric[j] = static_cast<float>(1 + (i + 3 * j) % 5);
+      }
+      codec().round(fields, i, weights + i, unit == 1 ? nullptr : metric, codes,
+                    values);
+      const auto miss = [&](const int8_t* of) {
+        double sum = 0;
+        for (int j = 0; j < unit; ++j) {
+          const double diff = Value(fields, i + j, of[j]) - weights[i + j];
+          sum += (unit == 1 ? 1.0 : metric[j]) * diff * diff;
+        }
+        return std::sqrt(sum);
+      };
       double least = INFINITY;
-      for (int c = ranges.code_low; c <= ranges.code_high; ++c) {
-        least = std::min(least, std::fabs(Value(fields, i, c) - weights[i]));
+      for (const auto& candidate : Candidates(fields, i)) {
+        least = std::min(least, miss(candidate.data()));
       }
       // A target near the middle of two codes may go to either: the
       // quotient and the value are rounded a few times, each by 2^-24 of
       // the target or of the terms of the value.
-      const int g = sub_block(i);
-      const double size =
-          std::fabs(weights[i]) +
-          std::fabs(static_cast<double>(fields.d) * fields.scales[g]) *
-              ranges.code_high +
-          std::fabs(static_cast<double>(fields.dmin) * fields.mins[g]);
-      EXPECT_LE(std::fabs(Value(fields, i, code) - weights[i]),
-                least + size * 0x1p-21)
-          << "target " << weights[i] << ", code " << int{code};
+      double size = 0;
+      for (int j = 0; j < unit; ++j) {
+        ASSERT_GE(codes[j], ranges.code_low);
+        ASSERT_LE(codes[j], ranges.code_high);
+        size += std::fabs(weights[i + j]) +
+                std::fabs(Value(fields, i + j, ranges.code_high)) +
+                std::fabs(static_cast<double>(fields.dmin) *
+                          fields.mins[sub_block(i)]);
+      }
+      ASSERT_LE(miss(codes), least + size * 0x1p-20)
+          << "target " << weights[i] << ", code " << int{codes[0]};
     }
   });
 }
@@ -379,7 +457,7 @@ TEST_P(CodecTest, DecodeGivesTheValuesOfRound) {
   ForEachFit(codec(), [&](const float* weights, const BlockFields& fields) {
     int8_t codes[kMaxBlockWeights];
     std::vector<float> values(codec().block);
-    for (int i = 0; i < codec().block; ++i) {
+    for (int i = 0; i < codec().block; i += codec().unit) {
       codec().round(fields, i, weights + i, nullptr, codes + i, &values[i]);
     }
     std::vector<uint8_t> bytes(geometry().block_bytes);
@@ -403,7 +481,8 @@ double RelativeError(const std::vector<float>& weights,
 
 TEST_P(CodecTest, ErrorOfNormalWeightsIsWithinItsBudget) {
   const auto weights = TestWeights(Distribution::kNormal, 64, 512);
-  const auto bytes = Encode(codec().encode_reference, weights, 64, {});
+  const auto bytes =
+      Encode(codec().encode_reference, weights, 64, Uniform(512));
   const double error =
       RelativeError(weights, Decode(codec().decode_reference, bytes));
   EXPECT_LE(error, codec().error_budget);
@@ -413,6 +492,9 @@ TEST_P(CodecTest, ErrorOfNormalWeightsIsWithinItsBudget) {
 
 TEST_P(CodecTest, KeepsWeightsThatLieOnItsGrid) {
   const FieldRanges& ranges = codec().ranges;
+  if (codec().unit > 1 || !ranges.code_table.empty()) {
+    GTEST_SKIP() << "no grid of equal steps";
+  }
   // Q8_0 alone maps the largest magnitude to 127, not to its lowest code.
   const int low = std::max<int>(ranges.code_low, -127);
   const int n_codes = ranges.code_high - low + 1;
@@ -439,9 +521,14 @@ TEST_P(CodecTest, KeepsWeightsThatLieOnItsGrid) {
 TEST_P(CodecTest, KeepsFlatRows) {
   for (const float level : {0.0f, 0.75f, -0.75f, 0x1p-3f}) {
     const std::vector<float> weights(512, level);
-    const auto bytes = Encode(codec().encode_reference, weights, 2, {});
+    const auto bytes =
+        Encode(codec().encode_reference, weights, 2, Uniform(256));
+    // The search of table and lattice types may miss the best scale.
+    const float share = codec().unit > 1 || !codec().ranges.code_table.empty()
+                            ? 1.5f * codec().error_budget
+                            : 0x1p-8f;
     for (const float weight : Decode(codec().decode_reference, bytes)) {
-      ASSERT_NEAR(weight, level, std::fabs(level) * 0x1p-8) << level;
+      ASSERT_NEAR(weight, level, std::fabs(level) * share) << level;
     }
   }
 }
