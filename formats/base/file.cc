@@ -215,10 +215,9 @@ absl::Status OutputFile::AppendZeros(int64_t n) {
   return absl::OkStatus();
 }
 
-absl::Status OutputFile::Finish() {
-  if (fd_ < 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("Finish called twice; writing ", path_));
+absl::Status OutputFile::Sync() {
+  if (synced_) {
+    return absl::OkStatus();
   }
   // Reserved space beyond the end is given back.
   if (ftruncate(fd_, size_) != 0) {
@@ -227,6 +226,16 @@ absl::Status OutputFile::Finish() {
   if (fsync(fd_) != 0) {
     return ErrnoError("syncing", partial_path_, errno);
   }
+  synced_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status OutputFile::Finish() {
+  if (fd_ < 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("Finish called twice; writing ", path_));
+  }
+  RETURN_IF_ERROR(Sync());
   if (rename(partial_path_.c_str(), path_.c_str()) != 0) {
     return ErrnoError("renaming into place", path_, errno);
   }

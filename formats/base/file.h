@@ -76,8 +76,11 @@ class OutputFile {
   int64_t size() const { return size_; }
   const std::string& path() const { return path_; }
 
-  // Syncs and renames. After an error, or without this call, nothing is left
-  // under the final name that was not there before.
+  // Flushes all bytes to the disk, under the partial name still: what is slow
+  // and may fail in Finish. No Append after it.
+  absl::Status Sync();
+  // Syncs, if Sync was not called, and renames. After an error, or without
+  // this call, nothing is left under the final name that was not there before.
   absl::Status Finish();
 
  private:
@@ -90,6 +93,7 @@ class OutputFile {
   std::string partial_path_;
   int fd_;
   int64_t size_ = 0;
+  bool synced_ = false;
 };
 
 // The whole of a small file, such as a config.json. ResourceExhausted if it

@@ -44,12 +44,46 @@ absl::Status CheckOptions(const GgufSplitOptions& options) {
   return absl::OkStatus();
 }
 
+constexpr size_t kMaxShards = std::numeric_limits<uint16_t>::max();
+
+absl::Status CheckNumber(size_t n_shards) {
+  return n_shards <= kMaxShards
+             ? absl::OkStatus()
+             : absl::InvalidArgumentError(absl::StrCat(
+                   "the split limit gives ", n_shards, " shards, at most ",
+                   kMaxShards, " are possible"));
+}
+
+absl::StatusOr<std::vector<GgufShard>> GivenShards(
+    absl::Span<const int64_t> shard_tensors, size_t n_tensors) {
+  std::vector<GgufShard> shards;
+  size_t first = 0;
+  for (const int64_t n : shard_tensors) {
+    if (n < 0 || static_cast<uint64_t>(n) > n_tensors - first) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("shard ", shards.size() + 1, " is to have ", n,
+                       " tensors, ", n_tensors - first, " are left"));
+    }
+    shards.push_back({first, static_cast<size_t>(n)});
+    first += static_cast<size_t>(n);
+  }
+  if (first != n_tensors) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the shards have ", first, " tensors, the model ", n_tensors));
+  }
+  RETURN_IF_ERROR(CheckNumber(shards.size()));
+  return shards;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<GgufShard>> PlanGgufSplit(
     absl::Span<const TensorMeta> metas, int64_t alignment,
     const GgufSplitOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
+  if (!options.shard_tensors.empty()) {
+    return GivenShards(options.shard_tensors, metas.size());
+  }
   std::vector<GgufShard> shards;
   if (options.no_tensor_first_split) {
     shards.push_back({0, 0});
@@ -79,17 +113,12 @@ absl::StatusOr<std::vector<GgufShard>> PlanGgufSplit(
   if (shards.back().n == 0 && shards.size() > 1) {
     shards.pop_back();  // no tensors at all
   }
-  constexpr size_t kMaxShards = std::numeric_limits<uint16_t>::max();
-  if (shards.size() > kMaxShards) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the split limit gives ", shards.size(),
-                     " shards, at most ", kMaxShards, " are possible"));
-  }
+  RETURN_IF_ERROR(CheckNumber(shards.size()));
   return shards;
 }
 
 Metadata GgufShardMetadata(const Metadata& whole, size_t index, size_t n_shards,
-                           size_t n_tensors) {
+                           size_t n_tensors, GgufSplitStyle style) {
   Metadata metadata;
   if (index == 0) {
     metadata = whole;
@@ -101,8 +130,14 @@ Metadata GgufShardMetadata(const Metadata& whole, size_t index, size_t n_shards,
     // Every shard is padded alike, and must say so itself.
     metadata.Set(kGgufAlignmentKey, *alignment);
   }
-  // In llama-gguf-split's order, so that shards are equal byte for byte.
+  const bool count_last = style == GgufSplitStyle::kGgufSplit;
+  if (n_shards == 1 && !count_last) {
+    return metadata;
+  }
   metadata.Set(kGgufSplitNoKey, static_cast<uint16_t>(index));
+  if (!count_last) {
+    metadata.Set(kGgufSplitCountKey, static_cast<uint16_t>(n_shards));
+  }
   metadata.Set(kGgufSplitTensorsKey, static_cast<int32_t>(n_tensors));
   metadata.Set(kGgufSplitCountKey, static_cast<uint16_t>(n_shards));
   return metadata;

@@ -22,7 +22,8 @@
 
 namespace narrow {
 
-// One limit at most; without one there is one shard.
+// One limit at most; without one there is one shard. Shards are those of
+// llama-gguf-split, or of llama-quantize --keep-split if their sizes are given.
 struct GgufSplitOptions {
   int64_t max_tensors = 0;  // a shard
   // Padded tensor data of a shard, headers not counted. A tensor above it has
@@ -30,6 +31,8 @@ struct GgufSplitOptions {
   int64_t max_bytes = 0;
   // The first shard has the keys only.
   bool no_tensor_first_split = false;
+  // Number of tensors of each shard, 0 included, instead of all the above.
+  std::vector<int64_t> shard_tensors;
 };
 
 struct GgufShard {
@@ -37,16 +40,23 @@ struct GgufShard {
   size_t n;
 };
 
-// In order; only the first may be empty. InvalidArgument for negative or two
-// limits, for sizes that do not fit their types, and for more than 65535
-// shards.
+// In order; only the first may be empty, unless the shards are given.
+// InvalidArgument for negative or two limits, for sizes that do not fit their
+// types, for given shards of more or fewer tensors than there are, and for
+// more than 65535 shards.
 absl::StatusOr<std::vector<GgufShard>> PlanGgufSplit(
     absl::Span<const TensorMeta> metas, int64_t alignment,
     const GgufSplitOptions& options);
 
+// Whose order the keys of a shard have.
+enum class GgufSplitStyle {
+  kGgufSplit,  // llama-gguf-split's
+  kQuantize,   // llama-quantize's; a single shard has no such keys
+};
+
 // The keys of shard `index`, from 0, out of those of the whole model.
 Metadata GgufShardMetadata(const Metadata& whole, size_t index, size_t n_shards,
-                           size_t n_tensors);
+                           size_t n_tensors, GgufSplitStyle style);
 
 // "300M" or "2G", decimal as llama-gguf-split has it, to bytes.
 absl::StatusOr<int64_t> ParseSplitSize(absl::string_view text);

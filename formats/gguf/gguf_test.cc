@@ -480,5 +480,58 @@ TEST(GgufSplitTest, UnfinishedShardsLeaveNothing) {
   }
 }
 
+TEST(GgufSplitTest, OneNameThatCannotBeTakenTakesAllNames) {
+  const std::vector<TensorMeta> metas = {Meta("a", QuantType::kI8, {4}),
+                                         Meta("b", QuantType::kI8, {4}),
+                                         Meta("c", QuantType::kI8, {4})};
+  GgufSplitOptions options;
+  options.max_tensors = 1;
+  const std::string prefix = TempPath("all_or_none");
+  const auto sink = NewGgufSplitWriter(prefix, options);
+  ASSERT_TRUE(sink->Begin(metas, {}).ok());
+  const std::vector<uint8_t> bytes(4);
+  for (size_t i = 0; i < metas.size(); ++i) {
+    ASSERT_TRUE(sink->Append(bytes).ok());
+  }
+  // A folder takes the name of the second shard; the third is renamed first.
+  std::filesystem::create_directories(SplitGgufName(prefix, 1, 3) + "/folder");
+  EXPECT_FALSE(sink->Finish().ok());
+  EXPECT_FALSE(FileExists(SplitGgufName(prefix, 0, 3)));
+  EXPECT_FALSE(FileExists(SplitGgufName(prefix, 2, 3)));
+}
+
+TEST(GgufSplitTest, ShardsMayBeGiven) {
+  const std::vector<TensorMeta> metas(3, Meta("t", QuantType::kI8, {40}));
+  GgufSplitOptions options;
+  options.shard_tensors = {0, 2, 0, 1};
+  const auto plan = PlanGgufSplit(metas, 32, options);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->size(), 4u);
+  EXPECT_EQ((*plan)[3].first, 2u);
+  for (const std::vector<int64_t>& bad :
+       {std::vector<int64_t>{1, 1}, {2, 2}, {4}, {-1, 4}}) {
+    options.shard_tensors = bad;
+    EXPECT_EQ(PlanGgufSplit(metas, 32, options).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST(GgufSplitTest, KeysHaveTheOrderOfTheProgramThatSplits) {
+  const auto names = [](size_t n_shards, GgufSplitStyle style) {
+    std::vector<std::string> names;
+    const Metadata metadata = GgufShardMetadata({}, 0, n_shards, 7, style);
+    for (const Metadata::Entry& entry : metadata.entries()) {
+      names.push_back(entry.first);
+    }
+    return names;
+  };
+  EXPECT_THAT(names(2, GgufSplitStyle::kGgufSplit),
+              ElementsAre("split.no", "split.tensors.count", "split.count"));
+  EXPECT_THAT(names(2, GgufSplitStyle::kQuantize),
+              ElementsAre("split.no", "split.count", "split.tensors.count"));
+  EXPECT_THAT(names(1, GgufSplitStyle::kGgufSplit).size(), 3u);
+  EXPECT_THAT(names(1, GgufSplitStyle::kQuantize), ElementsAre());
+}
+
 }  // namespace
 }  // namespace narrow

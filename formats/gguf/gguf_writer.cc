@@ -1,6 +1,8 @@
 #include "formats/gguf/gguf_writer.h"
 
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -65,7 +67,8 @@ class GgufWriter final : public TensorSink {
     return absl::OkStatus();
   }
 
-  absl::Status Finish() override {
+  // The slow part of Finish: after it, only the name is missing.
+  absl::Status Sync() {
     if (file_ == nullptr) {
       return Misuse("Finish before Begin");
     }
@@ -74,8 +77,15 @@ class GgufWriter final : public TensorSink {
           "tensor ", QuotedName(names_[tensor_]), " has ", appended_, " of ",
           layout_.n_bytes[tensor_], " bytes, Finish called"));
     }
+    return file_->Sync();
+  }
+
+  absl::Status Finish() override {
+    RETURN_IF_ERROR(Sync());
     return file_->Finish();
   }
+
+  const std::string& path() const { return path_; }
 
  private:
   absl::Status Misuse(absl::string_view cause) const {
@@ -112,8 +122,10 @@ absl::StatusOr<SplitPlan> PlanFiles(absl::Span<const TensorMeta> metas,
   ASSIGN_OR_RETURN(const GgufLayout whole, LayOutGguf(metas, metadata));
   ASSIGN_OR_RETURN(plan.shards, PlanGgufSplit(metas, whole.alignment, options));
   for (size_t i = 0; i < plan.shards.size(); ++i) {
-    plan.metadata.push_back(
-        GgufShardMetadata(metadata, i, plan.shards.size(), metas.size()));
+    plan.metadata.push_back(GgufShardMetadata(
+        metadata, i, plan.shards.size(), metas.size(),
+        options.shard_tensors.empty() ? GgufSplitStyle::kGgufSplit
+                                      : GgufSplitStyle::kQuantize));
     ASSIGN_OR_RETURN(
         GgufLayout layout,
         LayOutGguf(metas.subspan(plan.shards[i].first, plan.shards[i].n),
@@ -140,7 +152,8 @@ class GgufSplitWriter final : public TensorSink {
     }
     const size_t n_shards = plan->shards.size();
     for (size_t i = 0; i < n_shards; ++i) {
-      writers_.push_back(NewGgufWriter(SplitGgufName(prefix_, i, n_shards)));
+      writers_.push_back(
+          std::make_unique<GgufWriter>(SplitGgufName(prefix_, i, n_shards)));
       const GgufShard& shard = plan->shards[i];
       RETURN_IF_ERROR(writers_.back()->Begin(
           metas.subspan(shard.first, shard.n), plan->metadata[i]));
@@ -180,9 +193,22 @@ class GgufSplitWriter final : public TensorSink {
                                    " bytes, Finish called"));
       }
     }
-    // Programs open the first shard; it appears when all others are there.
+    for (const std::unique_ptr<GgufWriter>& writer : writers_) {
+      RETURN_IF_ERROR(writer->Sync());
+    }
+    // What is left takes no time: names. Programs open the first shard, so it
+    // appears last, and an old one goes first: whatever happens in between,
+    // nobody reads shards of two models as one.
+    std::error_code error;
+    std::filesystem::remove(writers_[0]->path(), error);
     for (size_t i = writers_.size(); i-- > 0;) {
-      RETURN_IF_ERROR(writers_[i]->Finish());
+      const absl::Status status = writers_[i]->Finish();
+      if (!status.ok()) {
+        for (size_t j = i + 1; j < writers_.size(); ++j) {
+          std::filesystem::remove(writers_[j]->path(), error);
+        }
+        return status;
+      }
     }
     return absl::OkStatus();
   }
@@ -195,7 +221,7 @@ class GgufSplitWriter final : public TensorSink {
 
   std::string prefix_;
   GgufSplitOptions options_;
-  std::vector<std::unique_ptr<TensorSink>> writers_;
+  std::vector<std::unique_ptr<GgufWriter>> writers_;
   std::vector<int64_t> n_missing_;  // bytes each shard still lacks
   size_t shard_ = 0;
 };

@@ -27,7 +27,7 @@ namespace narrow {
 std::unique_ptr<TensorSink> NewGgufWriter(absl::string_view path);
 
 // Shards "<prefix>-00001-of-0000N.gguf"; a ".gguf" at the end of `prefix` is
-// dropped. They get their names in Finish, the first shard last.
+// dropped. They get their names in Finish, the first shard last, or none does.
 std::unique_ptr<TensorSink> NewGgufSplitWriter(absl::string_view prefix,
                                                const GgufSplitOptions& options);
 
