@@ -1,12 +1,12 @@
 #include "kernels/quant/lattice/grid_index.h"
 
-#include <algorithm>
 #include <cassert>
-#include <cstring>
 #include <vector>
 
 namespace narrow {
 namespace {
+
+constexpr int kMaxShells = 3;
 
 // Distances from levels to all points are sums of two halves: one of the
 // first dim / 2 coordinates, one of the rest. A table row per value of a half
@@ -15,7 +15,8 @@ class IndexBuilder {
  public:
   IndexBuilder(const Grid& grid, int n_shells)
       : grid_(grid), n_shells_(n_shells) {
-    assert(grid.dim % 2 == 0 && grid.n_points % 8 == 0);
+    assert(grid.dim % 2 == 0 && grid.n_points % 8 == 0 &&
+           n_shells <= kMaxShells);
     // A distance is a byte below 255.
     assert(grid.dim * (grid.n_levels - 1) * (grid.n_levels - 1) < 255);
     n_halves_ = 1;
@@ -68,41 +69,55 @@ class IndexBuilder {
     for (int p = 0; p < n_points; ++p) {
       distances[p] = static_cast<uint8_t>(a[p] + b[p]);
     }
-    const size_t count_at = lists->size();
-    lists->push_back(0);
-    int beyond = -1;  // the last shell's distance
-    for (int shell = 0; shell < n_shells_; ++shell) {
-      uint8_t next = 255;
-      for (int p = 0; p < n_points; ++p) {
-        const uint8_t d = distances[p];
-        next = std::min<uint8_t>(next, d > beyond ? d : 255);
+    uint8_t shells[kMaxShells];
+    const int n_shells = FindShells(distances, shells);
+    near_.clear();
+    AppendNear(distances, shells[n_shells - 1]);
+    lists->push_back(static_cast<uint16_t>(near_.size()));
+    for (int s = 0; s < n_shells; ++s) {
+      for (const uint16_t point : near_) {
+        if (distances[point] == shells[s]) {
+          lists->push_back(point);
+        }
       }
-      if (next == 255) {
-        break;
-      }
-      AppendShell(distances, next, lists);
-      beyond = next;
     }
-    (*lists)[count_at] = static_cast<uint16_t>(lists->size() - count_at - 1);
   }
 
-  // Points at just this distance.
-  void AppendShell(const uint8_t* distances, uint8_t distance,
-                   std::vector<uint16_t>* lists) const {
+  // The least distances, rising; no point is at 0.
+  int FindShells(const uint8_t* distances, uint8_t* shells) const {
+    int beyond = 0;
+    int n = 0;
+    while (n < n_shells_) {
+      // Nearer points wrap around and become the farthest.
+      const uint8_t next = static_cast<uint8_t>(beyond + 1);
+      uint8_t step = 255;
+      for (int p = 0; p < grid_.n_points; ++p) {
+        const uint8_t d = static_cast<uint8_t>(distances[p] - next);
+        step = d < step ? d : step;
+      }
+      beyond = next + step;
+      if (beyond >= 255) {
+        break;
+      }
+      shells[n++] = static_cast<uint8_t>(beyond);
+    }
+    return n;
+  }
+
+  // Points up to `limit` < 128.
+  void AppendNear(const uint8_t* distances, uint8_t limit) {
     constexpr uint64_t kOnes = 0x0101010101010101;
     for (int p = 0; p < grid_.n_points; p += 8) {
-      uint64_t eight;
-      std::memcpy(&eight, distances + p, 8);
-      eight ^= distance * kOnes;
-      // No zero byte, exactly: most words end here.
-      if ((((eight & 0x7f * kOnes) + 0x7f * kOnes) | eight | 0x7f * kOnes) ==
-          ~uint64_t{0}) {
-        continue;
+      uint64_t eight = 0;
+      for (int i = 0; i < 8; ++i) {
+        eight |= static_cast<uint64_t>(distances[p + i]) << (8 * i);
       }
-      for (int i = p; i < p + 8; ++i) {
-        if (distances[i] == distance) {
-          lists->push_back(static_cast<uint16_t>(i));
-        }
+      // The top bit of a byte: beyond the limit.
+      const uint64_t beyond =
+          (((eight & 0x7f * kOnes) + (127 - limit) * kOnes) | eight);
+      for (uint64_t near = ~beyond & 0x80 * kOnes; near != 0;
+           near &= near - 1) {
+        near_.push_back(static_cast<uint16_t>(p + __builtin_ctzll(near) / 8));
       }
     }
   }
@@ -112,6 +127,7 @@ class IndexBuilder {
   int n_halves_;
   std::vector<uint8_t> first_;
   std::vector<uint8_t> second_;
+  std::vector<uint16_t> near_;  // of the list being made
 };
 
 struct Tables {
