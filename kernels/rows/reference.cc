@@ -114,13 +114,25 @@ bool AllFinite(const float* x, int64_t n) {
   return std::all_of(x, x + n, [](float v) { return std::isfinite(v); });
 }
 
+void AddColumns(const float* x, int64_t stride, int64_t n_rows, int64_t n_cols,
+                double* sums, double* squares) {
+  for (int64_t r = 0; r < n_rows; ++r) {
+    for (int64_t j = 0; j < n_cols; ++j) {
+      const double v = x[r * stride + j];
+      sums[j] += v;
+      squares[j] += v * v;
+    }
+  }
+}
+
 }  // namespace
 
 const RowKernels& RowKernelsReference() {
   static constexpr RowKernels kReference = {
-      "reference", Isa::kScalar, RmsNorm,     GateSilu, GateGelu,
-      AddScaled,   Scale,        SoftCap,     Max,      ExpSum,
-      ExpInPlace,  RotateHalves, RotatePairs, ToBf16,   AllFinite,
+      "reference", Isa::kScalar, RmsNorm,    GateSilu,
+      GateGelu,    AddScaled,    Scale,      SoftCap,
+      Max,         ExpSum,       ExpInPlace, RotateHalves,
+      RotatePairs, ToBf16,       AllFinite,  AddColumns,
   };
   return kReference;
 }

@@ -51,6 +51,11 @@ struct RowKernels {
   // Bit patterns of bfloat16, to nearest even; as Bf16FromFloat.
   void (*to_bf16)(const float* x, int64_t n, uint16_t* out);
   bool (*all_finite)(const float* x, int64_t n);
+  // sums[j] += x[r, j] and squares[j] += x[r, j]^2, in double, row after row:
+  // the same bits however the rows are shared out among calls. Row r begins
+  // at x + r * stride.
+  void (*add_columns)(const float* x, int64_t stride, int64_t n_rows,
+                      int64_t n_cols, double* sums, double* squares);
 };
 
 // Every variant this build has, best first; the plain definition is not one.

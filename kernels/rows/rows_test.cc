@@ -162,6 +162,26 @@ TEST_P(RowsTest, SumsAndBfloat16AreExact) {
   }
 }
 
+TEST_P(RowsTest, ColumnSumsAreThoseOfTheDefinitionInAnyPieces) {
+  constexpr int64_t kRows = 37, kExtra = 3;
+  for (const int64_t n : kSizes) {
+    const int64_t stride = n + kExtra;
+    const std::vector<float> x = Normal(kRows * stride, 100, 12);
+    std::vector<double> sums(static_cast<size_t>(n), 0.5), squares(sums);
+    std::vector<double> want_sums(sums), want_squares(sums);
+    reference().add_columns(x.data(), stride, kRows, n, want_sums.data(),
+                            want_squares.data());
+    for (const auto& piece : {std::make_pair(0, 1), std::make_pair(1, 20),
+                              std::make_pair(20, 37)}) {
+      rows().add_columns(x.data() + piece.first * stride, stride,
+                         piece.second - piece.first, n, sums.data(),
+                         squares.data());
+    }
+    EXPECT_EQ(sums, want_sums) << n;
+    EXPECT_EQ(squares, want_squares) << n;
+  }
+}
+
 // The variants share a source; this shows that compilers kept its meaning.
 TEST_P(RowsTest, VariantsGiveTheSameBits) {
   const RowKernels& plain = *AllRowKernels().back();
