@@ -30,7 +30,8 @@ absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
       const ScopedTimer timer(&context_->times->qkv);
       RETURN_IF_ERROR(Project(block, matrices, observer, *hidden, first_row,
                               n_windows * n_tokens));
-      RETURN_IF_ERROR(NormAndRotate(block, rope, window, n_tokens));
+      RETURN_IF_ERROR(
+          NormAndRotate(block, rope, hidden->first_window + window, n_tokens));
     }
     {
       const ScopedTimer timer(&context_->times->attention);

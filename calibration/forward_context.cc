@@ -35,9 +35,10 @@ absl::Status CheckFinite(ForwardContext* context, const HiddenStates& hidden,
   if (!bad.found()) {
     return absl::OkStatus();
   }
-  return NotFinite(
-      *context->model, absl::StrCat("the hidden state after ", where),
-      bad.row() / hidden.window_tokens, bad.row() % hidden.window_tokens);
+  return NotFinite(*context->model,
+                   absl::StrCat("the hidden state after ", where),
+                   hidden.first_window + bad.row() / hidden.window_tokens,
+                   bad.row() % hidden.window_tokens);
 }
 
 absl::Status Observe(Observer* observer, absl::string_view name, int expert,

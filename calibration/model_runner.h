@@ -63,7 +63,9 @@ class Observer {
   virtual ~Observer() = default;
   // `rows`, [n_rows, n_cols] float32, is about to be multiplied by the tensor
   // `name` (its GGUF name; expert -1 for dense layers). Called in a fixed
-  // order from one thread.
+  // order from one thread; calls that follow each other with the same pointer,
+  // number of rows and expert but other names show the same values, and a
+  // tensor's rows come window after window, token after token.
   virtual absl::Status OnInput(absl::string_view name, int expert,
                                const float* rows, int64_t n_rows,
                                int64_t n_cols) = 0;
@@ -75,6 +77,7 @@ struct HiddenStates {
   int64_t n_windows = 0;
   int64_t window_tokens = 0;
   int64_t hidden_size = 0;
+  int64_t first_window = 0;  // the number of the first, for messages
   std::vector<float> values;
 
   const float* row(int64_t window, int64_t token) const {

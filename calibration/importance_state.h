@@ -1,0 +1,53 @@
+// What a run that collects importance has done so far, as a file, so that a
+// stopped run goes on where it was and ends with the same bytes.
+//
+//   RETURN_IF_ERROR(WriteImportanceState(state, "imatrix.gguf.state"));
+//   ASSIGN_OR_RETURN(ImportanceState state,
+//                    ReadImportanceState("imatrix.gguf.state"));
+//   if (state.fingerprint != fingerprint) ...  // another run's
+//
+// The file is private to one version of the program: no other reads it.
+
+#ifndef NARROW_CALIBRATION_IMPORTANCE_STATE_H_
+#define NARROW_CALIBRATION_IMPORTANCE_STATE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "calibration/importance_collector.h"
+
+namespace narrow {
+
+// A hash of text and numbers, the same on every machine (FNV-1a, 64 bits).
+class Fingerprint {
+ public:
+  void Add(absl::string_view bytes);  // with its length
+  void Add(int64_t value);
+  uint64_t value() const { return hash_; }
+
+ private:
+  uint64_t hash_ = 14695981039346656037u;
+};
+
+struct ImportanceState {
+  uint64_t fingerprint = 0;  // of model, text and options
+  int64_t n_windows = 0;     // done, from the first on
+  // Of the text's scored tokens, where perplexity is asked for.
+  double nll_sum = 0;
+  double nll_squares = 0;
+  int64_t n_scored = 0;
+  std::vector<SharedSums> shared;
+};
+
+// Complete under its name or not at all.
+absl::Status WriteImportanceState(const ImportanceState& state,
+                                  absl::string_view path);
+// DataLoss for a file that is damaged, or that another version wrote.
+absl::StatusOr<ImportanceState> ReadImportanceState(absl::string_view path);
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_IMPORTANCE_STATE_H_
