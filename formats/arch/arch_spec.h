@@ -63,6 +63,8 @@ enum class TensorPresence {
   kUntied,         // unless config.json says tie_word_embeddings
 };
 
+// Of several rules for one GGUF name the first is used on the way back, from
+// GGUF to a checkpoint.
 struct TensorRule {
   // "{}" stands for the layer, a second "{}" for the expert.
   const char* hf_name;

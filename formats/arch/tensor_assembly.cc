@@ -115,16 +115,6 @@ int64_t SizeOf(TensorSize size, const ModelConfig& c) {
   return 0;
 }
 
-std::vector<int64_t> ShapeOf(const TensorRule& rule, const ModelConfig& c) {
-  std::vector<int64_t> shape;
-  for (TensorSize size : rule.shape) {
-    if (size != TensorSize::kNone) {
-      shape.push_back(SizeOf(size, c));
-    }
-  }
-  return shape;
-}
-
 std::string Instance(const char* pattern, int64_t layer) {
   return absl::StrReplaceAll(pattern,
                              {{"blk.{}", absl::StrCat("blk.", layer)},
@@ -565,6 +555,16 @@ class Assembler {
 };
 
 }  // namespace
+
+std::vector<int64_t> ShapeOf(const TensorRule& rule, const ModelConfig& c) {
+  std::vector<int64_t> shape;
+  for (TensorSize size : rule.shape) {
+    if (size != TensorSize::kNone) {
+      shape.push_back(SizeOf(size, c));
+    }
+  }
+  return shape;
+}
 
 absl::StatusOr<Assembly> AssembleTensors(const AssemblyInputs& inputs) {
   return Assembler(inputs).Run();

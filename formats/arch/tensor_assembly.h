@@ -43,6 +43,9 @@ struct Assembly {
 // float. DataLoss: a tensor is missing or its shape contradicts the config.
 absl::StatusOr<Assembly> AssembleTensors(const AssemblyInputs& inputs);
 
+// Of one tensor as the checkpoint stores it, outermost first.
+std::vector<int64_t> ShapeOf(const TensorRule& rule, const ModelConfig& config);
+
 // general.file_type of a file whose matrices have this type.
 int32_t FileTypeOf(QuantType matrix_type);
 
