@@ -24,7 +24,7 @@ void WriteTensors(const Plan& plan, JsonWriter* json) {
     json->Key("from").String(TypeName(tensor.source->meta.type));
     json->Key("to").String(TypeName(tensor.meta.type));
     json->Key("bytes").Integer(tensor.meta.n_bytes());
-    json->Key("fallback").Bool(tensor.fell_back);
+    json->Key("fallback").Bool(tensor.fell_back());
     json->Key("reason").String(tensor.reason);
     json->EndObject();
   }

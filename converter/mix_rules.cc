@@ -5,15 +5,17 @@
 // decides, and later stages see its choice. Nothing after the output stage
 // touches a tensor that it decided.
 //
-// Two oddities are kept on purpose, so that our bytes are llama.cpp's: a
-// fused qkv tensor counts as a value tensor, and the position of a tensor is
-// a running count that tensors with overrides do not advance.
+// Oddities are kept on purpose, so that our bytes are llama.cpp's: a fused
+// qkv tensor counts as a value tensor, the position of a tensor is a running
+// count that tensors with overrides do not advance, and the bump for
+// Llama-2-70B also meets models that llama.cpp calls 70B by their layers.
 //
-// Tested by: mix_rules_test, against choices recorded from llama-quantize.
+// Tested by: type_chooser_test, against choices recorded from llama-quantize.
 
 #include "converter/mix_rules.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -45,7 +47,9 @@ constexpr Files kAll = ~Files{0};
 constexpr Files kLow =
     F(T::kIQ1_S, T::kIQ1_M, T::kIQ2_XXS, T::kIQ2_XS, T::kIQ2_S, T::kIQ2_M);
 constexpr Files kLow2S = F(T::kIQ2_S, T::kIQ2_M);
-constexpr Files kHigh = kAll & ~kLow & ~F(T::kMXFP4_MOE);
+// Blocks with an exponent for a scale; theirs are the rules of their own.
+constexpr Files kFloat4 = F(T::kMXFP4_MOE, T::kMXFP4, T::kNVFP4);
+constexpr Files kHigh = kAll & ~kLow & ~kFloat4;
 // Those whose values may come out as q3_k or q4_k.
 constexpr Files kValueLow =
     F(T::kQ2_K, T::kQ2_K_S, T::kIQ3_XXS, T::kIQ3_XS, T::kIQ3_S, T::kIQ3_M,
@@ -64,7 +68,6 @@ constexpr Roles kAny = ~Roles{0};
 bool Always(const MixContext&) { return true; }
 bool Falcon(const MixContext& c) { return c.model->arch == "falcon"; }
 bool NotFalcon(const MixContext& c) { return !Falcon(c); }
-bool Stacked(const MixContext& c) { return c.stacked; }
 bool Gqa4(const MixContext& c) {
   return c.model->n_kv_heads > 0 && c.model->n_heads / c.model->n_kv_heads >= 4;
 }
@@ -115,14 +118,39 @@ bool FirstEighthImportance(const MixContext& c) {
 bool FirstEighthOrExperts8MoreBits(const MixContext& c) {
   return FirstEighth(c) || (Experts8(c) && MoreBits(c));
 }
+
+// What llama.cpp takes for a model of 70B parameters.
+struct Model70b {
+  const char* arch;
+  int64_t n_layers;
+  bool grouped;  // only with fewer key than query heads
+};
+
+constexpr Model70b kModels70b[] = {
+    {"llama", 80, true}, {"qwen2", 80, false}, {"deci", 80, false},
+    {"olmo", 80, false}, {"jais2", 68, false},
+};
+
 // Llama-2-70B and its like: 8 heads share one small value matrix.
-bool Llama70bLow(const MixContext& c) {
-  return c.model->arch == "llama" && c.model->n_layers == 80 &&
-         c.model->n_heads != c.model->n_kv_heads &&
-         (c.current == Q::kQ3_K || c.current == Q::kQ4_K);
+bool Low70b(const MixContext& c) {
+  const MixModel& model = *c.model;
+  return (c.current == Q::kQ3_K || c.current == Q::kQ4_K) &&
+         std::any_of(
+             std::begin(kModels70b), std::end(kModels70b),
+             [&model](const Model70b& row) {
+               return model.arch == row.arch &&
+                      model.n_layers == row.n_layers &&
+                      !(row.grouped && model.n_heads == model.n_kv_heads);
+             });
 }
-bool FalconOrRagged(const MixContext& c) {
-  return Falcon(c) || c.n_cols % Geometry(c.current).block_weights != 0;
+bool Ragged(const MixContext& c) {
+  return c.n_cols % Geometry(c.current).block_weights != 0;
+}
+// 3-dimensional tensors of this family's attention are no experts.
+bool Experts(const MixContext& c) {
+  return c.stacked && (c.model->arch != "bailingmoe3" ||
+                       (R(c.role) & R(TensorRole::kFfnUp, TensorRole::kFfnGate,
+                                      TensorRole::kFfnDown)) != 0);
 }
 
 struct Rule {
@@ -137,15 +165,18 @@ struct Rule {
 // The output matrix, or the token embedding in its place.
 constexpr Files kOutputQ5 = kLow | F(T::kIQ3_XXS);
 constexpr Rule kOutputRules[] = {
-    {0, F(T::kMXFP4_MOE), kAny, Always, Q::kQ8_0, "output"},
-    {0, kAll, kAny, FalconOrRagged, Q::kQ8_0, "output whose rows are ragged"},
+    {0, kFloat4, kAny, Always, Q::kQ8_0, "output"},
+    {0, kAll, kAny, Falcon, Q::kQ8_0, "output of a Falcon model"},
+    {0, kAll, kAny, Ragged, Q::kQ8_0, "output whose rows are ragged"},
     {0, kOutputQ5, kAny, Always, Q::kQ5_K, "output"},
     {0, kAll & ~F(T::kQ8_0), kAny, Always, Q::kQ6_K, "output"},
 };
 
 constexpr Rule kRules[] = {
-    {0, F(T::kMXFP4_MOE), kAny, Stacked, Q::kMXFP4, "experts"},
+    {0, F(T::kMXFP4_MOE), kAny, Experts, Q::kMXFP4, "experts"},
     {0, F(T::kMXFP4_MOE), kAny, Always, Q::kQ8_0, "not an expert"},
+    {0, F(T::kMXFP4, T::kNVFP4), kEmbedding, Always, Q::kQ8_0,
+     "token embedding"},
 
     // Token embedding beside an output matrix of its own.
     {0, F(T::kIQ2_XXS, T::kIQ2_XS, T::kIQ1_S, T::kIQ1_M), kEmbedding, Always,
@@ -184,7 +215,7 @@ constexpr Rule kRules[] = {
     {0, F(T::kQ4_K_M, T::kQ5_K_M), kValue, MoreBits, Q::kQ6_K,
      "values of outer and every third layer"},
     {0, F(T::kQ4_K_S), kValue, First4, Q::kQ5_K, "first four value tensors"},
-    {1, kValueLow, kValue, Llama70bLow, Q::kQ5_K, "values of a 70B model"},
+    {1, kValueLow, kValue, Low70b, Q::kQ5_K, "values of a 70B model"},
     {2, kHigh, kValue, Experts8, Q::kQ8_0, "values of an 8-expert model"},
 
     // Attention keys and queries.
@@ -245,29 +276,59 @@ constexpr Rule kRules[] = {
 struct FallbackRow {
   QuantType type;
   QuantType fallback;
+  Files files = kAll;
 };
 
 constexpr FallbackRow kFallbacks[] = {
-    {Q::kIQ1_S, Q::kIQ4_NL},   {Q::kIQ1_M, Q::kIQ4_NL},
-    {Q::kIQ2_XXS, Q::kIQ4_NL}, {Q::kIQ2_XS, Q::kIQ4_NL},
-    {Q::kIQ2_S, Q::kIQ4_NL},   {Q::kIQ3_XXS, Q::kIQ4_NL},
-    {Q::kIQ3_S, Q::kIQ4_NL},   {Q::kIQ4_XS, Q::kIQ4_NL},
-    {Q::kQ2_0, Q::kQ4_0},      {Q::kQ2_K, Q::kQ4_0},
-    {Q::kQ3_K, Q::kQ4_0},      {Q::kTQ1_0, Q::kQ4_0},
-    {Q::kTQ2_0, Q::kQ4_0},     {Q::kQ4_K, Q::kQ5_0},
-    {Q::kQ5_K, Q::kQ5_1},      {Q::kQ6_K, Q::kQ8_0},
+    {Q::kIQ1_S, Q::kIQ4_NL},
+    {Q::kIQ1_M, Q::kIQ4_NL},
+    {Q::kIQ2_XXS, Q::kIQ4_NL},
+    {Q::kIQ2_XS, Q::kIQ4_NL},
+    {Q::kIQ2_S, Q::kIQ4_NL},
+    {Q::kIQ3_XXS, Q::kIQ4_NL},
+    {Q::kIQ3_S, Q::kIQ4_NL},
+    {Q::kIQ4_XS, Q::kIQ4_NL},
+    {Q::kQ2_0, Q::kQ4_0},
+    {Q::kQ2_K, Q::kQ4_0},
+    {Q::kQ3_K, Q::kQ4_0},
+    {Q::kTQ1_0, Q::kQ4_0},
+    {Q::kTQ2_0, Q::kQ4_0},
+    {Q::kQ4_K, Q::kQ5_0},
+    {Q::kQ5_K, Q::kQ5_1},
+    {Q::kQ6_K, Q::kQ8_0},
+    // llama-quantize has none for blocks of 64 with a float for a scale; a
+    // file of them would be refused for one odd matrix.
+    {Q::kNVFP4, Q::kIQ4_NL, F(T::kNVFP4)},
+};
+
+// Types that llama-quantize refuses to make of a layer's matrix without an
+// importance matrix.
+struct DemandRow {
+  QuantType type;
+  Files files = kAll;
+};
+
+constexpr DemandRow kDemandImportance[] = {
+    {Q::kIQ1_S},
+    {Q::kIQ1_M},
+    {Q::kIQ2_XXS},
+    {Q::kIQ2_XS},
+    {Q::kIQ2_S},
+    {Q::kIQ3_XXS},
+    {Q::kQ2_K, F(T::kQ2_K_S)},
 };
 
 MixChoice ApplyRules(absl::Span<const Rule> rules, FileType file_type,
                      TensorRole role, MixContext context) {
-  MixChoice choice = {context.current, "default of the file type"};
+  MixChoice choice = {context.current, "default of the file type",
+                      context.current};
   int stage_done = -1;
   for (const Rule& rule : rules) {
     if (rule.stage == stage_done || (rule.files & F(file_type)) == 0 ||
         (rule.roles & R(role)) == 0 || !rule.when(context)) {
       continue;
     }
-    choice = {rule.type, rule.reason};
+    choice = {rule.type, rule.reason, rule.type};
     context.current = rule.type;
     stage_done = rule.stage;
   }
@@ -298,10 +359,14 @@ absl::StatusOr<MixChoice> MixState::Choose(const TensorMeta& meta,
   context.stacked =
       meta.shape.size() > 2 && meta.shape[meta.shape.size() - 3] > 1;
   context.current = Info(file_type_).default_type;
+  context.role = role;
 
   if (role == TensorRole::kOutput ||
       (role == TensorRole::kTokenEmbedding && model_.tied_embeddings)) {
-    return ApplyRules(kOutputRules, file_type_, role, context);
+    MixChoice choice = ApplyRules(kOutputRules, file_type_, role, context);
+    context.n_cols = 0;  // whole blocks of any size
+    choice.wanted = ApplyRules(kOutputRules, file_type_, role, context).type;
+    return choice;
   }
 
   int64_t* counter = nullptr;
@@ -333,13 +398,14 @@ absl::StatusOr<MixChoice> MixState::Choose(const TensorMeta& meta,
   return ApplyRules(kRules, file_type_, role, context);
 }
 
-std::optional<QuantType> FallbackType(QuantType type, int64_t n_cols) {
+std::optional<QuantType> FallbackType(FileType file_type, QuantType type,
+                                      int64_t n_cols) {
   if (n_cols % Geometry(type).block_weights == 0) {
     return type;
   }
   QuantType next = type;
   for (const FallbackRow& row : kFallbacks) {
-    if (row.type == type) {
+    if (row.type == type && (row.files & F(file_type)) != 0) {
       next = row.fallback;
     }
   }
@@ -347,6 +413,19 @@ std::optional<QuantType> FallbackType(QuantType type, int64_t n_cols) {
     return std::nullopt;
   }
   return n_cols % Geometry(next).block_weights == 0 ? next : Q::kF16;
+}
+
+bool DemandsImportance(FileType file_type, QuantType type, TensorRole role) {
+  const BlockCodec* codec = FindCodec(type);
+  if (codec != nullptr && codec->requires_importance) {
+    return true;
+  }
+  return role != TensorRole::kTokenEmbedding && role != TensorRole::kOutput &&
+         std::any_of(std::begin(kDemandImportance), std::end(kDemandImportance),
+                     [&](const DemandRow& row) {
+                       return row.type == type &&
+                              (row.files & F(file_type)) != 0;
+                     });
 }
 
 std::vector<QuantType> PossibleTypes(FileType file_type) {
@@ -371,7 +450,8 @@ std::vector<QuantType> PossibleTypes(FileType file_type) {
   const size_t n_chosen = types.size();
   for (size_t i = 0; i < n_chosen; ++i) {
     for (const int64_t n_cols : {32, 1}) {
-      const std::optional<QuantType> next = FallbackType(types[i], n_cols);
+      const std::optional<QuantType> next =
+          FallbackType(file_type, types[i], n_cols);
       if (next.has_value()) {
         add(*next);
       }

@@ -39,6 +39,7 @@ struct MixModel {
 struct MixChoice {
   QuantType type;
   const char* reason;  // of the last rule that changed the type; a constant
+  QuantType wanted;    // what rows of whole blocks would have got
 };
 
 // What one rule's condition may look at.
@@ -47,7 +48,8 @@ struct MixContext {
   int64_t position;   // of the tensor among its kind, or its layer number
   int64_t n_of_kind;  // their number
   int64_t n_cols;
-  bool stacked;       // more than one matrix: experts
+  bool stacked;  // more than one matrix: experts
+  TensorRole role;
   QuantType current;  // type chosen so far
 };
 
@@ -71,8 +73,14 @@ class MixState {
 
 // A type that fits rows of `n_cols` where `type` does not: a relative with
 // blocks of 32, or f16 if 32 does not divide the row either. Returns `type`
-// itself if it fits; nullopt if llama.cpp defines none.
-std::optional<QuantType> FallbackType(QuantType type, int64_t n_cols);
+// itself if it fits; nullopt if none is defined under `file_type`.
+std::optional<QuantType> FallbackType(FileType file_type, QuantType type,
+                                      int64_t n_cols);
+
+// Whether a tensor in this role may become `type` under `file_type` only with
+// an importance matrix: since ggml's encoder needs it, or by llama-quantize's
+// judgement.
+bool DemandsImportance(FileType file_type, QuantType type, TensorRole role);
 
 // Every tensor type that the rules can give under `file_type`, fall-backs
 // included; without repeats.

@@ -2,28 +2,34 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "calibration/weights.h"
 #include "converter/pieces.h"
-#include "formats/base/float16.h"
+#include "converter/tensor_scale.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_writer.h"
 #include "kernels/quant/codec.h"
+#include "kernels/rows/rows.h"
 
 namespace narrow {
 namespace {
 
-constexpr int64_t kMaxPieceWeights = int64_t{1} << 20;
+constexpr int64_t kMaxPieceWeights = int64_t{1} << 18;
 
 // What one piece in flight holds.
 struct Slot {
   std::vector<float> weights;
+  std::vector<float> scaled;                  // weights by their scale
   std::vector<std::vector<uint8_t>> encoded;  // by output
 };
+
+// The scale of every matrix, by tensor; empty for those without.
+using Scales = std::vector<std::vector<float>>;
 
 absl::Status NotFiniteError(const CheckpointTensor& tensor, int64_t row,
                             int64_t column, absl::string_view what) {
@@ -34,14 +40,8 @@ absl::Status NotFiniteError(const CheckpointTensor& tensor, int64_t row,
 
 absl::Status CheckFinite(const CheckpointTensor& tensor, const Piece& piece,
                          const std::vector<float>& weights) {
-  // One pass over the exponents, which vectorises; the place is looked for
-  // only if there is one.
-  constexpr uint32_t kExponent = 0x7f800000;
-  uint32_t any_bad = 0;
-  for (const float x : weights) {
-    any_bad |= static_cast<uint32_t>((FloatBits(x) & kExponent) == kExponent);
-  }
-  if (any_bad == 0) {
+  if (RowKernelsForCpu().all_finite(weights.data(),
+                                    static_cast<int64_t>(weights.size()))) {
     return absl::OkStatus();
   }
   const int64_t n_cols = tensor.meta.n_cols();
@@ -64,10 +64,11 @@ bool CopiesBytes(const PlannedTensor& planned) {
 class Converter {
  public:
   Converter(const Checkpoint& model, absl::Span<const Output> outputs,
-            std::vector<Piece> pieces, int n_slots)
+            std::vector<Piece> pieces, Scales scales, int n_slots)
       : model_(model),
         outputs_(outputs),
         pieces_(std::move(pieces)),
+        scales_(std::move(scales)),
         slots_(static_cast<size_t>(n_slots)) {
     for (Slot& slot : slots_) {
       slot.encoded.resize(outputs.size());
@@ -78,7 +79,21 @@ class Converter {
   const Piece& piece(int64_t i) const {
     return pieces_[static_cast<size_t>(i)];
   }
-  const Slot& slot(int s) const { return slots_[static_cast<size_t>(s)]; }
+
+  // The next bytes of an output: a computed piece, before the first one of a
+  // tensor its scales.
+  absl::Status Append(size_t output, int64_t i, int slot_number,
+                      TensorSink* sink) const {
+    const Piece& at = piece(i);
+    if (at.first_row == 0 && Planned(output, at).has_scale()) {
+      const std::vector<float>& scales = scales_[at.tensor];
+      RETURN_IF_ERROR(
+          sink->Append({reinterpret_cast<const uint8_t*>(scales.data()),
+                        scales.size() * sizeof(float)}));
+    }
+    return sink->Append(
+        slots_[static_cast<size_t>(slot_number)].encoded[output]);
+  }
 
   // Reads a piece once and encodes it for every output.
   absl::Status Compute(int64_t i, int slot_number) {
@@ -100,7 +115,14 @@ class Converter {
         RETURN_IF_ERROR(CheckFinite(source, piece, slot.weights));
         decoded = true;
       }
-      RETURN_IF_ERROR(Encode(planned, piece, slot.weights, &slot.encoded[o]));
+      const std::vector<float>* weights = &slot.weights;
+      if (planned.has_scale()) {
+        Divide(slot.weights,
+               scales_[piece.tensor][static_cast<size_t>(piece.matrix)],
+               &slot.scaled);
+        weights = &slot.scaled;
+      }
+      RETURN_IF_ERROR(Encode(planned, piece, *weights, &slot.encoded[o]));
     }
     model_.Release(source, piece.first_row, piece.n_rows);
     return absl::OkStatus();
@@ -109,6 +131,14 @@ class Converter {
  private:
   const PlannedTensor& Planned(size_t output, const Piece& piece) const {
     return outputs_[output].plan->tensors[piece.tensor];
+  }
+
+  static void Divide(const std::vector<float>& weights, float scale,
+                     std::vector<float>* scaled) {
+    scaled->resize(weights.size());
+    for (size_t i = 0; i < weights.size(); ++i) {
+      (*scaled)[i] = weights[i] / scale;
+    }
   }
 
   absl::Status CopyRows(const PlannedTensor& planned, const Piece& piece,
@@ -161,15 +191,70 @@ class Converter {
   const Checkpoint& model_;
   const absl::Span<const Output> outputs_;
   const std::vector<Piece> pieces_;
+  const Scales scales_;
   std::vector<Slot> slots_;
 };
 
-std::vector<TensorMeta> MetasOf(const Plan& plan) {
-  std::vector<TensorMeta> metas;
-  for (const PlannedTensor& tensor : plan.tensors) {
-    metas.push_back(tensor.meta);
+absl::Status CheckNotCancelled(const PipelineOptions& options) {
+  return options.cancelled != nullptr && options.cancelled->load()
+             ? absl::CancelledError("stopped by a signal; nothing was written")
+             : absl::OkStatus();
+}
+
+float AbsMax(const std::vector<float>& weights) {
+  float absmax = 0;
+  for (const float x : weights) {
+    absmax = std::max(absmax, std::fabs(x));  // passes over NaN
   }
-  return metas;
+  return absmax;
+}
+
+// The scales of all tensors that have them in some output: one more pass over
+// those tensors before anything is written, so that pieces stay independent.
+absl::StatusOr<Scales> ComputeScales(const Checkpoint& model,
+                                     absl::Span<const Output> outputs,
+                                     const std::vector<Piece>& pieces,
+                                     const PipelineOptions& options,
+                                     int n_threads, int n_slots) {
+  const std::vector<PlannedTensor>& tensors = outputs[0].plan->tensors;
+  Scales scales(tensors.size());
+  for (const Output& output : outputs) {
+    for (size_t t = 0; t < tensors.size(); ++t) {
+      const PlannedTensor& planned = output.plan->tensors[t];
+      if (planned.has_scale()) {
+        scales[t].resize(static_cast<size_t>(planned.scale.n_elements()));
+      }
+    }
+  }
+  std::vector<Piece> scaled;
+  std::copy_if(pieces.begin(), pieces.end(), std::back_inserter(scaled),
+               [&](const Piece& p) { return !scales[p.tensor].empty(); });
+  std::vector<std::vector<float>> weights(static_cast<size_t>(n_slots));
+  std::vector<float> maxima(static_cast<size_t>(n_slots));
+  const auto compute = [&](int64_t i, int slot) {
+    const Piece& piece = scaled[static_cast<size_t>(i)];
+    const CheckpointTensor& source = *tensors[piece.tensor].source;
+    std::vector<float>& rows = weights[static_cast<size_t>(slot)];
+    rows.resize(static_cast<size_t>(piece.n_rows * source.meta.n_cols()));
+    RETURN_IF_ERROR(
+        ReadRows(model, source, piece.first_row, piece.n_rows, rows.data()));
+    maxima[static_cast<size_t>(slot)] = AbsMax(rows);
+    model.Release(source, piece.first_row, piece.n_rows);
+    return absl::OkStatus();
+  };
+  const auto consume = [&](int64_t i, int slot) -> absl::Status {
+    RETURN_IF_ERROR(CheckNotCancelled(options));
+    const Piece& piece = scaled[static_cast<size_t>(i)];
+    float& scale = scales[piece.tensor][static_cast<size_t>(piece.matrix)];
+    scale = std::max(scale, maxima[static_cast<size_t>(slot)]);
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(RunInOrder(static_cast<int64_t>(scaled.size()), n_threads,
+                             n_slots, compute, consume));
+  for (std::vector<float>& row : scales) {
+    std::transform(row.begin(), row.end(), row.begin(), ScaleOf);
+  }
+  return scales;
 }
 
 // Weights a piece may have, so that `n_slots` of them fit the budget with
@@ -191,28 +276,28 @@ absl::Status WriteOutputs(const Checkpoint& model,
   std::vector<std::unique_ptr<TensorSink>> sinks;
   for (const Output& output : outputs) {
     std::unique_ptr<TensorSink> sink = NewGgufWriter(output.path);
-    RETURN_IF_ERROR(sink->Begin(MetasOf(*output.plan), output.plan->metadata));
+    RETURN_IF_ERROR(
+        sink->Begin(FileTensors(*output.plan), output.plan->metadata));
     sinks.push_back(std::move(sink));
   }
   std::vector<TensorMeta> sources;
   for (const PlannedTensor& tensor : outputs[0].plan->tensors) {
     sources.push_back(tensor.source->meta);
   }
-  Converter converter(
-      model, outputs,
-      CutIntoPieces(
-          sources, PieceWeights(options.memory_bytes, n_slots, outputs.size())),
-      n_slots);
+  std::vector<Piece> pieces = CutIntoPieces(
+      sources, PieceWeights(options.memory_bytes, n_slots, outputs.size()));
+  ASSIGN_OR_RETURN(Scales scales, ComputeScales(model, outputs, pieces, options,
+                                                n_threads, n_slots));
+  Converter converter(model, outputs, std::move(pieces), std::move(scales),
+                      n_slots);
 
   const auto compute = [&](int64_t i, int slot) {
     return converter.Compute(i, slot);
   };
   const auto consume = [&](int64_t i, int slot) -> absl::Status {
-    if (options.cancelled != nullptr && options.cancelled->load()) {
-      return absl::CancelledError("stopped by a signal; nothing was written");
-    }
+    RETURN_IF_ERROR(CheckNotCancelled(options));
     for (size_t o = 0; o < sinks.size(); ++o) {
-      RETURN_IF_ERROR(sinks[o]->Append(converter.slot(slot).encoded[o]));
+      RETURN_IF_ERROR(converter.Append(o, i, slot, sinks[o].get()));
     }
     if (options.on_progress) {
       const Piece& piece = converter.piece(i);

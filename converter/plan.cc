@@ -1,11 +1,11 @@
 #include "converter/plan.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "converter/mix_rules.h"
+#include "converter/tensor_scale.h"
 #include "converter/type_chooser.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_writer.h"
@@ -51,23 +51,6 @@ MixModel FactsOf(const Checkpoint& model,
   return facts;
 }
 
-// Types that ggml or llama-quantize refuse without an importance matrix.
-constexpr QuantType kNeedImportance[] = {
-    QuantType::kIQ1_S,  QuantType::kIQ1_M, QuantType::kIQ2_XXS,
-    QuantType::kIQ2_XS, QuantType::kIQ2_S, QuantType::kIQ3_XXS,
-};
-
-bool NeedsImportance(const PlannedTensor& tensor, FileType file_type) {
-  if (tensor.role == TensorRole::kTokenEmbedding ||
-      tensor.role == TensorRole::kOutput) {
-    return false;
-  }
-  const QuantType type = tensor.meta.type;
-  return std::find(std::begin(kNeedImportance), std::end(kNeedImportance),
-                   type) != std::end(kNeedImportance) ||
-         (type == QuantType::kQ2_K && file_type == FileType::kQ2_K_S);
-}
-
 absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
                             PlannedTensor* tensor) {
   const TensorMeta& meta = tensor->meta;
@@ -80,6 +63,9 @@ absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
     const int64_t given = static_cast<int64_t>(entry->mean_sq.size());
     if (wanted == given) {
       tensor->importance = entry->mean_sq.data();
+      if (!entry->missing.empty()) {
+        plan->partial_importance.push_back(meta.name);
+      }
     } else if (tensor->role != TensorRole::kTokenEmbedding) {
       return absl::InvalidArgumentError(absl::StrCat(
           "tensor '", meta.name, "' ", ShapeString(meta.shape), " needs ",
@@ -90,13 +76,13 @@ absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
   if (tensor->importance != nullptr) {
     return absl::OkStatus();
   }
-  if (NeedsImportance(*tensor, plan->recipe.file_type)) {
+  if (DemandsImportance(plan->recipe.file_type, meta.type, tensor->role)) {
     return absl::FailedPreconditionError(absl::StrCat(
         "tensor '", meta.name, "' as ", TypeName(meta.type),
         " needs an importance matrix",
         importance == nullptr ? "" : ", and the given one has no entry for it",
-        "; make one (llama-imatrix -m MODEL -f TEXT -o imatrix.gguf) and give "
-        "it with --imatrix"));
+        "; make one (narrow imatrix MODEL --text FILE --out imatrix.gguf) and "
+        "give it with --imatrix"));
   }
   if (importance != nullptr) {
     plan->without_importance.push_back(meta.name);
@@ -128,6 +114,9 @@ absl::Status CheckCodecs(const PlannedTensor& tensor, const Recipe& recipe) {
   return absl::OkStatus();
 }
 
+// llama-quantize passes these strings on in fields of 128 bytes.
+std::string CutAsLlama(const std::string& text) { return text.substr(0, 127); }
+
 Metadata OutputMetadata(const Checkpoint& model, FileType file_type,
                         const ImportanceMatrix* importance) {
   Metadata metadata = model.metadata();
@@ -138,9 +127,10 @@ Metadata OutputMetadata(const Checkpoint& model, FileType file_type,
   metadata.Set("general.quantization_version", kQuantizationVersion);
   metadata.Set("general.file_type", static_cast<uint32_t>(Info(file_type).id));
   if (importance != nullptr) {
-    metadata.Set("quantize.imatrix.file", importance->path);
+    metadata.Set("quantize.imatrix.file", CutAsLlama(importance->path));
     if (!importance->datasets.empty()) {
-      metadata.Set("quantize.imatrix.dataset", importance->datasets[0]);
+      metadata.Set("quantize.imatrix.dataset",
+                   CutAsLlama(importance->datasets[0]));
     }
     metadata.Set("quantize.imatrix.entries_count",
                  static_cast<uint32_t>(importance->entries.size()));
@@ -170,24 +160,39 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
   ASSIGN_OR_RETURN(TypeChooser chooser,
                    TypeChooser::Create(recipe, FactsOf(model, plan.tensors,
                                                        importance != nullptr)));
-  std::vector<TensorMeta> metas;
   for (PlannedTensor& tensor : plan.tensors) {
     ASSIGN_OR_RETURN(TypeChoice choice, chooser.Choose(tensor.meta));
     tensor.meta.type = choice.type;
     tensor.reason = std::move(choice.reason);
-    tensor.fell_back = choice.fell_back;
+    tensor.wanted = choice.wanted;
     RETURN_IF_ERROR(CheckCodecs(tensor, recipe));
     if (tensor.meta.type != tensor.source->meta.type) {
       RETURN_IF_ERROR(FindImportance(importance, &plan, &tensor));
     }
-    plan.n_fallbacks += tensor.fell_back ? 1 : 0;
+    if (tensor.meta.type != tensor.source->stored) {
+      tensor.scale = ScaleFor(model, tensor.meta, tensor.role);
+    }
+    plan.n_fallbacks += tensor.fell_back() ? 1 : 0;
     plan.n_weights += tensor.meta.n_elements();
-    plan.tensor_bytes += tensor.meta.n_bytes();
-    metas.push_back(tensor.meta);
+  }
+  const std::vector<TensorMeta> metas = FileTensors(plan);
+  for (const TensorMeta& meta : metas) {
+    plan.tensor_bytes += meta.n_bytes();
   }
   plan.metadata = OutputMetadata(model, recipe.file_type, importance);
   ASSIGN_OR_RETURN(plan.file_bytes, GgufFileBytes(metas, plan.metadata));
   return plan;
+}
+
+std::vector<TensorMeta> FileTensors(const Plan& plan) {
+  std::vector<TensorMeta> metas;
+  for (const PlannedTensor& tensor : plan.tensors) {
+    if (tensor.has_scale()) {
+      metas.push_back(tensor.scale);
+    }
+    metas.push_back(tensor.meta);
+  }
+  return metas;
 }
 
 }  // namespace narrow

@@ -29,9 +29,17 @@ struct PlannedTensor {
   TensorMeta meta;  // as written
   TensorRole role;
   std::string reason;
-  bool fell_back = false;  // rows do not divide into the chosen type's blocks
+  // The type before rows that do not divide into its blocks changed it.
+  QuantType wanted = QuantType::kF32;
   // [n_matrices, n_cols], or nullptr; one matrix per expert.
   const float* importance = nullptr;
+  // What the tensor is divided by before it is encoded, as a tensor of its
+  // own that is written before it: float32, one value a matrix. Without a
+  // name, there is none.
+  TensorMeta scale = {};
+
+  bool fell_back() const { return wanted != meta.type; }
+  bool has_scale() const { return !scale.name.empty(); }
 };
 
 struct Plan {
@@ -42,8 +50,10 @@ struct Plan {
   int64_t tensor_bytes = 0;  // without padding
   int64_t file_bytes = 0;    // exact
   int n_fallbacks = 0;
-  // Quantized tensors for which the importance matrix has no entry.
+  // Quantized tensors for which the importance matrix has no entry, and
+  // those for which it has some matrices (experts) only.
   std::vector<std::string> without_importance;
+  std::vector<std::string> partial_importance;
 
   double bits_per_weight() const {
     return n_weights == 0 ? 0
@@ -58,6 +68,9 @@ struct Plan {
 // FailedPrecondition for a type that needs an importance matrix.
 absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
                               const ImportanceMatrix* importance);
+
+// The tensors of the file, scales among them, in order.
+std::vector<TensorMeta> FileTensors(const Plan& plan);
 
 }  // namespace narrow
 

@@ -5,11 +5,14 @@
 #ifndef NARROW_CONVERTER_RECIPE_H_
 #define NARROW_CONVERTER_RECIPE_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "converter/file_type.h"
+#include "converter/metadata_overrides.h"
+#include "formats/gguf/gguf_split.h"
 #include "formats/quant_type.h"
 
 namespace narrow {
@@ -20,15 +23,38 @@ struct TypeOverride {
   QuantType type;
 };
 
+// How to decide where the file type's own choice cannot be had.
+enum class Mode : uint8_t {
+  kCompat,  // as llama-quantize: another type, or without importance
+  kStrict,  // not at all
+};
+
 struct Recipe {
   FileType file_type = FileType::kQ8_0;
+  Mode mode = Mode::kCompat;
+  // What matrices without importance get was asked for, so strict accepts it.
+  bool missing_importance_chosen = false;
   bool pure = false;  // one type for all, no mix rules
   bool leave_output = false;
   std::optional<QuantType> output_type;
   std::optional<QuantType> embedding_type;
   std::vector<TypeOverride> overrides;  // the first that matches decides
   bool allow_requantize = false;
+
+  // COPY: every tensor keeps its type, and file_type has no meaning.
+  bool copy = false;
+  // Tensors and keys in the order of the input, nothing added: a copy only.
+  bool keep_order = false;
+  std::optional<GgufSplitOptions> split;
+  bool keep_split = false;  // the input's shards again, instead of `split`
+  std::vector<MetadataOverride> metadata_overrides;
+  std::vector<int64_t> pruned_layers;  // sorted, without repeats
 };
+
+// The name of what was asked for: "Q4_K_M", "COPY".
+inline const char* RecipeName(const Recipe& recipe) {
+  return recipe.copy ? "COPY" : Info(recipe.file_type).name;
+}
 
 }  // namespace narrow
 

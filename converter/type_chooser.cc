@@ -36,7 +36,7 @@ absl::StatusOr<TypeChoice> Exactly(const TensorMeta& meta, QuantType type,
         n_bytes.status(),
         absl::StrCat("tensor '", meta.name, "'; choose another type for it"));
   }
-  return TypeChoice{type, std::move(reason), /*fell_back=*/false};
+  return TypeChoice{type, std::move(reason), type};
 }
 
 }  // namespace
@@ -87,10 +87,10 @@ absl::StatusOr<TypeChoice> TypeChooser::Choose(const TensorMeta& meta) {
   const TensorRole role = RoleOf(meta.name);
   const absl::string_view keep = KeepReason(meta);
   if (!keep.empty()) {
-    return TypeChoice{meta.type, absl::StrCat("kept: ", keep), false};
+    return TypeChoice{meta.type, absl::StrCat("kept: ", keep), meta.type};
   }
   if (recipe_.leave_output && role == TensorRole::kOutput) {
-    return TypeChoice{meta.type, "kept: --leave-output-tensor", false};
+    return TypeChoice{meta.type, "kept: --leave-output-tensor", meta.type};
   }
   const Override* named = FindOverride(meta.name);
   // The per-layer embedding table follows the embedding type unless an
@@ -111,28 +111,29 @@ absl::StatusOr<TypeChoice> TypeChooser::ChooseByRules(const TensorMeta& meta,
                                                       const Override* named) {
   const TensorRole role = RoleOf(meta.name);
   const QuantType base = Info(recipe_.file_type).default_type;
-  TypeChoice choice = {base, "default of the file type", false};
+  TypeChoice choice = {base, "default of the file type", base};
   // Overrides and mix rules do not touch file types of plain numbers.
   if (Geometry(base).block_weights == 1) {
     return choice;
   }
   if (named != nullptr) {
-    choice.type = named->type;
+    choice.type = choice.wanted = named->type;
     choice.reason = absl::StrCat("--tensor-type ", named->text);
   } else if (recipe_.pure) {
     choice.reason = "--pure";
   } else if (recipe_.output_type.has_value() &&
              role == TensorRole::kTokenEmbedding &&
              mix_.model().tied_embeddings) {
-    choice.type = *recipe_.output_type;
+    choice.type = choice.wanted = *recipe_.output_type;
     choice.reason = "--output-tensor-type: the embedding is the output";
   } else {
     ASSIGN_OR_RETURN(const MixChoice mixed, mix_.Choose(meta, role));
     choice.type = mixed.type;
     choice.reason = mixed.reason;
+    choice.wanted = mixed.wanted;
   }
   const std::optional<QuantType> fits =
-      FallbackType(choice.type, meta.n_cols());
+      FallbackType(recipe_.file_type, choice.type, meta.n_cols());
   if (!fits.has_value()) {
     return Exactly(meta, choice.type, choice.reason);  // says what is wrong
   }
@@ -141,7 +142,6 @@ absl::StatusOr<TypeChoice> TypeChooser::ChooseByRules(const TensorMeta& meta,
     absl::StrAppend(&choice.reason, "; ", g.name, " needs rows of whole blocks",
                     " of ", g.block_weights, ", this has ", meta.n_cols());
     choice.type = *fits;
-    choice.fell_back = true;
   }
   return choice;
 }

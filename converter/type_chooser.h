@@ -27,7 +27,9 @@ namespace narrow {
 struct TypeChoice {
   QuantType type;
   std::string reason;
-  bool fell_back;  // rows do not divide into the blocks of the chosen type
+  QuantType wanted;  // the type before rows that do not divide changed it
+
+  bool fell_back() const { return wanted != type; }
 };
 
 class TypeChooser {

@@ -1,0 +1,33 @@
+// The scale tensors of NVFP4: one float32 a matrix, by which llama.cpp
+// multiplies the product with it.
+//
+//   TensorMeta scale = ScaleFor(model, meta, role);   // "blk.0.attn_q.scale"
+//   float s = ScaleOf(absmax);                        // weights / s are stored
+//
+// NVFP4's scales of 16 weights are unsigned floats of 8 bits, from 2^-9 in
+// steps of 2^-9 to 448. Weights of language models are so small that such
+// scales lie among the last steps, so the tensor as a whole is stretched
+// until its largest weight meets the largest scale.
+
+#ifndef NARROW_CONVERTER_TENSOR_SCALE_H_
+#define NARROW_CONVERTER_TENSOR_SCALE_H_
+
+#include "converter/tensor_role.h"
+#include "formats/arch/checkpoint.h"
+#include "formats/tensor.h"
+
+namespace narrow {
+
+// The scale tensor for a tensor that will be written as `meta`, or one
+// without a name: for other types than NVFP4, for roles in which llama.cpp
+// would not apply it (the weights are then stored as they are), and where the
+// model has a tensor of that name already.
+TensorMeta ScaleFor(const Checkpoint& model, const TensorMeta& meta,
+                    TensorRole role);
+
+// The scale of a matrix whose largest absolute weight is `absmax`.
+float ScaleOf(float absmax);
+
+}  // namespace narrow
+
+#endif  // NARROW_CONVERTER_TENSOR_SCALE_H_
