@@ -43,6 +43,8 @@ TYPES = [
     ("q4_k", 12, 256, 144, ANY, [0, 2], "dequantize_row_q4_K"),
     ("q5_k", 13, 256, 176, ANY, [0, 2], "dequantize_row_q5_K"),
     ("q6_k", 14, 256, 210, ANY, [208], "dequantize_row_q6_K"),
+    ("iq3_xxs", 18, 256, 98, ANY, [0], "dequantize_row_iq3_xxs"),
+    ("iq3_s", 21, 256, 110, ANY, [0], "dequantize_row_iq3_s"),
 ]
 
 
