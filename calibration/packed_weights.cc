@@ -23,8 +23,9 @@ absl::Status PackedWeights::PackPanel(const WeightRows& weight,
                                       PackedMatrix* matrix) const {
   const int64_t n_rows = matrix->panel_cols(panel);
   rows->resize(static_cast<size_t>(n_rows * weight.n_cols()));
-  RETURN_IF_ERROR(ReadRows(*model_, *weight.tensor,
-                           weight.first_row + first_row, n_rows, rows->data()));
+  RETURN_IF_ERROR(ReadScaledRows(*model_, *weight.tensor,
+                                 weight.first_row + first_row, n_rows,
+                                 rows->data()));
   matmul.PackPanel(rows->data(), panel, matrix);
   return absl::OkStatus();
 }

@@ -50,4 +50,24 @@ absl::Status ReadRows(const Checkpoint& model, const CheckpointTensor& tensor,
   return absl::OkStatus();
 }
 
+absl::Status ReadScaledRows(const Checkpoint& model,
+                            const CheckpointTensor& tensor, int64_t first_row,
+                            int64_t n_rows, float* out) {
+  const absl::Status status = ReadRows(model, tensor, first_row, n_rows, out);
+  if (!status.ok() || tensor.scales.empty()) {
+    return status;
+  }
+  const int64_t n_cols = tensor.meta.n_cols();
+  const int64_t rows_per_matrix =
+      tensor.meta.n_rows() / static_cast<int64_t>(tensor.scales.size());
+  for (int64_t r = 0; r < n_rows; ++r) {
+    const float scale =
+        tensor.scales[static_cast<size_t>((first_row + r) / rows_per_matrix)];
+    for (int64_t i = 0; i < n_cols; ++i) {
+      out[r * n_cols + i] *= scale;
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace narrow

@@ -3,6 +3,7 @@
 //
 //   std::vector<float> rows(n * t.meta.n_cols());
 //   RETURN_IF_ERROR(ReadRows(model, t, first, n, rows.data()));
+//   RETURN_IF_ERROR(ReadScaledRows(model, t, first, n, rows.data()));
 //
 // Safe from any thread.
 
@@ -21,6 +22,11 @@ namespace narrow {
 // plain 16-bit type. Unimplemented names a type that has no decoder.
 absl::Status ReadRows(const Checkpoint& model, const CheckpointTensor& tensor,
                       int64_t first_row, int64_t n_rows, float* out);
+
+// The same times the tensor's scales: the weights that the model means.
+absl::Status ReadScaledRows(const Checkpoint& model,
+                            const CheckpointTensor& tensor, int64_t first_row,
+                            int64_t n_rows, float* out);
 
 }  // namespace narrow
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -105,6 +106,34 @@ absl::StatusOr<int64_t> CountGemma3Tokens(absl::string_view folder,
   return n > 0 ? absl::StatusOr<int64_t>(n) : model.Error("no tokens");
 }
 
+// The values of "<name>.scale" for a matrix "<name>.weight", if there is one.
+// The table of embeddings is looked up, not multiplied with, and has none.
+absl::StatusOr<std::vector<float>> ReadScales(const TensorSource& source,
+                                              const TensorView& weight) {
+  const std::vector<int64_t>& shape = weight.meta.shape;
+  absl::string_view base = weight.meta.name;
+  if (shape.size() < 2 || base == "token_embd.weight" ||
+      !absl::ConsumeSuffix(&base, ".weight")) {
+    return std::vector<float>();
+  }
+  const TensorView* view = source.Find(absl::StrCat(base, ".scale"));
+  if (view == nullptr) {
+    return std::vector<float>();
+  }
+  const int64_t n_matrices = shape.size() > 2 ? shape[shape.size() - 3] : 1;
+  if (view->meta.type != QuantType::kF32 ||
+      view->meta.n_elements() != n_matrices) {
+    return absl::DataLossError(absl::StrCat(
+        "tensor '", view->meta.name, "' is ", TypeName(view->meta.type), " ",
+        ShapeString(view->meta.shape), ", the scales of '", weight.meta.name,
+        "' are f32 [", n_matrices, "]; at offset ", view->origin.offset,
+        "; reading ", view->origin.file));
+  }
+  std::vector<float> scales(static_cast<size_t>(n_matrices));
+  std::memcpy(scales.data(), view->data.data(), scales.size() * sizeof(float));
+  return scales;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(
@@ -201,6 +230,9 @@ absl::Status Checkpoint::OpenGguf() {
     tensor.layer = LayerOf(view.meta.name);
     tensor.segments = {{&view, 0, view.meta.n_rows()}};
     tensor.origin = view.origin;
+    if (arch_ != nullptr) {
+      ASSIGN_OR_RETURN(tensor.scales, ReadScales(*source_, view));
+    }
     tensors_.push_back(std::move(tensor));
   }
   return absl::OkStatus();

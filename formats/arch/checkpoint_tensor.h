@@ -26,7 +26,11 @@ struct CheckpointTensor {
   // norms (stored bf16, meta f32) or an f32 checkpoint converted through bf16.
   QuantType stored = QuantType::kF32;
   float offset = 0;  // added to every element after decoding
-  int layer = -1;    // of "blk.N."; -1 outside blocks
+  // One factor a matrix, from the tensor "<name>.scale" of a GGUF file (NVFP4
+  // has them); empty: 1. The forward pass applies them, a conversion does
+  // not: to it the scales are a tensor like any other.
+  std::vector<float> scales;
+  int layer = -1;  // of "blk.N."; -1 outside blocks
 
   // Rows of the tensor are these segments, one after another.
   std::vector<RowSegment> segments;
