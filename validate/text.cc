@@ -74,12 +74,13 @@ absl::StatusOr<JudgedText> ReadText(absl::Span<const std::string> paths) {
 
 absl::StatusOr<TextTokens> TokenizeText(const Checkpoint& model,
                                         Protocol protocol,
-                                        absl::string_view text) {
+                                        absl::string_view text,
+                                        bool parse_special) {
   ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(model, protocol));
   EncodeOptions options;
   TextTokens tokens;
   if (protocol == Protocol::kLlamaCpp) {
-    options.parse_special = false;
+    options.parse_special = parse_special;
     if (!text.empty() && text.back() == '\n') {
       text.remove_suffix(1);
     }

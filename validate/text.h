@@ -39,8 +39,8 @@ absl::StatusOr<JudgedText> ReadText(absl::Span<const std::string> paths);
 //
 // kLlamaCpp: as llama-perplexity would read it with the model's GGUF file:
 // one line end at the end of the text is dropped, special tokens written in
-// the text are plain text, and if the vocabulary adds a BOS token, windows
-// begin with it.
+// the text are plain text unless `parse_special`, and if the vocabulary adds a
+// BOS token, windows begin with it.
 //
 // kHuggingFace: as the tokenizer of the model's directory encodes it (for a
 // GGUF file, llama.cpp's reading of its vocabulary); special tokens written
@@ -50,7 +50,8 @@ absl::StatusOr<JudgedText> ReadText(absl::Span<const std::string> paths);
 // text does not have it. InvalidArgument if the model has no tokenizer.
 absl::StatusOr<TextTokens> TokenizeText(const Checkpoint& model,
                                         Protocol protocol,
-                                        absl::string_view text);
+                                        absl::string_view text,
+                                        bool parse_special = false);
 
 // OK if both models give every id the same token. InvalidArgument names the
 // first id that differs and both tokens.
