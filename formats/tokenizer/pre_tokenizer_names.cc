@@ -66,7 +66,8 @@ Patterns kDeepSeekLlm() {
       "ԯԱ-"
       "ՖႠ-"
       "ჅᎠ-"
-      "Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-"
+      "Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-"
+      "ὗὙὛὝὟ-"
       "ώᾀ-"
       "ᾴᾶ-"
       "ᾼιῂ-"
@@ -143,31 +144,39 @@ Patterns kDefault() {
 
 // Published pipelines whose patterns are not those of the row they select.
 struct Published {
-  const char* signature;
   const char* name;
+  PreTokenizerSteps steps;
 };
-constexpr char kTekkenSignature[] =
-    "isolated:" NARROW_LEAD NARROW_UPPER "*" NARROW_LOWER
-    "+|" NARROW_LEAD NARROW_UPPER "+" NARROW_LOWER
-    R"(*|\p{N})" NARROW_SLASH_TAIL " | byte_level";
-constexpr char kGpt4oSignature[] =
-    "isolated:" NARROW_LEAD NARROW_UPPER "*" NARROW_LOWER
-    "+" NARROW_CONTRACTIONS "?|" NARROW_LEAD NARROW_UPPER "+" NARROW_LOWER
-    "*" NARROW_CONTRACTIONS R"(?|\p{N}{1,3})" NARROW_SLASH_TAIL " | byte_level";
-constexpr char kBailingSignature[] =
-    R"(isolated:'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N})"
-    R"(| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+ | byte_level)";
-constexpr char kFalconSignature[] =
-    R"(contiguous:[!-/:-@\[-`{-~\p{P}] | isolated:'s|'t|'re|'ve|'m|'ll|'d)"
-    R"(| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ | byte_level)"
-    R"( | isolated:\p{N}+ | isolated:[0-9][0-9][0-9])";
-constexpr char kSuperBpeSignature[] =
-    R"(isolated:\p{N}+ | isolated:(?=(\d{3})+(?!\d)) | byte_level)";
-constexpr Published kPublished[] = {
-    {kSuperBpeSignature, "superbpe"}, {kTekkenSignature, "tekken"},
-    {kGpt4oSignature, "gpt-4o"},      {kBailingSignature, "bailingmoe"},
-    {kFalconSignature, "falcon"},
-};
+const std::vector<Published>& AllPublished() {
+  static const auto* const kPublished = new std::vector<Published>{
+      {"superbpe",
+       {{"isolated", R"(\p{N}+)"},
+        {"isolated", R"((?=(\d{3})+(?!\d)))"},
+        {"byte_level", ""}}},
+      {"tekken",
+       {{"isolated", NARROW_LEAD NARROW_UPPER
+         "*" NARROW_LOWER "+|" NARROW_LEAD NARROW_UPPER "+" NARROW_LOWER
+         R"(*|\p{N})" NARROW_SLASH_TAIL},
+        {"byte_level", ""}}},
+      {"gpt-4o",
+       {{"isolated", NARROW_LEAD NARROW_UPPER
+         "*" NARROW_LOWER "+" NARROW_CONTRACTIONS "?|" NARROW_LEAD NARROW_UPPER
+         "+" NARROW_LOWER "*" NARROW_CONTRACTIONS
+         R"(?|\p{N}{1,3})" NARROW_SLASH_TAIL},
+        {"byte_level", ""}}},
+      {"bailingmoe",
+       {{"isolated", R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N})"
+                     R"(| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"},
+        {"byte_level", ""}}},
+      {"falcon",
+       {{"contiguous", R"([!-/:-@\[-`{-~\p{P}])"},
+        {"isolated", kGpt2Pattern},
+        {"byte_level", ""},
+        {"isolated", R"(\p{N}+)"},
+        {"isolated", "[0-9][0-9][0-9]"}}},
+  };
+  return *kPublished;
+}
 
 const std::vector<PreTokenizerRow>& Rows() {
   static const auto* const kRows = new std::vector<PreTokenizerRow>{
@@ -183,12 +192,21 @@ const std::vector<PreTokenizerRow>& Rows() {
 // of Gemma 3 is known to the converter by its first name here.
 constexpr const char* kRawTextNames[] = {"granite-embed-multi-311m", "gemma4"};
 
-std::string SignatureOf(const PreTokenizerRow& row) {
-  std::string out;
+PreTokenizerSteps StepsOf(const PreTokenizerRow& row) {
+  PreTokenizerSteps steps;
   for (const std::string& pattern : row.patterns) {
-    absl::StrAppend(&out, "isolated:", pattern, " | ");
+    steps.push_back({"isolated", pattern});
   }
-  return out + "byte_level";
+  steps.push_back({"byte_level", ""});
+  return steps;
+}
+
+std::string SignatureOf(const PreTokenizerSteps& steps) {
+  return absl::StrJoin(
+      steps, " | ", [](std::string* out, const PreTokenizerStep& step) {
+        absl::StrAppend(out, step.behavior, step.pattern.empty() ? "" : ":",
+                        step.pattern);
+      });
 }
 
 bool IsRawText(const HfTokenizer& tokenizer) {
@@ -232,19 +250,31 @@ absl::StatusOr<PreTokenizerRow> FindPreTokenizer(absl::string_view name) {
       absl::StrCat("unknown pre-tokenizer '", name, "'"));
 }
 
+absl::StatusOr<PreTokenizerSteps> FindPreTokenizerSteps(
+    absl::string_view name) {
+  ASSIGN_OR_RETURN(const PreTokenizerRow row, FindPreTokenizer(name));
+  for (const Published& published : AllPublished()) {
+    // All names for the same patterns.
+    if (FindPreTokenizer(published.name)->patterns == row.patterns) {
+      return published.steps;
+    }
+  }
+  return StepsOf(row);
+}
+
 absl::StatusOr<std::string> PreTokenizerName(const HfTokenizer& tokenizer) {
   if (IsRawText(tokenizer)) return std::string(kRawTextNames[0]);
   const std::string signature = tokenizer.pre_tokenizer().Signature();
   const bool ignores = tokenizer.model().ignore_merges;
   std::vector<const PreTokenizerRow*> fitting;
-  for (const Published& row : kPublished) {
-    if (signature != row.signature) continue;
+  for (const Published& row : AllPublished()) {
+    if (signature != SignatureOf(row.steps)) continue;
     for (const PreTokenizerRow& known : Rows()) {
       if (known.name == row.name) fitting.push_back(&known);
     }
   }
   for (const PreTokenizerRow& row : Rows()) {
-    if (row.name != "default" && signature == SignatureOf(row)) {
+    if (row.name != "default" && signature == SignatureOf(StepsOf(row))) {
       fitting.push_back(&row);
     }
   }

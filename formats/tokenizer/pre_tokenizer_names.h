@@ -27,6 +27,20 @@ struct PreTokenizerRow {
 // NotFound, with the name, if we do not know it.
 absl::StatusOr<PreTokenizerRow> FindPreTokenizer(absl::string_view name);
 
+// One step of a pipeline: splits at matches of `pattern`, which stay
+// ("isolated", or "contiguous" where neighbours are one), or spells bytes in
+// the byte alphabet ("byte_level").
+struct PreTokenizerStep {
+  const char* behavior;
+  std::string pattern;
+};
+using PreTokenizerSteps = std::vector<PreTokenizerStep>;
+
+// What tokenizer.json says of a byte-level vocabulary with this name: the
+// published pipeline where llama.cpp's patterns differ from it. NotFound as
+// above.
+absl::StatusOr<PreTokenizerSteps> FindPreTokenizerSteps(absl::string_view name);
+
 // The name under which llama.cpp gives the ids of `tokenizer`. Unimplemented,
 // with the pipeline and its pattern, if there is none.
 absl::StatusOr<std::string> PreTokenizerName(const HfTokenizer& tokenizer);
