@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "converter/fallbacks.h"
 #include "converter/progress.h"
 #include "formats/json/json_writer.h"
 
@@ -24,14 +25,47 @@ void WriteTensors(const Plan& plan, JsonWriter* json) {
     json->Key("from").String(TypeName(tensor.source->meta.type));
     json->Key("to").String(TypeName(tensor.meta.type));
     json->Key("bytes").Integer(tensor.meta.n_bytes());
+    json->Key("wanted").String(TypeName(tensor.wanted));
     json->Key("fallback").Bool(tensor.fell_back());
+    json->Key("importance").Bool(tensor.importance != nullptr);
     json->Key("reason").String(tensor.reason);
     json->EndObject();
   }
   json->EndArray();
 }
 
+void WriteFiles(const Output& output, JsonWriter* json) {
+  const std::vector<std::string> files = FilesOf(output);
+  json->Key("files").BeginArray();
+  for (size_t i = 0; i < files.size(); ++i) {
+    json->BeginObject();
+    json->Key("path").String(files[i]);
+    json->Key("bytes").Integer(output.plan->files[i].n_bytes);
+    json->Key("tensors").Integer(output.plan->files[i].n_tensors);
+    json->EndObject();
+  }
+  json->EndArray();
+}
+
+void WriteNames(absl::string_view key, const std::vector<std::string>& names,
+                JsonWriter* json) {
+  json->Key(key).BeginArray();
+  for (const std::string& name : names) {
+    json->String(name);
+  }
+  json->EndArray();
+}
+
 }  // namespace
+
+std::vector<std::string> FilesOf(const Output& output) {
+  const Plan& plan = *output.plan;
+  std::vector<std::string> files;
+  for (size_t i = 0; i < plan.files.size(); ++i) {
+    files.push_back(FilePath(output.path, plan.split, i, plan.files.size()));
+  }
+  return files;
+}
 
 std::string TensorTable(const Plan& plan) {
   constexpr char kRow[] = "%-36s %-20s %-6s %-7s %s\n";
@@ -52,27 +86,41 @@ std::string Summary(const Output& output, bool dry_run) {
   for (const PlannedTensor& tensor : plan.tensors) {
     ++count[TypeName(tensor.meta.type)];
   }
-  return absl::StrCat(
+  std::string text = absl::StrCat(
       dry_run ? "would write " : "wrote ", output.path, ": ", plan.file_bytes,
       " bytes (", FormatBytes(plan.file_bytes), "), ",
       absl::StrFormat("%.4f", plan.bits_per_weight()), " bits per weight; ",
       absl::StrJoin(count, ", ", absl::PairFormatter(" x ")), "\n");
+  if (plan.split.has_value()) {
+    const std::vector<std::string> files = FilesOf(output);
+    for (size_t i = 0; i < files.size(); ++i) {
+      absl::StrAppend(&text, "  ", files[i], ": ", plan.files[i].n_bytes,
+                      " bytes, ", plan.files[i].n_tensors, " tensors\n");
+    }
+  }
+  return text;
 }
 
 std::vector<std::string> Warnings(const Plan& plan) {
-  std::vector<std::string> warnings;
-  const char* name = Info(plan.recipe.file_type).name;
+  std::vector<std::string> warnings = plan.notes;
+  const char* name = RecipeName(plan.recipe);
   if (plan.n_fallbacks > 0) {
     warnings.push_back(absl::StrCat(
         name, ": ", plan.n_fallbacks, " of ", plan.tensors.size(),
         " tensors fell back to another type, since their rows do not divide "
-        "into its blocks; --dry-run lists them"));
+        "into its blocks; the summary lists them"));
   }
   if (!plan.without_importance.empty()) {
     warnings.push_back(absl::StrCat(
         name, ": the importance matrix has no entry for ",
         plan.without_importance.size(), " quantized tensors, ",
         plan.without_importance[0], " first; they are quantized without"));
+  }
+  if (!plan.partial_importance.empty()) {
+    warnings.push_back(absl::StrCat(
+        name, ": the importance matrix has no data for some experts of ",
+        plan.partial_importance.size(), " tensors, ",
+        plan.partial_importance[0], " first"));
   }
   return warnings;
 }
@@ -88,17 +136,15 @@ std::string ConversionJson(absl::Span<const Output> outputs, double seconds,
     const Plan& plan = *output.plan;
     json.BeginObject();
     json.Key("path").String(output.path);
-    json.Key("file_type").String(Info(plan.recipe.file_type).name);
+    json.Key("file_type").String(RecipeName(plan.recipe));
     json.Key("file_bytes").Integer(plan.file_bytes);
+    WriteFiles(output, &json);
     json.Key("tensor_bytes").Integer(plan.tensor_bytes);
     json.Key("weights").Integer(plan.n_weights);
     json.Key("bits_per_weight").Number(plan.bits_per_weight());
     json.Key("fallbacks").Integer(plan.n_fallbacks);
-    json.Key("without_importance").BeginArray();
-    for (const std::string& name : plan.without_importance) {
-      json.String(name);
-    }
-    json.EndArray();
+    WriteNames("without_importance", plan.without_importance, &json);
+    WriteNames("partial_importance", plan.partial_importance, &json);
     WriteTensors(plan, &json);
     json.EndObject();
   }

@@ -18,16 +18,20 @@ namespace narrow {
 // A line for each tensor: name, shape, type before and after, reason.
 std::string TensorTable(const Plan& plan);
 
-// "wrote PATH: BYTES bytes (…), … bits per weight; types\n".
+// The files of an output: one, or its shards.
+std::vector<std::string> FilesOf(const Output& output);
+
+// "wrote PATH: BYTES bytes (…), … bits per weight; types\n", and a line for
+// each shard.
 std::string Summary(const Output& output, bool dry_run);
 
 // What a user should know of a plan: fall-backs, missing importance.
 std::vector<std::string> Warnings(const Plan& plan);
 
 // {"dry_run", "seconds", "outputs": [{"path", "file_type", "file_bytes",
-// "tensor_bytes", "weights", "bits_per_weight", "fallbacks",
-// "without_importance", "tensors": [{"name", "shape", "from", "to", "bytes",
-// "fallback", "reason"}]}]}.
+// "files": [{"path", "bytes", "tensors"}], "tensor_bytes", "weights",
+// "bits_per_weight", "fallbacks", "without_importance", "tensors": [{"name",
+// "shape", "from", "to", "bytes", "fallback", "reason"}]}]}.
 std::string ConversionJson(absl::Span<const Output> outputs, double seconds,
                            bool dry_run);
 

@@ -55,10 +55,12 @@ absl::Status CheckFinite(const CheckpointTensor& tensor, const Piece& piece,
   return absl::OkStatus();
 }
 
-// Whether the stored bytes are the output's bytes.
+// Whether the stored bytes are the output's bytes: blocks, and integers, of
+// which a copy is all that can be had.
 bool CopiesBytes(const PlannedTensor& planned) {
-  return planned.meta.type == planned.source->stored &&
-         Geometry(planned.meta.type).block_weights > 1;
+  const QuantType type = planned.meta.type;
+  return type == planned.source->stored &&
+         (Geometry(type).block_weights > 1 || FindCodec(type) == nullptr);
 }
 
 class Converter {
@@ -275,7 +277,10 @@ absl::Status WriteOutputs(const Checkpoint& model,
   const int n_slots = 2 * n_threads + 1;
   std::vector<std::unique_ptr<TensorSink>> sinks;
   for (const Output& output : outputs) {
-    std::unique_ptr<TensorSink> sink = NewGgufWriter(output.path);
+    const Plan& plan = *output.plan;
+    std::unique_ptr<TensorSink> sink =
+        plan.split.has_value() ? NewGgufSplitWriter(output.path, *plan.split)
+                               : NewGgufWriter(output.path);
     RETURN_IF_ERROR(
         sink->Begin(FileTensors(*output.plan), output.plan->metadata));
     sinks.push_back(std::move(sink));

@@ -27,7 +27,7 @@ namespace narrow {
 // One file to write. Plans of one call come from the same checkpoint.
 struct Output {
   const Plan* plan;
-  std::string path;
+  std::string path;  // prefix of the shards of a split output
 };
 
 struct PipelineOptions {

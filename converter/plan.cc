@@ -5,17 +5,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/mix_rules.h"
+#include "converter/output_metadata.h"
+#include "converter/prune_layers.h"
 #include "converter/tensor_scale.h"
 #include "converter/type_chooser.h"
 #include "formats/base/status.h"
-#include "formats/gguf/gguf_writer.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
 namespace {
-
-// general.quantization_version: the revision of the block formats.
-constexpr uint32_t kQuantizationVersion = 2;
 
 // llama.cpp's order of tensors: by layer, those outside layers first, then
 // by name.
@@ -55,7 +53,8 @@ absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
                             PlannedTensor* tensor) {
   const TensorMeta& meta = tensor->meta;
   const ImportanceEntry* entry =
-      importance == nullptr ? nullptr : importance->Find(meta.name);
+      importance == nullptr ? nullptr
+                            : importance->Find(tensor->source->meta.name);
   if (entry != nullptr) {
     const int64_t n_matrices =
         meta.shape.size() > 2 ? meta.shape[meta.shape.size() - 3] : 1;
@@ -114,53 +113,96 @@ absl::Status CheckCodecs(const PlannedTensor& tensor, const Recipe& recipe) {
   return absl::OkStatus();
 }
 
-// llama-quantize passes these strings on in fields of 128 bytes.
-std::string CutAsLlama(const std::string& text) { return text.substr(0, 127); }
+absl::Status CheckKeeps(const Checkpoint& model, const Recipe& recipe) {
+  if (recipe.keep_order && !recipe.copy) {
+    return absl::InvalidArgumentError(
+        "--keep-order is for --to COPY: the mix of other file types goes by "
+        "llama.cpp's order of tensors");
+  }
+  if (recipe.keep_split && !model.is_gguf()) {
+    return absl::InvalidArgumentError(
+        "--keep-split needs a GGUF input, whose shards it repeats; use "
+        "--split-max-size or --split-max-tensors");
+  }
+  return absl::OkStatus();
+}
 
-Metadata OutputMetadata(const Checkpoint& model, FileType file_type,
-                        const ImportanceMatrix* importance) {
-  Metadata metadata = model.metadata();
-  for (const char* key : {"general.quantization_version", "general.file_type",
-                          "split.no", "split.count", "split.tensors.count"}) {
-    metadata.Erase(key);
+absl::StatusOr<LayerPruning> PruningOf(const Checkpoint& model,
+                                       const Recipe& recipe) {
+  std::vector<std::string> names;
+  for (const CheckpointTensor& tensor : model.tensors()) {
+    names.push_back(tensor.meta.name);
   }
-  metadata.Set("general.quantization_version", kQuantizationVersion);
-  metadata.Set("general.file_type", static_cast<uint32_t>(Info(file_type).id));
-  if (importance != nullptr) {
-    metadata.Set("quantize.imatrix.file", CutAsLlama(importance->path));
-    if (!importance->datasets.empty()) {
-      metadata.Set("quantize.imatrix.dataset",
-                   CutAsLlama(importance->datasets[0]));
+  return LayerPruning::Create(recipe.pruned_layers, names);
+}
+
+// The tensors of the file with the types they have now.
+std::vector<PlannedTensor> TensorsOf(const Checkpoint& model,
+                                     const Recipe& recipe,
+                                     const LayerPruning& pruning) {
+  std::vector<PlannedTensor> tensors;
+  for (const CheckpointTensor& source : model.tensors()) {
+    PlannedTensor tensor = {};
+    tensor.source = &source;
+    tensor.meta = source.meta;
+    tensor.meta.name = pruning.NewName(source.meta.name);
+    if (tensor.meta.name.empty()) {
+      continue;
     }
-    metadata.Set("quantize.imatrix.entries_count",
-                 static_cast<uint32_t>(importance->entries.size()));
-    if (importance->n_chunks > 0) {
-      metadata.Set("quantize.imatrix.chunks_count",
-                   static_cast<uint32_t>(importance->n_chunks));
-    }
+    tensor.role = RoleOf(tensor.meta.name);
+    tensors.push_back(std::move(tensor));
   }
-  return metadata;
+  if (!recipe.keep_order && !recipe.keep_split) {
+    SortAsLlama(&tensors);
+  }
+  return tensors;
+}
+
+// Sizes, and the files that the output is written to.
+absl::Status MeasureFiles(Plan* plan) {
+  const std::vector<TensorMeta> metas = FileTensors(*plan);
+  for (const TensorMeta& meta : metas) {
+    plan->tensor_bytes += meta.n_bytes();
+  }
+  plan->split = plan->recipe.split;
+  if (plan->recipe.keep_split) {
+    std::vector<std::string> origins;
+    for (const PlannedTensor& tensor : plan->tensors) {
+      origins.resize(origins.size() + (tensor.has_scale() ? 2 : 1),
+                     tensor.source->origin.file);
+    }
+    plan->split = SplitAsInput(origins);
+  }
+  ASSIGN_OR_RETURN(plan->files, PlanFiles(metas, plan->metadata, plan->split));
+  for (const PlannedFile& file : plan->files) {
+    plan->file_bytes += file.n_bytes;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
                               const ImportanceMatrix* importance) {
+  RETURN_IF_ERROR(CheckKeeps(model, recipe));
   Plan plan;
   plan.recipe = recipe;
-  for (const CheckpointTensor& source : model.tensors()) {
-    PlannedTensor tensor = {};
-    tensor.source = &source;
-    tensor.meta = source.meta;
-    tensor.role = RoleOf(source.meta.name);
-    plan.tensors.push_back(std::move(tensor));
-  }
-  SortAsLlama(&plan.tensors);
+  ASSIGN_OR_RETURN(const LayerPruning pruning, PruningOf(model, recipe));
+  plan.tensors = TensorsOf(model, recipe, pruning);
+  ASSIGN_OR_RETURN(plan.metadata, OutputMetadata(model, recipe, importance));
+  MixModel facts = FactsOf(model, plan.tensors, importance != nullptr);
+  OverrideFacts(recipe, plan.metadata, &facts);
+  plan.notes = pruning.Warnings(plan.metadata);
+  pruning.PruneMetadata(&plan.metadata);
 
-  ASSIGN_OR_RETURN(TypeChooser chooser,
-                   TypeChooser::Create(recipe, FactsOf(model, plan.tensors,
-                                                       importance != nullptr)));
+  ASSIGN_OR_RETURN(TypeChooser chooser, TypeChooser::Create(recipe, facts));
   for (PlannedTensor& tensor : plan.tensors) {
+    if (recipe.copy) {
+      tensor.wanted = tensor.meta.type;
+      tensor.reason = "copied";
+      plan.n_weights += tensor.meta.n_elements();
+      continue;
+    }
     ASSIGN_OR_RETURN(TypeChoice choice, chooser.Choose(tensor.meta));
     tensor.meta.type = choice.type;
     tensor.reason = std::move(choice.reason);
@@ -175,12 +217,7 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
     plan.n_fallbacks += tensor.fell_back() ? 1 : 0;
     plan.n_weights += tensor.meta.n_elements();
   }
-  const std::vector<TensorMeta> metas = FileTensors(plan);
-  for (const TensorMeta& meta : metas) {
-    plan.tensor_bytes += meta.n_bytes();
-  }
-  plan.metadata = OutputMetadata(model, recipe.file_type, importance);
-  ASSIGN_OR_RETURN(plan.file_bytes, GgufFileBytes(metas, plan.metadata));
+  RETURN_IF_ERROR(MeasureFiles(&plan));
   return plan;
 }
 

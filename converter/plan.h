@@ -11,11 +11,13 @@
 #define NARROW_CONVERTER_PLAN_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "calibration/importance.h"
+#include "converter/output_shards.h"
 #include "converter/recipe.h"
 #include "converter/tensor_role.h"
 #include "formats/arch/checkpoint.h"
@@ -48,7 +50,11 @@ struct Plan {
   Metadata metadata;
   int64_t n_weights = 0;
   int64_t tensor_bytes = 0;  // without padding
-  int64_t file_bytes = 0;    // exact
+  int64_t file_bytes = 0;    // exact, of all files
+  std::optional<GgufSplitOptions> split;
+  std::vector<PlannedFile> files;  // one, or the shards of a split output
+  // What the recipe does that its author may not expect.
+  std::vector<std::string> notes;
   int n_fallbacks = 0;
   // Quantized tensors for which the importance matrix has no entry, and
   // those for which it has some matrices (experts) only.
@@ -63,7 +69,8 @@ struct Plan {
 };
 
 // `importance` may be null. InvalidArgument for a pattern that does not
-// parse, an importance entry of the wrong size, a quantized input without
+// parse, an override that does not fit, a layer that is not there, an
+// importance entry of the wrong size, a quantized input without
 // allow_requantize; Unimplemented for a type without a codec;
 // FailedPrecondition for a type that needs an importance matrix.
 absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,

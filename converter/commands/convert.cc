@@ -4,7 +4,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,13 +16,14 @@
 #include "absl/strings/str_split.h"
 #include "calibration/importance.h"
 #include "converter/commands/command.h"
+#include "converter/commands/gguf_flags.h"
 #include "converter/conversion_report.h"
 #include "converter/mix_rules.h"
+#include "converter/output_paths.h"
 #include "converter/pipeline.h"
 #include "converter/plan.h"
 #include "converter/progress.h"
 #include "formats/arch/checkpoint.h"
-#include "formats/base/file.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
 #include "kernels/quant/codec.h"
@@ -36,6 +36,8 @@ constexpr char kExamples[] = R"(Examples:
   narrow convert models/gemma-3-270m --to Q4_K_M,Q5_K_M,Q8_0 --out out/
   narrow convert model-f16.gguf --to Q4_K_M --imatrix imatrix.gguf
   narrow convert models/gemma-3-270m --to Q4_K_M --dry-run
+  narrow convert model-00001-of-00003.gguf --to COPY --out whole.gguf
+  narrow convert model.gguf --to COPY --split-max-size 2G --out shards/model
   narrow convert models/gemma-3-270m --to Q4_K_M \
       --tensor-type 'ffn_down=q6_k' --output-tensor-type q8_0)";
 
@@ -65,6 +67,7 @@ struct Flags {
   bool allow_requantize = false;
   bool dry_run = false;
   bool quiet = false;
+  GgufFlags gguf;
   CheckpointOptions checkpoint;
   int n_threads = 0;
   std::string json;
@@ -112,94 +115,66 @@ absl::StatusOr<Recipe> RecipeFromFlags(const Flags& flags) {
                      ParseTensorType(row.substr(equals + 1), "--tensor-type"));
     recipe.overrides.push_back({row.substr(0, equals), type});
   }
+  RETURN_IF_ERROR(AddGgufOptions(flags.gguf, &recipe));
   return recipe;
 }
 
-absl::StatusOr<std::vector<FileType>> FileTypesFromFlag(const std::string& to) {
-  std::vector<FileType> types;
+// One recipe a file type: `recipe` with each.
+absl::StatusOr<std::vector<Recipe>> RecipesFromFlag(const std::string& to,
+                                                    Recipe recipe) {
+  std::vector<Recipe> recipes;
   const std::vector<FileType> offered = OfferedFileTypes();
-  for (const absl::string_view name :
-       absl::StrSplit(to, ',', absl::SkipEmpty())) {
-    ASSIGN_OR_RETURN(const FileType type,
-                     ParseFileType(absl::StripAsciiWhitespace(name)));
-    if (std::find(offered.begin(), offered.end(), type) == offered.end()) {
-      return absl::UnimplementedError(absl::StrCat(
-          "--to: file type ", Info(type).name,
-          " exists, but not every tensor type it uses can be written yet; "
-          "`narrow types` lists those that can"));
+  for (absl::string_view name : absl::StrSplit(to, ',', absl::SkipEmpty())) {
+    name = absl::StripAsciiWhitespace(name);
+    recipe.copy = absl::EqualsIgnoreCase(name, "COPY");
+    if (!recipe.copy) {
+      ASSIGN_OR_RETURN(recipe.file_type, ParseFileType(name));
+      if (std::find(offered.begin(), offered.end(), recipe.file_type) ==
+          offered.end()) {
+        return absl::UnimplementedError(absl::StrCat(
+            "--to: file type ", Info(recipe.file_type).name,
+            " exists, but not every tensor type it uses can be written yet; "
+            "`narrow types` lists those that can"));
+      }
     }
-    if (std::find(types.begin(), types.end(), type) == types.end()) {
-      types.push_back(type);
+    const bool repeated =
+        std::any_of(recipes.begin(), recipes.end(), [&](const Recipe& other) {
+          return other.copy == recipe.copy &&
+                 (recipe.copy || other.file_type == recipe.file_type);
+        });
+    if (!repeated) {
+      recipes.push_back(recipe);
     }
   }
-  if (types.empty()) {
+  if (recipes.empty()) {
     return absl::InvalidArgumentError("--to names no file type");
   }
-  return types;
+  return recipes;
 }
 
-// The last part of the model's path, without .gguf.
-std::string BaseName(const std::string& model) {
-  std::filesystem::path path = std::filesystem::path(model).lexically_normal();
-  if (path.filename().empty() || path.filename() == ".") {
-    path = std::filesystem::absolute(path).lexically_normal().parent_path();
-  }
-  return path.extension() == ".gguf" ? path.stem().string()
-                                     : path.filename().string();
-}
-
-bool SameFile(const std::string& a, const std::string& b) {
-  std::error_code error;
-  return std::filesystem::equivalent(a, b, error) ||
-         std::filesystem::absolute(a, error).lexically_normal() ==
-             std::filesystem::absolute(b, error).lexically_normal();
-}
-
-// One path per type: --out as it is for one type, or a folder.
+// The path of each output, and that none is the input.
 absl::StatusOr<std::vector<std::string>> OutputPaths(
-    const Flags& flags, const std::vector<FileType>& types) {
-  const bool folder = types.size() > 1 || flags.out.empty() ||
-                      flags.out.back() == '/' || IsDirectory(flags.out);
+    const Flags& flags, const std::vector<Recipe>& recipes) {
   std::vector<std::string> paths;
-  for (const FileType type : types) {
-    std::string path =
-        folder ? JoinPath(flags.out, absl::StrCat(BaseName(flags.model), "-",
-                                                  Info(type).name, ".gguf"))
-               : flags.out;
-    if (SameFile(path, flags.model)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("output ", path, " is the input; choose another --out"));
-    }
-    if (!flags.json.empty() && SameFile(path, flags.json)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "output ", path, " is also the file of --json; choose another"));
-    }
-    paths.push_back(std::move(path));
+  for (const Recipe& recipe : recipes) {
+    paths.push_back(OutputPath(flags.model, flags.out, RecipeName(recipe),
+                               recipes.size() > 1));
+    RETURN_IF_ERROR(CheckOutputFile(paths.back(), flags.model, flags.json));
   }
   return paths;
 }
 
-// The output may replace no file that the input is read from: a shard, or
-// any file of a model directory but GGUF files, which such runs put there.
-absl::Status CheckInputIsKept(const Checkpoint& model, const Flags& flags,
-                              const std::string& path) {
-  bool is_input =
-      IsDirectory(flags.model) && FileExists(path) &&
-      !absl::EndsWith(path, ".gguf") &&
-      SameFile(
-          flags.model,
-          JoinPath(std::filesystem::path(path).parent_path().string(), "."));
-  std::string last;
-  for (const CheckpointTensor& tensor : model.tensors()) {
-    if (tensor.origin.file != last) {
-      last = tensor.origin.file;
-      is_input = is_input || SameFile(path, last);
+// That no file of any output is read or written besides.
+absl::Status CheckFiles(const Checkpoint& model,
+                        const std::vector<Output>& outputs,
+                        const Flags& flags) {
+  for (const Output& output : outputs) {
+    for (const std::string& file : FilesOf(output)) {
+      RETURN_IF_ERROR(CheckOutputFile(file, flags.model, flags.json));
+      RETURN_IF_ERROR(CheckInputIsKept(model, file));
     }
   }
-  return is_input ? absl::InvalidArgumentError(absl::StrCat(
-                        "output ", path,
-                        " is a file of the input; choose another --out"))
-                  : absl::OkStatus();
+  return absl::OkStatus();
 }
 
 absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
@@ -217,30 +192,25 @@ absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
   return WriteOutputs(model, outputs, options);
 }
 
-absl::Status Run(const Flags& flags, const std::vector<FileType>& types,
-                 Recipe recipe) {
+absl::Status Run(const Flags& flags, const std::vector<Recipe>& recipes) {
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
-                   OutputPaths(flags, types));
+                   OutputPaths(flags, recipes));
   ASSIGN_OR_RETURN(const auto model,
                    Checkpoint::Open(flags.model, flags.checkpoint));
-  for (const std::string& path : paths) {
-    RETURN_IF_ERROR(CheckInputIsKept(*model, flags, path));
-  }
   std::optional<ImportanceMatrix> importance;
   if (!flags.imatrix.empty()) {
     ASSIGN_OR_RETURN(importance, ReadImportance(flags.imatrix));
   }
 
   std::vector<Plan> plans;
-  for (const FileType type : types) {
-    recipe.file_type = type;
+  for (const Recipe& recipe : recipes) {
     absl::StatusOr<Plan> plan = MakePlan(
         *model, recipe, importance.has_value() ? &*importance : nullptr);
     if (!plan.ok()) {
       return Annotate(plan.status(),
-                      absl::StrCat("planning ", Info(type).name));
+                      absl::StrCat("planning ", RecipeName(recipe)));
     }
     plans.push_back(*std::move(plan));
   }
@@ -248,6 +218,7 @@ absl::Status Run(const Flags& flags, const std::vector<FileType>& types,
   for (size_t i = 0; i < plans.size(); ++i) {
     outputs.push_back({&plans[i], paths[i]});
   }
+  RETURN_IF_ERROR(CheckFiles(*model, outputs, flags));
 
   for (const Output& output : outputs) {
     if (flags.dry_run && flags.json != "-") {
@@ -275,15 +246,15 @@ absl::Status Run(const Flags& flags, const std::vector<FileType>& types,
 }
 
 CommandResult CheckAndRun(const Flags& flags) {
-  const auto types = FileTypesFromFlag(flags.to);
-  if (!types.ok()) {
-    return {types.status(), kExitUsage};
-  }
   const auto recipe = RecipeFromFlags(flags);
   if (!recipe.ok()) {
     return {recipe.status(), kExitUsage};
   }
-  return {Run(flags, *types, *recipe)};
+  const auto recipes = RecipesFromFlag(flags.to, *recipe);
+  if (!recipes.ok()) {
+    return {recipes.status(), kExitUsage};
+  }
+  return {Run(flags, *recipes)};
 }
 
 }  // namespace
@@ -301,7 +272,8 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
   command
       ->add_option("--to", flags->to,
                    "file types, comma separated: Q4_K_M, Q8_0, …; several are "
-                   "written in one read of the weights")
+                   "written in one read of the weights; COPY keeps the type "
+                   "of every tensor")
       ->required()
       ->type_name("TYPE[,TYPE]");
   command
@@ -348,6 +320,7 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
       ->add_option("--model-name", flags->checkpoint.model_name,
                    "general.name of the output")
       ->type_name("NAME");
+  AddGgufFlags(command, &flags->gguf);
   command->add_flag("--dry-run", flags->dry_run,
                     "print every tensor's type, the reason and the exact "
                     "size, and write nothing");
