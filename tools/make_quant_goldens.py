@@ -45,6 +45,14 @@ TYPES = [
     ("q6_k", 14, 256, 210, ANY, [208], "dequantize_row_q6_K"),
     ("iq3_xxs", 18, 256, 98, ANY, [0], "dequantize_row_iq3_xxs"),
     ("iq3_s", 21, 256, 110, ANY, [0], "dequantize_row_iq3_s"),
+    ("iq4_nl", 20, 32, 18, ANY, [0], "dequantize_row_iq4_nl"),
+    ("iq4_xs", 23, 256, 136, ANY, [0], "dequantize_row_iq4_xs"),
+    ("tq1_0", 34, 256, 54, NONE, [52], "dequantize_row_tq1_0"),
+    ("tq2_0", 35, 256, 66, NONE, [64], "dequantize_row_tq2_0"),
+    ("q1_0", 41, 128, 18, NONE, [0], "dequantize_row_q1_0"),
+    ("q2_0", 42, 64, 18, NONE, [0], "dequantize_row_q2_0"),
+    ("mxfp4", 39, 32, 17, NONE, [], "dequantize_row_mxfp4"),
+    ("nvfp4", 40, 64, 36, NONE, [], "dequantize_row_nvfp4"),
 ]
 
 
