@@ -311,6 +311,37 @@ NARROW_LANE_FUNCTION void StoreBytes(I32 value, uint8_t* to) {
 #endif
 }
 
+// Integers from and to memory of any alignment.
+NARROW_LANE_FUNCTION I32 LoadInts(const int32_t* from) {
+  I32 value;
+  __builtin_memcpy(&value, from, sizeof(value));
+  return value;
+}
+NARROW_LANE_FUNCTION void StoreInts(I32 value, int32_t* to) {
+  __builtin_memcpy(to, &value, sizeof(value));
+}
+
+// Bit k: whether lane k of `mask` is set.
+NARROW_LANE_FUNCTION uint32_t LaneBits(I32 mask) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(mask));
+#else
+  return static_cast<uint32_t>(
+      _mm256_movemask_ps(reinterpret_cast<__m256>(mask)));
+#endif
+}
+
+// Entries of a table of 8, which is repeated where there are more lanes. The
+// low three bits of an index count.
+NARROW_LANE_FUNCTION F32 Lookup8(F32 table, I32 index) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_permutexvar_ps(0xffff, reinterpret_cast<__m512i>(index),
+                                     table);
+#else
+  return _mm256_permutevar8x32_ps(table, reinterpret_cast<__m256i>(index));
+#endif
+}
+
 }  // namespace NARROW_SIMD
 }  // namespace narrow
 

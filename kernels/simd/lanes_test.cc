@@ -168,10 +168,30 @@ TEST_P(LanesTest, BytesKeepTheirValue) {
 TEST_P(LanesTest, AnySeesEveryLane) {
   std::vector<int32_t> mask(ops_.n_lanes, 0);
   EXPECT_FALSE(ops_.any(mask.data()));
-  for (int32_t& lane : mask) {
-    lane = -1;
+  EXPECT_EQ(ops_.lane_bits(mask.data()), 0u);
+  for (int k = 0; k < ops_.n_lanes; ++k) {
+    mask[k] = -1;
     EXPECT_TRUE(ops_.any(mask.data()));
-    lane = 0;
+    EXPECT_EQ(ops_.lane_bits(mask.data()), 1u << k);
+    mask[k] = 0;
+  }
+}
+
+TEST_P(LanesTest, LookupTakesTheLowBitsOfAnIndex) {
+  std::vector<float> table(ops_.n_lanes);
+  for (int k = 0; k < ops_.n_lanes; ++k) {
+    table[k] = 100.0f + static_cast<float>(k % 8);
+  }
+  std::vector<int32_t> index(2 * ops_.n_lanes);
+  std::vector<float> found(index.size());
+  for (size_t i = 0; i < index.size(); ++i) {
+    index[i] = static_cast<int32_t>(i * 0x01234567u);
+  }
+  ForGroups(index.size(), [&](size_t i) {
+    ops_.lookup8(table.data(), &index[i], &found[i]);
+  });
+  for (size_t i = 0; i < index.size(); ++i) {
+    EXPECT_EQ(found[i], 100.0f + static_cast<float>(index[i] & 7)) << i;
   }
 }
 

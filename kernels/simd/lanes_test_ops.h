@@ -27,6 +27,9 @@ struct LaneOps {
   void (*signed_bytes)(const uint8_t* in, int32_t* out);
   void (*round_trip_bytes)(const uint8_t* in, uint8_t* out);
   bool (*any)(const int32_t* mask);
+  uint32_t (*lane_bits)(const int32_t* mask);
+  // `table` has n_lanes numbers, of which 8 differ.
+  void (*lookup8)(const float* table, const int32_t* index, float* out);
   // LoadBlocks, then StoreBlocks of the same bits: a strided copy.
   void (*copy_blocks)(const float* in, ptrdiff_t in_stride, int n_blocks,
                       uint8_t* out, ptrdiff_t out_stride);

@@ -5,16 +5,6 @@ namespace narrow {
 namespace NARROW_SIMD {
 namespace {
 
-I32 LoadInts(const int32_t* from) {
-  I32 value;
-  __builtin_memcpy(&value, from, sizeof(value));
-  return value;
-}
-
-void StoreInts(I32 value, int32_t* to) {
-  __builtin_memcpy(to, &value, sizeof(value));
-}
-
 void CopyBlocks(const float* in, ptrdiff_t in_stride, int n_blocks,
                 uint8_t* out, ptrdiff_t out_stride) {
   F32 x[kTestSize];
@@ -60,6 +50,10 @@ LaneOps TestedLaneOps() {
     StoreBytes(LoadBytes(in), out);
   };
   ops.any = [](const int32_t* mask) { return Any(LoadInts(mask)); };
+  ops.lane_bits = [](const int32_t* mask) { return LaneBits(LoadInts(mask)); };
+  ops.lookup8 = [](const float* table, const int32_t* index, float* out) {
+    Store(Lookup8(Load(table), LoadInts(index)), out);
+  };
   ops.copy_blocks = &CopyBlocks;
   return ops;
 }
