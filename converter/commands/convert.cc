@@ -14,19 +14,20 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "calibration/importance.h"
 #include "converter/commands/command.h"
+#include "converter/commands/convert_hf.h"
 #include "converter/commands/gguf_flags.h"
+#include "converter/commands/importance_flags.h"
+#include "converter/commands/type_flags.h"
 #include "converter/conversion_report.h"
+#include "converter/fallbacks.h"
 #include "converter/mix_rules.h"
 #include "converter/output_paths.h"
 #include "converter/pipeline.h"
 #include "converter/plan.h"
 #include "converter/progress.h"
 #include "formats/arch/checkpoint.h"
-#include "formats/base/nearest.h"
 #include "formats/base/status.h"
-#include "kernels/quant/codec.h"
 
 namespace narrow {
 namespace {
@@ -36,6 +37,8 @@ constexpr char kExamples[] = R"(Examples:
   narrow convert models/gemma-3-270m --to Q4_K_M,Q5_K_M,Q8_0 --out out/
   narrow convert model-f16.gguf --to Q4_K_M --imatrix imatrix.gguf
   narrow convert models/gemma-3-270m --to Q4_K_M --dry-run
+  narrow convert models/gemma-3-270m --to IQ3_XXS --imatrix imatrix.gguf \
+      --mode strict
   narrow convert model-00001-of-00003.gguf --to COPY --out whole.gguf
   narrow convert model.gguf --to COPY --split-max-size 2G --out shards/model
   narrow convert models/gemma-3-270m --to Q4_K_M \
@@ -58,63 +61,21 @@ struct Flags {
   std::string model;
   std::string to;
   std::string out;
-  std::string imatrix;
-  std::string output_type;
-  std::string embedding_type;
-  std::vector<std::string> tensor_types;
-  bool pure = false;
-  bool leave_output = false;
-  bool allow_requantize = false;
+  TypeFlags types;
+  ImportanceFlags importance;
   bool dry_run = false;
   bool quiet = false;
   GgufFlags gguf;
   CheckpointOptions checkpoint;
+  HfFlags hf;
   int n_threads = 0;
   std::string json;
 };
 
-absl::StatusOr<QuantType> ParseTensorType(absl::string_view name,
-                                          absl::string_view flag) {
-  std::vector<std::string> names;
-  for (const BlockCodec* codec : AllCodecs()) {
-    names.push_back(TypeName(codec->type));
-  }
-  const std::optional<QuantType> type = TypeFromName(name);
-  if (!type.has_value() || FindCodec(*type) == nullptr ||
-      Geometry(*type).ggml_id < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        flag, ": there is no tensor type '", name, "' to convert to; the ",
-        "nearest is ", NearestName(name, names),
-        "; `narrow types` lists them all"));
-  }
-  return *type;
-}
-
 absl::StatusOr<Recipe> RecipeFromFlags(const Flags& flags) {
   Recipe recipe;
-  recipe.pure = flags.pure;
-  recipe.leave_output = flags.leave_output;
-  recipe.allow_requantize = flags.allow_requantize;
-  if (!flags.output_type.empty()) {
-    ASSIGN_OR_RETURN(
-        recipe.output_type,
-        ParseTensorType(flags.output_type, "--output-tensor-type"));
-  }
-  if (!flags.embedding_type.empty()) {
-    ASSIGN_OR_RETURN(
-        recipe.embedding_type,
-        ParseTensorType(flags.embedding_type, "--token-embedding-type"));
-  }
-  for (const std::string& row : flags.tensor_types) {
-    const size_t equals = row.rfind('=');
-    if (equals == std::string::npos || equals == 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--tensor-type '", row, "' is not PATTERN=TYPE"));
-    }
-    ASSIGN_OR_RETURN(const QuantType type,
-                     ParseTensorType(row.substr(equals + 1), "--tensor-type"));
-    recipe.overrides.push_back({row.substr(0, equals), type});
-  }
+  RETURN_IF_ERROR(AddTypeOptions(flags.types, &recipe));
+  recipe.missing_importance_chosen = !flags.importance.missing.empty();
   RETURN_IF_ERROR(AddGgufOptions(flags.gguf, &recipe));
   return recipe;
 }
@@ -177,6 +138,23 @@ absl::Status CheckFiles(const Checkpoint& model,
   return absl::OkStatus();
 }
 
+// Lists what strict mode does not accept, and fails if there is any.
+absl::Status CheckStrict(const std::vector<Plan>& plans) {
+  absl::Status status;
+  for (const Plan& plan : plans) {
+    if (plan.recipe.mode != Mode::kStrict || plan.recipe.copy) {
+      continue;
+    }
+    const std::vector<std::string> problems = StrictProblems(plan);
+    for (const std::string& problem : problems) {
+      std::fprintf(stderr, "narrow: strict: %s: %s\n", RecipeName(plan.recipe),
+                   problem.c_str());
+    }
+    status.Update(StrictError(plan, problems.size()));
+  }
+  return status;
+}
+
 absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
                    const Flags& flags) {
   int64_t n_bytes = 0;
@@ -199,10 +177,8 @@ absl::Status Run(const Flags& flags, const std::vector<Recipe>& recipes) {
                    OutputPaths(flags, recipes));
   ASSIGN_OR_RETURN(const auto model,
                    Checkpoint::Open(flags.model, flags.checkpoint));
-  std::optional<ImportanceMatrix> importance;
-  if (!flags.imatrix.empty()) {
-    ASSIGN_OR_RETURN(importance, ReadImportance(flags.imatrix));
-  }
+  ASSIGN_OR_RETURN(const std::optional<ImportanceMatrix> importance,
+                   ReadImportanceAsked(flags.importance));
 
   std::vector<Plan> plans;
   for (const Recipe& recipe : recipes) {
@@ -228,6 +204,7 @@ absl::Status Run(const Flags& flags, const std::vector<Recipe>& recipes) {
       std::fprintf(stderr, "narrow: warning: %s\n", warning.c_str());
     }
   }
+  RETURN_IF_ERROR(CheckStrict(plans));
   if (!flags.dry_run) {
     RETURN_IF_ERROR(Write(*model, outputs, flags));
   }
@@ -245,7 +222,18 @@ absl::Status Run(const Flags& flags, const std::vector<Recipe>& recipes) {
   return WriteJson(flags.json, ConversionJson(outputs, seconds, flags.dry_run));
 }
 
-CommandResult CheckAndRun(const Flags& flags) {
+CommandResult WriteHfDirectory(const CLI::App& command, const Flags& flags) {
+  CatchSignals();
+  return ConvertToHf(
+      command, {flags.model, flags.out, flags.hf, flags.dry_run, flags.quiet,
+                flags.n_threads, flags.json, &g_cancelled});
+}
+
+CommandResult CheckAndRun(const CLI::App& command, const Flags& flags) {
+  const absl::Status usage = CheckNoHfOptions(command);
+  if (!usage.ok()) {
+    return {usage, kExitUsage};
+  }
   const auto recipe = RecipeFromFlags(flags);
   if (!recipe.ok()) {
     return {recipe.status(), kExitUsage};
@@ -281,30 +269,8 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
                    "output file, or folder (default: MODEL-TYPE.gguf in the "
                    "current folder)")
       ->type_name("PATH");
-  command
-      ->add_option("--imatrix", flags->imatrix,
-                   "importance matrix of llama-imatrix, .gguf or .dat")
-      ->type_name("FILE");
-  command->add_flag("--pure", flags->pure,
-                    "one type for all tensors, no mix of types");
-  command
-      ->add_option("--tensor-type", flags->tensor_types,
-                   "type for tensors whose name the regular expression "
-                   "finds; repeatable, the first that matches decides")
-      ->type_name("PATTERN=TYPE")
-      ->allow_extra_args(false);
-  command
-      ->add_option("--output-tensor-type", flags->output_type,
-                   "type of the output matrix")
-      ->type_name("TYPE");
-  command
-      ->add_option("--token-embedding-type", flags->embedding_type,
-                   "type of the token embedding")
-      ->type_name("TYPE");
-  command->add_flag("--leave-output-tensor", flags->leave_output,
-                    "keep the output matrix as it is");
-  command->add_flag("--allow-requantize", flags->allow_requantize,
-                    "accept an input that is already quantized");
+  AddImportanceFlags(command, &flags->importance);
+  AddTypeFlags(command, &flags->types);
   command
       ->add_option("--outtype", flags->checkpoint.intermediate,
                    "type that matrices of a directory pass through, as "
@@ -327,7 +293,11 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->n_threads);
   AddJsonOption(command, &flags->json);
-  command->callback([flags, result] { *result = CheckAndRun(*flags); });
+  AddHfOptions(command, &flags->hf);
+  command->callback([command, flags, result] {
+    *result = IsHfTarget(flags->to) ? WriteHfDirectory(*command, *flags)
+                                    : CheckAndRun(*command, *flags);
+  });
 }
 
 }  // namespace narrow

@@ -507,8 +507,11 @@ class Writer {
     while (n > 0 && IsPadding(n - 1)) --n;
     std::vector<SentencePiece> pieces;
     for (size_t id = 0; id < n; ++id) {
-      pieces.push_back({texts_[id], v_.scores[id],
-                        static_cast<SentencePiece::Type>(v_.types[id])});
+      // 0, "undefined", is a token like any other.
+      const auto type = v_.types[id] < TokenType::kNormal
+                            ? SentencePiece::Type::kNormal
+                            : static_cast<SentencePiece::Type>(v_.types[id]);
+      pieces.push_back({texts_[id], v_.scores[id], type});
     }
     // sentencepiece wants one unknown piece and no more.
     for (size_t id = 0; id < n; ++id) {
