@@ -45,6 +45,8 @@ TYPES = [
     ("q6_k", 14, 256, 210, ANY, [208], "dequantize_row_q6_K"),
     ("iq3_xxs", 18, 256, 98, ANY, [0], "dequantize_row_iq3_xxs"),
     ("iq3_s", 21, 256, 110, ANY, [0], "dequantize_row_iq3_s"),
+    ("iq1_s", 19, 256, 50, SOME, [0], "dequantize_row_iq1_s"),
+    ("iq1_m", 29, 256, 56, ANY, [52, 54], "dequantize_row_iq1_m"),
     ("iq4_nl", 20, 32, 18, ANY, [0], "dequantize_row_iq4_nl"),
     ("iq4_xs", 23, 256, 136, ANY, [0], "dequantize_row_iq4_xs"),
     ("tq1_0", 34, 256, 54, NONE, [52], "dequantize_row_tq1_0"),
