@@ -1,6 +1,9 @@
 #include "kernels/quant/iq3/fields.h"
 
 #include <cstring>
+#include <vector>
+
+#include "kernels/quant/lattice/grid.h"
 
 namespace narrow {
 namespace iq3 {
@@ -30,6 +33,20 @@ uint8_t WithEighthSign(uint32_t seven) {
   parity ^= parity >> 2;
   parity ^= parity >> 1;
   return static_cast<uint8_t>(seven | (parity & 1) << 7);
+}
+
+template <class Type>
+std::vector<uint32_t> MagnitudesOf(const Grid& grid) {
+  std::vector<uint32_t> points;
+  for (int p = 0; p < grid.n_points; ++p) {
+    uint32_t word = 0;
+    for (int i = 0; i < kPoint; ++i) {
+      const uint32_t magnitude = Type::kMagnitudes[grid.levels[kPoint * p + i]];
+      word |= magnitude << (8 * i);
+    }
+    points.push_back(word);
+  }
+  return points;
 }
 
 }  // namespace
@@ -92,6 +109,16 @@ void UnpackFields(IQ3_S, const uint8_t* bytes, Fields* fields) {
     fields->scales[g] = bytes[kScalesAt + g / 2] & 15;
     fields->scales[g + 1] = bytes[kScalesAt + g / 2] >> 4;
   }
+}
+
+const uint32_t* PointMagnitudes(IQ3_XXS) {
+  static const auto& points = *new auto(MagnitudesOf<IQ3_XXS>(Iq3XxsGrid()));
+  return points.data();
+}
+
+const uint32_t* PointMagnitudes(IQ3_S) {
+  static const auto& points = *new auto(MagnitudesOf<IQ3_S>(Iq3SGrid()));
+  return points.data();
 }
 
 }  // namespace iq3

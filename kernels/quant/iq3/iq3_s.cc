@@ -14,7 +14,8 @@
 namespace narrow {
 
 const BlockCodec kIQ3_SCodec = iq3::MakeCodec<iq3::IQ3_S>(
-    QuantType::kIQ3_S, /*code_unit=*/1, /*error_budget=*/0.2f, nullptr, nullptr,
-    nullptr, nullptr);
+    QuantType::kIQ3_S, /*code_unit=*/1, /*error_budget=*/0.2f,
+    avx2::EncodeIQ3_S, avx512::EncodeIQ3_S, avx2::DecodeIQ3_S,
+    avx512::DecodeIQ3_S);
 
 }  // namespace narrow

@@ -16,7 +16,8 @@
 namespace narrow {
 
 const BlockCodec kIQ3_XXSCodec = iq3::MakeCodec<iq3::IQ3_XXS>(
-    QuantType::kIQ3_XXS, /*code_unit=*/0.25f, /*error_budget=*/0.23f, nullptr,
-    nullptr, nullptr, nullptr);
+    QuantType::kIQ3_XXS, /*code_unit=*/0.25f, /*error_budget=*/0.23f,
+    avx2::EncodeIQ3_XXS, avx512::EncodeIQ3_XXS, avx2::DecodeIQ3_XXS,
+    avx512::DecodeIQ3_XXS);
 
 }  // namespace narrow
