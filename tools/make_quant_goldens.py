@@ -55,6 +55,9 @@ TYPES = [
     ("q2_0", 42, 64, 18, NONE, [0], "dequantize_row_q2_0"),
     ("mxfp4", 39, 32, 17, NONE, [], "dequantize_row_mxfp4"),
     ("nvfp4", 40, 64, 36, NONE, [], "dequantize_row_nvfp4"),
+    ("iq2_xxs", 16, 256, 66, SOME, [0], "dequantize_row_iq2_xxs"),
+    ("iq2_xs", 17, 256, 74, SOME, [0], "dequantize_row_iq2_xs"),
+    ("iq2_s", 22, 256, 82, ANY, [0], "dequantize_row_iq2_s"),
 ]
 
 

@@ -1,0 +1,10 @@
+#include "kernels/quant/codec_variants.h"
+#include "kernels/quant/iq2/reference.h"
+
+namespace narrow {
+
+const BlockCodec kIQ2_SCodec =
+    iq2::MakeCodec<iq2::Iq2S>(QuantType::kIQ2_S, /*error_budget=*/0.29f, nullptr,
+                              nullptr, nullptr, nullptr);
+
+}  // namespace narrow

@@ -1,0 +1,10 @@
+#include "kernels/quant/codec_variants.h"
+#include "kernels/quant/iq2/reference.h"
+
+namespace narrow {
+
+const BlockCodec kIQ2_XSCodec =
+    iq2::MakeCodec<iq2::Iq2Xs>(QuantType::kIQ2_XS, /*error_budget=*/0.33f,
+                               nullptr, nullptr, nullptr, nullptr);
+
+}  // namespace narrow
