@@ -1,8 +1,6 @@
 // narrow convert: a model directory or a GGUF file to GGUF files.
 
-#include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -18,6 +16,7 @@
 #include "converter/commands/convert_hf.h"
 #include "converter/commands/gguf_flags.h"
 #include "converter/commands/importance_flags.h"
+#include "converter/commands/signals.h"
 #include "converter/commands/type_flags.h"
 #include "converter/conversion_report.h"
 #include "converter/fallbacks.h"
@@ -44,19 +43,6 @@ constexpr char kExamples[] = R"(Examples:
   narrow convert models/gemma-3-270m --to Q4_K_M \
       --tensor-type 'ffn_down=q6_k' --output-tensor-type q8_0)";
 
-// Set by SIGHUP, SIGINT and SIGTERM; the pipeline looks at it between pieces.
-std::atomic<bool> g_cancelled{false};
-
-void OnSignal(int) { g_cancelled.store(true); }
-
-void CatchSignals() {
-  std::signal(SIGINT, OnSignal);
-  std::signal(SIGTERM, OnSignal);
-  if (std::signal(SIGHUP, OnSignal) == SIG_IGN) {
-    std::signal(SIGHUP, SIG_IGN);  // run by nohup
-  }
-}
-
 struct Flags {
   std::string model;
   std::string to;
@@ -75,6 +61,7 @@ struct Flags {
 absl::StatusOr<Recipe> RecipeFromFlags(const Flags& flags) {
   Recipe recipe;
   RETURN_IF_ERROR(AddTypeOptions(flags.types, &recipe));
+  recipe.dry_run = flags.dry_run;
   recipe.missing_importance_chosen = !flags.importance.missing.empty();
   RETURN_IF_ERROR(AddGgufOptions(flags.gguf, &recipe));
   return recipe;
@@ -165,8 +152,7 @@ absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
   PipelineOptions options;
   options.n_threads = flags.n_threads;
   options.on_progress = [&progress](int64_t n) { progress.Add(n); };
-  options.cancelled = &g_cancelled;
-  CatchSignals();
+  options.cancelled = CatchSignals();
   return WriteOutputs(model, outputs, options);
 }
 
@@ -223,10 +209,9 @@ absl::Status Run(const Flags& flags, const std::vector<Recipe>& recipes) {
 }
 
 CommandResult WriteHfDirectory(const CLI::App& command, const Flags& flags) {
-  CatchSignals();
   return ConvertToHf(
       command, {flags.model, flags.out, flags.hf, flags.dry_run, flags.quiet,
-                flags.n_threads, flags.json, &g_cancelled});
+                flags.n_threads, flags.json, CatchSignals()});
 }
 
 CommandResult CheckAndRun(const CLI::App& command, const Flags& flags) {
