@@ -98,6 +98,9 @@ std::string Summary(const Output& output, bool dry_run) {
                       " bytes, ", plan.files[i].n_tensors, " tensors\n");
     }
   }
+  for (const std::string& line : FallbackLines(plan)) {
+    absl::StrAppend(&text, "  fell back: ", line, "\n");
+  }
   return text;
 }
 

@@ -441,9 +441,12 @@ std::vector<QuantType> PossibleTypes(FileType file_type) {
   }
   for (const absl::Span<const Rule> rules :
        {absl::Span<const Rule>(kOutputRules), absl::Span<const Rule>(kRules)}) {
+    int decided = -1;  // stage in which one rule always applies
     for (const Rule& rule : rules) {
-      if ((rule.files & F(file_type)) != 0) {
+      if ((rule.files & F(file_type)) != 0 && rule.stage != decided) {
         add(rule.type);
+        decided =
+            rule.roles == kAny && rule.when == Always ? rule.stage : decided;
       }
     }
   }

@@ -49,6 +49,19 @@ MixModel FactsOf(const Checkpoint& model,
   return facts;
 }
 
+// What keeps a conversion from being done is an error, and the first such
+// finding a note on a dry run.
+absl::Status RefuseOrNote(std::string message, Plan* plan) {
+  if (!plan->recipe.dry_run) {
+    return absl::FailedPreconditionError(message);
+  }
+  if (!plan->refused) {
+    plan->notes.push_back(absl::StrCat("would be refused: ", message));
+    plan->refused = true;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
                             PlannedTensor* tensor) {
   const TensorMeta& meta = tensor->meta;
@@ -76,12 +89,15 @@ absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
     return absl::OkStatus();
   }
   if (DemandsImportance(plan->recipe.file_type, meta.type, tensor->role)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "tensor '", meta.name, "' as ", TypeName(meta.type),
-        " needs an importance matrix",
-        importance == nullptr ? "" : ", and the given one has no entry for it",
-        "; make one (narrow imatrix MODEL --text FILE --out imatrix.gguf) and "
-        "give it with --imatrix"));
+    RETURN_IF_ERROR(RefuseOrNote(
+        absl::StrCat("tensor '", meta.name, "' as ", TypeName(meta.type),
+                     " needs an importance matrix",
+                     importance == nullptr
+                         ? ""
+                         : ", and the given one has no entry for it",
+                     "; make one (narrow imatrix MODEL --text FILE --out "
+                     "imatrix.gguf) and give it with --imatrix"),
+        plan));
   }
   if (importance != nullptr) {
     plan->without_importance.push_back(meta.name);
@@ -212,7 +228,8 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
       RETURN_IF_ERROR(FindImportance(importance, &plan, &tensor));
     }
     if (tensor.meta.type != tensor.source->stored) {
-      tensor.scale = ScaleFor(model, tensor.meta, tensor.role);
+      tensor.scale =
+          ScaleFor(model, tensor.source->meta.name, tensor.meta, tensor.role);
     }
     plan.n_fallbacks += tensor.fell_back() ? 1 : 0;
     plan.n_weights += tensor.meta.n_elements();

@@ -55,6 +55,7 @@ struct Plan {
   std::vector<PlannedFile> files;  // one, or the shards of a split output
   // What the recipe does that its author may not expect.
   std::vector<std::string> notes;
+  bool refused = false;  // on a dry run: a conversion would fail
   int n_fallbacks = 0;
   // Quantized tensors for which the importance matrix has no entry, and
   // those for which it has some matrices (experts) only.

@@ -32,6 +32,8 @@ enum class Mode : uint8_t {
 struct Recipe {
   FileType file_type = FileType::kQ8_0;
   Mode mode = Mode::kCompat;
+  // Nothing will be written: what cannot be had is a note, not an error.
+  bool dry_run = false;
   // What matrices without importance get was asked for, so strict accepts it.
   bool missing_importance_chosen = false;
   bool pure = false;  // one type for all, no mix rules

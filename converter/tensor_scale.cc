@@ -36,11 +36,12 @@ bool OneOf(TensorRole role, const TensorRole (&roles)[n]) {
 
 }  // namespace
 
-TensorMeta ScaleFor(const Checkpoint& model, const TensorMeta& meta,
-                    TensorRole role) {
+TensorMeta ScaleFor(const Checkpoint& model, absl::string_view source_name,
+                    const TensorMeta& meta, TensorRole role) {
   absl::string_view base = meta.name;
   if (meta.type != QuantType::kNVFP4 || meta.shape.size() > 3 ||
-      !absl::ConsumeSuffix(&base, ".weight")) {
+      !absl::ConsumeSuffix(&base, ".weight") ||
+      !absl::ConsumeSuffix(&source_name, ".weight")) {
     return {};
   }
   const auto* family = std::find_if(
@@ -50,12 +51,13 @@ TensorMeta ScaleFor(const Checkpoint& model, const TensorMeta& meta,
     return {};
   }
   // A feed-forward bias would be scaled too, which llama.cpp refuses.
-  const bool applies = OneOf(role, kAttention) ||
-                       (family->feed_forward && OneOf(role, kFeedForward) &&
-                        model.Find(absl::StrCat(base, ".bias")) == nullptr);
+  const bool applies =
+      OneOf(role, kAttention) ||
+      (family->feed_forward && OneOf(role, kFeedForward) &&
+       model.Find(absl::StrCat(source_name, ".bias")) == nullptr);
   TensorMeta scale;
   scale.name = absl::StrCat(base, ".scale");
-  if (!applies || model.Find(scale.name) != nullptr) {
+  if (!applies || model.Find(absl::StrCat(source_name, ".scale")) != nullptr) {
     return {};
   }
   scale.type = QuantType::kF32;
