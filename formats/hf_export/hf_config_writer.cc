@@ -5,6 +5,8 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "formats/arch/model_config.h"
 #include "formats/base/status.h"
@@ -27,7 +29,7 @@ bool AnyLayerSlides(const Facts& f) { return f.config.sliding_window > 0; }
 
 // null stands for "none" in all of these.
 void NumberOrNull(float value, JsonWriter* json) {
-  value == 0 ? json->Null() : json->Number(value);
+  value == 0 ? json->Null() : json->Real(value);
 }
 
 void Activation(const Facts& f, JsonWriter* json) {
@@ -45,7 +47,7 @@ void QueryScalar(const Facts& f, JsonWriter* json) {
   if (std::abs(scalar - whole) < 1e-5 * scalar) {
     json->Integer(static_cast<int64_t>(whole));
   } else {
-    json->Number(scalar);
+    json->Real(static_cast<float>(scalar));
   }
 }
 
@@ -111,7 +113,7 @@ constexpr KeyRow kKeys[] = {
      }},
     {"query_pre_attn_scalar", QueryScalar},
     {"rms_norm_eps",
-     [](const Facts& f, JsonWriter* j) { j->Number(f.config.norm_eps); }},
+     [](const Facts& f, JsonWriter* j) { j->Real(f.config.norm_eps); }},
     {"sliding_window",
      [](const Facts& f, JsonWriter* j) {
        AnyLayerSlides(f) ? j->Integer(f.config.sliding_window) : j->Null();
@@ -339,29 +341,42 @@ class Writer {
     return absl::OkStatus();
   }
 
+  // What GGUF cannot hold, with the value that llama.cpp assumes.
   void AddWarnings() {
-    const bool is_gemma = ClassHas("query_pre_attn_scalar");
-    if (is_gemma) {
-      warnings_.push_back(absl::StrCat(
-          "GGUF has no key for query_pre_attn_scalar; llama.cpp assumes the "
-          "one written to config.json (by the size of the model)"));
+    const auto assumed = [&](absl::string_view what, absl::string_view value) {
+      warnings_.push_back(absl::StrCat("GGUF does not hold ", what,
+                                       "; config.json has ", value,
+                                       ", as llama.cpp assumes"));
+    };
+    if (ClassHas("query_pre_attn_scalar")) {
+      JsonWriter scalar(JsonWriter::kCompact);
+      QueryScalar(facts_, &scalar);
+      assumed("query_pre_attn_scalar", scalar.text());
     }
     if (class_->has_layer_types && config_.sliding_window > 0 &&
         !HasKey("attention.sliding_window_pattern")) {
-      warnings_.push_back(absl::StrCat(
-          "the file does not say which layers have the sliding window; "
-          "config.json has llama.cpp's pattern for ",
-          config_.arch));
+      assumed("which layers have the sliding window",
+              "the usual pattern of the family");
+    }
+    if (ClassHas("norm_topk_prob")) {
+      assumed("norm_topk_prob", "true");
+    }
+    if (config_.rope_scaling.kind == Kind::kYarn) {
+      assumed("whether yarn's ramp ends at whole dimensions", "that it does");
+    }
+    // Files of one family that are told apart by their name alone.
+    const Metadata& metadata = in_.model.metadata();
+    const std::string name = absl::AsciiStrToLower(
+        absl::StrCat(metadata.GetString("general.name").value_or(""), " ",
+                     metadata.GetString("general.basename").value_or("")));
+    if (class_->model_type == absl::string_view("llama") &&
+        absl::StrContains(name, "mistral")) {
+      assumed("Mistral's sliding window", "none");
     }
     if (!HasKey("rope.freq_base")) {
       warnings_.push_back(absl::StrCat(
           "the file does not give the rotary base; config.json has ",
-          config_.rope_theta, ", which llama.cpp assumes"));
-    }
-    if (ClassHas("norm_topk_prob")) {
-      warnings_.push_back(
-          "GGUF has no key for norm_topk_prob; config.json has true, which "
-          "llama.cpp assumes");
+          config_.rope_theta, ", as llama.cpp assumes"));
     }
   }
 
@@ -372,7 +387,7 @@ class Writer {
         absl::string_view(key) == "original_max_position_embeddings") {
       json_.Integer(static_cast<int64_t>(value));
     } else {
-      json_.Number(static_cast<float>(value));
+      json_.Real(static_cast<float>(value));
     }
   }
 
@@ -384,15 +399,15 @@ class Writer {
     for (const auto& [key, values] : rope_.lists) {
       json_.Key(key).BeginArray();
       for (const float value : values) {
-        json_.Number(value);
+        json_.Real(value);
       }
       json_.EndArray();
     }
   }
 
-  double PartialRotaryFactor() const {
-    return static_cast<double>(config_.rope_dim) /
-           static_cast<double>(config_.head_dim);
+  float PartialRotaryFactor() const {
+    return static_cast<float>(config_.rope_dim) /
+           static_cast<float>(config_.head_dim);
   }
 
   void WriteRopeParameters(double theta, bool scaled) {
@@ -404,7 +419,7 @@ class Writer {
     }
     WriteRopeNumber("rope_theta", theta);
     if (config_.rope_dim != config_.head_dim) {
-      json_.Key("partial_rotary_factor").Number(PartialRotaryFactor());
+      json_.Key("partial_rotary_factor").Real(PartialRotaryFactor());
     }
     json_.EndObject();
   }
@@ -426,7 +441,7 @@ class Writer {
       WriteRopeNumber("rope_local_base_freq", *config_.rope_theta_local);
     }
     if (config_.rope_dim != config_.head_dim) {
-      json_.Key("partial_rotary_factor").Number(PartialRotaryFactor());
+      json_.Key("partial_rotary_factor").Real(PartialRotaryFactor());
     }
     if (rope_.type != "default") {
       json_.Key("rope_scaling").BeginObject();

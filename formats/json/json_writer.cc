@@ -62,6 +62,14 @@ JsonWriter& JsonWriter::Number(float value) {
   return Word(ShortestDigits(value));
 }
 
+JsonWriter& JsonWriter::Real(float value) {
+  std::string digits = ShortestDigits(value);
+  if (digits.find_first_of(".en") == std::string::npos) {  // "null" has an n
+    digits += ".0";
+  }
+  return Word(digits);
+}
+
 JsonWriter& JsonWriter::Bool(bool value) {
   return Word(value ? "true" : "false");
 }

@@ -44,6 +44,9 @@ class JsonWriter {
   // it is not finite, since JSON has no word for that.
   JsonWriter& Number(double value);
   JsonWriter& Number(float value);
+  // The same with a point in whole numbers ("50.0"), for readers that tell
+  // integers from floating point.
+  JsonWriter& Real(float value);
   JsonWriter& Bool(bool value);
   JsonWriter& Null();
 

@@ -78,5 +78,12 @@ TEST(JsonWriterTest, FloatsHaveTheirOwnShortestDigits) {
   EXPECT_EQ(json.text(), "[0.1,1e+30,null]");
 }
 
+TEST(JsonWriter, RealsHaveAPointOrAnExponent) {
+  JsonWriter json(JsonWriter::kCompact);
+  json.BeginArray().Real(50).Real(-0.5f).Real(1e-6f).Real(1e30f);
+  json.Real(std::numeric_limits<float>::quiet_NaN()).EndArray();
+  EXPECT_EQ(json.text(), "[50.0,-0.5,1e-06,1e+30,null]");
+}
+
 }  // namespace
 }  // namespace narrow

@@ -246,7 +246,6 @@ class Writer {
   }
 
   void WriteAddedTokens() {
-    const bool phi3 = NamesPhi3(v_.model_name);
     json_.Key("added_tokens").BeginArray();
     for (size_t id = 0; id < texts_.size(); ++id) {
       if (!IsAdded(v_.types[id])) continue;
@@ -256,18 +255,27 @@ class Writer {
       json_.Key("content").String(texts_[id]);
       json_.Key("single_word").Bool(false);
       json_.Key("lstrip").Bool(false);
-      json_.Key("rstrip").Bool(phi3 && !KeepsSpace(texts_[id]));
+      json_.Key("rstrip").Bool(TakesSpace(id));
       json_.Key("normalized").Bool(false);
       json_.Key("special").Bool(special);
       json_.EndObject();
     }
     json_.EndArray();
-    if (phi3) {
+    if (NamesPhi3(v_.model_name)) {
       files_.warnings.push_back(
-          "GGUF does not say which tokens take the white space after them; as "
-          "in llama.cpp all added ones of Phi-3 do, but for <unk>, <s> and "
-          "<|endoftext|>");
+          is_llama_
+              ? "GGUF does not hold which tokens take the white space after "
+                "them; as in llama.cpp all added ones of Phi-3 do, but for "
+                "<unk>, <s> and <|endoftext|>"
+              : "llama.cpp takes away the white space after added tokens of "
+                "every model that is named Phi-3; tokenizer.json does only "
+                "with Phi-3's own vocabulary, which this is not");
     }
+  }
+
+  // Only of Phi-3's own vocabulary, which is a SentencePiece one.
+  bool TakesSpace(size_t id) const {
+    return is_llama_ && NamesPhi3(v_.model_name) && !KeepsSpace(texts_[id]);
   }
 
   void WriteReplace(absl::string_view from, absl::string_view to) {
@@ -477,8 +485,7 @@ class Writer {
       json->Key(absl::StrCat(id)).BeginObject();
       json->Key("content").String(texts_[id]);
       json->Key("lstrip").Bool(false).Key("normalized").Bool(false);
-      json->Key("rstrip").Bool(NamesPhi3(v_.model_name) &&
-                               !KeepsSpace(texts_[id]));
+      json->Key("rstrip").Bool(TakesSpace(id));
       json->Key("single_word").Bool(false).Key("special").Bool(special);
       json->EndObject();
     }
