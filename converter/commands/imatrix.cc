@@ -12,8 +12,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "calibration/collect_importance.h"
 #include "calibration/importance_coverage.h"
+#include "calibration/importance_statistics.h"
 #include "calibration/importance_sums.h"
 #include "converter/commands/command.h"
 #include "converter/commands/signals.h"
@@ -22,6 +24,7 @@
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/json/json_writer.h"
+#include "validate/importance_report.h"
 #include "validate/text.h"
 #include "validate/windows.h"
 
@@ -39,9 +42,12 @@ Examples:
   narrow imatrix model.gguf --text a.txt --text b.txt --chunks 200 \
       --process-output --out imatrix.gguf
   narrow imatrix --combine a.gguf --combine b.dat --out both.gguf
+  narrow imatrix --show imatrix.gguf
   narrow convert gemma-3-270m --to Q4_K_M --imatrix imatrix.gguf)";
 
 struct Flags {
+  std::string shown;
+  std::string picture;
   std::string model;
   std::vector<std::string> texts;
   std::vector<std::string> combined;
@@ -67,6 +73,16 @@ struct Outcome {
 };
 
 absl::Status CheckFlags(const Flags& flags) {
+  if (!flags.shown.empty()) {
+    return flags.out.empty() && flags.texts.empty() && flags.combined.empty() &&
+                   flags.model.empty()
+               ? absl::OkStatus()
+               : absl::InvalidArgumentError(
+                     "--show only shows a matrix; make it first, then show it");
+  }
+  if (!flags.picture.empty()) {
+    return absl::InvalidArgumentError("--picture is of what --show shows");
+  }
   if (flags.out.empty()) {
     return absl::InvalidArgumentError("--out names no file to write");
   }
@@ -312,7 +328,40 @@ absl::StatusOr<Outcome> Make(const Flags& flags) {
   return outcome;
 }
 
+// The picture lies beside the matrix unless a place, or "none", is given.
+std::string PicturePath(const Flags& flags) {
+  if (!flags.picture.empty()) {
+    return flags.picture == "none" ? "" : flags.picture;
+  }
+  absl::string_view stem = flags.shown;
+  if (!absl::ConsumeSuffix(&stem, ".gguf")) {
+    absl::ConsumeSuffix(&stem, ".dat");
+  }
+  return absl::StrCat(stem, ".svg");
+}
+
+absl::Status Show(const Flags& flags) {
+  RETURN_IF_ERROR(CheckJsonPath(flags.json));
+  ASSIGN_OR_RETURN(const ImportanceCollection sums,
+                   ReadImportanceSums(flags.shown));
+  const ImportanceStatistics statistics = StatisticsOf(sums);
+  const std::string path = PicturePath(flags);
+  if (!path.empty()) {
+    RETURN_IF_ERROR(WriteTextFile(path, ImportancePicture(sums, statistics)));
+  }
+  if (flags.json != "-") {
+    std::fputs(ImportanceTables(statistics).c_str(), stdout);
+    if (!path.empty() && !flags.quiet) {
+      std::printf("\npicture in %s\n", path.c_str());
+    }
+  }
+  return WriteJson(flags.json, ImportanceStatisticsJson(sums, statistics));
+}
+
 absl::Status Run(const Flags& flags) {
+  if (!flags.shown.empty()) {
+    return Show(flags);
+  }
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   RETURN_IF_ERROR(CheckOutput(flags.out));
   ASSIGN_OR_RETURN(const Outcome outcome, Make(flags));
@@ -408,6 +457,15 @@ void AddImatrixCommand(CLI::App* app, CommandResult* result) {
                    "ends with .dat)")
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"gguf", "dat"}));
+  command
+      ->add_option("--show,--show-statistics", flags->shown,
+                   "print a matrix's statistics by tensor and by layer, and "
+                   "draw them")
+      ->type_name("FILE");
+  command
+      ->add_option("--picture", flags->picture,
+                   "where --show draws, SVG (default: beside FILE), or none")
+      ->type_name("FILE");
   AddWindowOptions(command, flags.get());
   AddRunOptions(command, flags.get());
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
