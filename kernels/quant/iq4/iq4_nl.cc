@@ -11,6 +11,7 @@
 
 #include "kernels/quant/codec_variants.h"
 #include "kernels/quant/iq4/iq4.h"
+#include "kernels/quant/iq4/plain_calls.h"
 #include "kernels/quant/iq4/reference.h"
 #include "kernels/quant/numbers.h"
 
@@ -67,24 +68,13 @@ void Unpack(const uint8_t* bytes, BlockFields* fields, int8_t* codes) {
   }
 }
 
-void EncodeBlock(const float* weights, const float* importance,
-                 uint8_t* bytes) {
-  float block_weights[kSize];
-  iq4::WeighBlock(weights, importance, iq4::TwiceMeanSquare(weights, kSize),
-                  block_weights);
-  const float d = iq4::SearchScale(weights, block_weights);
-  uint8_t places[kSize];
-  iq4::PlaceCodes(weights, iq4::Inverse(d), places);
-  StoreHalf(d, bytes);
-  iq4::PackPlaces(places, bytes + 2);
-}
-
 void Encode(const float* weights, int64_t n_rows, int64_t n_cols,
             const float* importance, uint8_t* bytes) {
   for (int64_t row = 0; row < n_rows; ++row) {
     for (int64_t column = 0; column < n_cols; column += kSize) {
-      EncodeBlock(weights + column,
-                  importance == nullptr ? nullptr : importance + column, bytes);
+      iq4::EncodeNlBlock(weights + column,
+                         importance == nullptr ? nullptr : importance + column,
+                         bytes);
       bytes += kNlBytes;
     }
     weights += n_cols;
@@ -104,6 +94,22 @@ void Decode(const uint8_t* bytes, int64_t n_blocks, float* weights) {
 
 }  // namespace
 
+namespace iq4 {
+
+void EncodeNlBlock(const float* weights, const float* importance,
+                   uint8_t* bytes) {
+  float block_weights[kSize];
+  WeighBlock(weights, importance, TwiceMeanSquare(weights, kSize),
+             block_weights);
+  const float d = SearchScale(weights, block_weights);
+  uint8_t places[kSize];
+  PlaceCodes(weights, Inverse(d), places);
+  StoreHalf(d, bytes);
+  PackPlaces(places, bytes + 2);
+}
+
+}  // namespace iq4
+
 const BlockCodec kIQ4_NLCodec = {
     QuantType::kIQ4_NL,
     kSize,
@@ -117,11 +123,11 @@ const BlockCodec kIQ4_NLCodec = {
     &Unpack,
     &HalfIsFinite,
     &Encode,
-    nullptr,
-    nullptr,
+    &avx2::EncodeIQ4_NL,
+    &avx512::EncodeIQ4_NL,
     &Decode,
-    nullptr,
-    nullptr,
+    &avx2::DecodeIQ4_NL,
+    &avx512::DecodeIQ4_NL,
 };
 
 }  // namespace narrow

@@ -20,6 +20,7 @@
 #include "kernels/quant/code_table.h"
 #include "kernels/quant/codec_variants.h"
 #include "kernels/quant/iq4/iq4.h"
+#include "kernels/quant/iq4/plain_calls.h"
 #include "kernels/quant/iq4/reference.h"
 #include "kernels/quant/numbers.h"
 
@@ -137,36 +138,13 @@ void Unpack(const uint8_t* bytes, BlockFields* fields, int8_t* codes) {
   }
 }
 
-void EncodeBlock(const float* weights, const float* importance,
-                 uint8_t* bytes) {
-  const float twice_mean_square = iq4::TwiceMeanSquare(weights, kSuperBlock);
-  float scales[kSubBlocks];
-  for (int g = 0; g < kSubBlocks; ++g) {
-    float block_weights[kSize];
-    iq4::WeighBlock(weights + g * kSize,
-                    importance == nullptr ? nullptr : importance + g * kSize,
-                    twice_mean_square, block_weights);
-    scales[g] = iq4::SearchScale(weights + g * kSize, block_weights);
-  }
-  const float d = SuperScale(scales);
-  const float inverse_d = iq4::Inverse(d);
-  int stored[kSubBlocks];
-  for (int g = 0; g < kSubBlocks; ++g) {
-    stored[g] = RoundScale(scales[g], inverse_d);
-    uint8_t places[kSize];
-    iq4::PlaceCodes(weights + g * kSize,
-                    iq4::Inverse(d * static_cast<float>(stored[g])), places);
-    iq4::PackPlaces(places, bytes + PlacesAt(g));
-  }
-  PackScales(d, stored, bytes);
-}
-
 void Encode(const float* weights, int64_t n_rows, int64_t n_cols,
             const float* importance, uint8_t* bytes) {
   for (int64_t row = 0; row < n_rows; ++row) {
     for (int64_t column = 0; column < n_cols; column += kSuperBlock) {
-      EncodeBlock(weights + column,
-                  importance == nullptr ? nullptr : importance + column, bytes);
+      iq4::EncodeXsBlock(weights + column,
+                         importance == nullptr ? nullptr : importance + column,
+                         bytes);
       bytes += kXsBytes;
     }
     weights += n_cols;
@@ -187,6 +165,34 @@ void Decode(const uint8_t* bytes, int64_t n_blocks, float* weights) {
 
 }  // namespace
 
+namespace iq4 {
+
+void EncodeXsBlock(const float* weights, const float* importance,
+                   uint8_t* bytes) {
+  const float twice_mean_square = TwiceMeanSquare(weights, kSuperBlock);
+  float scales[kSubBlocks];
+  for (int g = 0; g < kSubBlocks; ++g) {
+    float block_weights[kSize];
+    WeighBlock(weights + g * kSize,
+               importance == nullptr ? nullptr : importance + g * kSize,
+               twice_mean_square, block_weights);
+    scales[g] = SearchScale(weights + g * kSize, block_weights);
+  }
+  const float d = SuperScale(scales);
+  const float inverse_d = Inverse(d);
+  int stored[kSubBlocks];
+  for (int g = 0; g < kSubBlocks; ++g) {
+    stored[g] = RoundScale(scales[g], inverse_d);
+    uint8_t places[kSize];
+    PlaceCodes(weights + g * kSize, Inverse(d * static_cast<float>(stored[g])),
+               places);
+    PackPlaces(places, bytes + PlacesAt(g));
+  }
+  PackScales(d, stored, bytes);
+}
+
+}  // namespace iq4
+
 const BlockCodec kIQ4_XSCodec = {
     QuantType::kIQ4_XS,
     kSuperBlock,
@@ -200,11 +206,11 @@ const BlockCodec kIQ4_XSCodec = {
     &Unpack,
     &HalfIsFinite,
     &Encode,
-    nullptr,
-    nullptr,
+    &avx2::EncodeIQ4_XS,
+    &avx512::EncodeIQ4_XS,
     &Decode,
-    nullptr,
-    nullptr,
+    &avx2::DecodeIQ4_XS,
+    &avx512::DecodeIQ4_XS,
 };
 
 }  // namespace narrow
