@@ -20,12 +20,13 @@ namespace narrow {
 namespace iq4 {
 
 inline constexpr int kSize = 32;
-inline constexpr int8_t kCodes[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                      1,    13,   25,  38,  53,  69,  89,  113};
+// (Not inline: each instruction set has its own copies.)
+constexpr int8_t kCodes[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                               1,    13,   25,  38,  53,  69,  89,  113};
 // The middles between them.
-inline constexpr float kMiddles[15] = {-115.5f, -93.5f, -74.0f, -57.0f, -42.0f,
-                                       -28.5f,  -16.0f, -4.5f,  7.0f,   19.0f,
-                                       31.5f,   45.5f,  61.0f,  79.0f,  101.0f};
+constexpr float kMiddles[15] = {-115.5f, -93.5f, -74.0f, -57.0f, -42.0f,
+                                -28.5f,  -16.0f, -4.5f,  7.0f,   19.0f,
+                                31.5f,   45.5f,  61.0f,  79.0f,  101.0f};
 // Candidates k = -kTries … kTries give the largest magnitude code -127 + k.
 inline constexpr int kTries = 7;
 // A block whose magnitudes are all below this is zero.
