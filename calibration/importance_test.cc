@@ -14,6 +14,7 @@
 namespace narrow {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr char kGguf[] = "testdata/imatrix/tiny-llama-imatrix.gguf";
@@ -90,6 +91,36 @@ TEST(ImportanceTest, ValuesThatNoMeanOfSquaresHasAreNamed) {
 TEST(ImportanceTest, AFileOfAnotherKindIsRefused) {
   EXPECT_FALSE(ReadDamaged("").ok());
   EXPECT_FALSE(ReadDamaged("hello, this is a text").ok());
+}
+
+TEST(ImportanceTest, MatricesWithoutDataHaveAPolicy) {
+  ImportanceCollection collection;
+  collection.path = "some.gguf";
+  // Means 2 and 3 of two rows, nothing, 4 and 9 of one row.
+  collection.entries["experts"] = {3, 2, {4, 6, 0, 0, 4, 9}, {}, {2, 0, 1}};
+  collection.entries["nothing"] = {1, 1, {0}, {}, {0}};
+
+  const auto uniform = MeanSquares(collection, MissingImportance::kUniform);
+  ASSERT_TRUE(uniform.ok()) << uniform.status();
+  EXPECT_THAT(uniform->Find("experts")->mean_sq, ElementsAre(2, 3, 1, 1, 4, 9));
+  EXPECT_THAT(uniform->Find("experts")->missing, ElementsAre(1));
+  EXPECT_THAT(uniform->Find("nothing")->mean_sq, ElementsAre(1));
+
+  const auto layer = MeanSquares(collection, MissingImportance::kLayer);
+  ASSERT_TRUE(layer.ok()) << layer.status();
+  EXPECT_THAT(layer->Find("experts")->mean_sq,
+              ElementsAre(2, 3, 8.0f / 3, 5, 4, 9));
+  EXPECT_THAT(layer->Find("experts")->missing, ElementsAre(1));
+  EXPECT_THAT(layer->Find("nothing")->mean_sq, ElementsAre(1));
+
+  const auto refused = MeanSquares(collection, MissingImportance::kRefuse);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr("2 matrices have no importance data, matrix 1 of 3 of "
+                        "'experts' first"));
+  collection.entries["experts"].counts[1] = 1;
+  collection.entries["nothing"].counts[0] = 1;
+  EXPECT_TRUE(MeanSquares(collection, MissingImportance::kRefuse).ok());
 }
 
 }  // namespace
