@@ -9,8 +9,10 @@
 #include <cstdint>
 
 #include "kernels/quant/codec.h"
+#include "kernels/quant/iq1/fields.h"
 #include "kernels/quant/iq1/groups.h"
 #include "kernels/quant/iq1/nearest_point.h"
+#include "kernels/quant/iq1/plain_calls.h"
 #include "kernels/quant/iq1/reference.h"
 #include "kernels/quant/lattice/grid.h"
 #include "kernels/quant/lattice/grid_index.h"
@@ -18,12 +20,6 @@
 
 namespace narrow {
 namespace iq1 {
-
-// `groups` to and from a block's bytes; only d is rounded, to half precision.
-void StoreGroups(IQ1_S, const Groups& groups, uint8_t* bytes);
-void StoreGroups(IQ1_M, const Groups& groups, uint8_t* bytes);
-void LoadGroups(IQ1_S, const uint8_t* bytes, Groups* groups);
-void LoadGroups(IQ1_M, const uint8_t* bytes, Groups* groups);
 
 // All codes of both directions, rising.
 inline constexpr int8_t kCodes[] = {-9, -7, -1, 1, 7, 9};
@@ -43,10 +39,8 @@ void EncodeReference(const float* weights, int64_t n_rows, int64_t n_cols,
                      const float* importance, uint8_t* bytes) {
   for (int64_t row = 0; row < n_rows; ++row) {
     for (int64_t col = 0; col < n_cols; col += kBlock) {
-      Groups groups;
-      FitGroups(Type(), weights + row * n_cols + col,
-                importance != nullptr ? importance + col : nullptr, &groups);
-      StoreGroups(Type(), groups, bytes);
+      EncodePlainly(Type(), weights + row * n_cols + col,
+                    importance != nullptr ? importance + col : nullptr, bytes);
       bytes += Type::kBytes;
     }
   }

@@ -27,11 +27,12 @@ inline constexpr int kMaxGroup = 32;
 inline constexpr int kMaxGroups = 16;
 inline constexpr int kScaleHigh = 7;
 
-// Values of the levels, shifted up and down, and the same in eighths.
-inline constexpr float kUp[3] = {-0.875f, 0.125f, 1.125f};
-inline constexpr float kDown[3] = {-1.125f, -0.125f, 0.875f};
-inline constexpr int8_t kUpCodes[3] = {-7, 1, 9};
-inline constexpr int8_t kDownCodes[3] = {-9, -1, 7};
+// Values of the levels, shifted up and down, and the same in eighths. (Not
+// inline variables: each instruction set has its own.)
+constexpr float kUp[3] = {-0.875f, 0.125f, 1.125f};
+constexpr float kDown[3] = {-1.125f, -0.125f, 0.875f};
+constexpr int8_t kUpCodes[3] = {-7, 1, 9};
+constexpr int8_t kDownCodes[3] = {-9, -1, 7};
 
 struct IQ1_S {
   static constexpr int kBytes = 50;
@@ -41,7 +42,10 @@ struct IQ1_S {
   static constexpr float kZeroLimit = 1e-12f;
   // ggml's factor on the scale that it finds.
   static constexpr float kFactor = 1.125f;
-  static constexpr bool IsDown(int shift, int /*octet*/) { return shift != 0; }
+  [[gnu::always_inline]] static constexpr bool IsDown(int shift,
+                                                      int /*octet*/) {
+    return shift != 0;
+  }
 };
 
 struct IQ1_M {
@@ -50,7 +54,7 @@ struct IQ1_M {
   static constexpr int kShifts = 4;
   static constexpr float kZeroLimit = 1e-7f;
   static constexpr float kFactor = 1.1125f;
-  static constexpr bool IsDown(int shift, int octet) {
+  [[gnu::always_inline]] static constexpr bool IsDown(int shift, int octet) {
     return (shift >> (1 - octet) & 1) != 0;
   }
 };

@@ -69,10 +69,17 @@ void LoadGroups(IQ1_M, const uint8_t* bytes, Groups* groups) {
   }
 }
 
+void EncodePlainly(IQ1_M, const float* x, const float* importance,
+                   uint8_t* bytes) {
+  Groups groups;
+  FitGroups(IQ1_M(), x, importance, &groups);
+  StoreGroups(IQ1_M(), groups, bytes);
+}
+
 }  // namespace iq1
 
 const BlockCodec kIQ1_MCodec = iq1::MakeCodec<iq1::IQ1_M>(
-    QuantType::kIQ1_M, /*error_budget=*/0.58f, nullptr, nullptr, nullptr,
-    nullptr, /*requires_importance=*/false);
+    QuantType::kIQ1_M, /*error_budget=*/0.58f, avx2::EncodeIQ1_M,
+    avx512::EncodeIQ1_M, nullptr, nullptr, /*requires_importance=*/false);
 
 }  // namespace narrow

@@ -55,10 +55,17 @@ void LoadGroups(IQ1_S, const uint8_t* bytes, Groups* groups) {
   }
 }
 
+void EncodePlainly(IQ1_S, const float* x, const float* importance,
+                   uint8_t* bytes) {
+  Groups groups;
+  FitGroups(IQ1_S(), x, importance, &groups);
+  StoreGroups(IQ1_S(), groups, bytes);
+}
+
 }  // namespace iq1
 
 const BlockCodec kIQ1_SCodec = iq1::MakeCodec<iq1::IQ1_S>(
-    QuantType::kIQ1_S, /*error_budget=*/0.5f, nullptr, nullptr, nullptr,
-    nullptr, /*requires_importance=*/true);
+    QuantType::kIQ1_S, /*error_budget=*/0.5f, avx2::EncodeIQ1_S,
+    avx512::EncodeIQ1_S, nullptr, nullptr, /*requires_importance=*/true);
 
 }  // namespace narrow

@@ -17,18 +17,11 @@
 
 #include <cstdint>
 
+#include "kernels/quant/iq1/fields.h"
 #include "kernels/quant/iq1/groups.h"
 
 namespace narrow {
 namespace iq1 {
-
-// How one block is rounded. `d` is 0 if no group has a scale.
-struct Groups {
-  float d;  // before it becomes half precision
-  int scales[kMaxGroups];
-  int shifts[kMaxGroups];
-  uint16_t points[kOctets];
-};
 
 // `importance` may be nullptr: IQ1_M then weighs by squares, as ggml does,
 // and IQ1_S as if importance were 1.

@@ -1,0 +1,318 @@
+// The IQ1 encoders with a block in every lane.
+//
+// kLanes blocks, neighbours in memory and thus maybe of several rows, are
+// transposed so that vector i holds weight i of each. What is one chain of
+// operations for a block, its sums and its sorted groups, is done in that
+// form; the search for a near point of an octet has lanes of its own. A lane
+// without a block repeats the first one, and its result is dropped.
+
+#include <cstdint>
+
+#include "kernels/quant/iq1/fields.h"
+#include "kernels/quant/iq1/groups.h"
+#include "kernels/quant/iq1/near_lists.h"
+#include "kernels/quant/iq1/near_search_lanes.h"
+#include "kernels/quant/iq1/plain_calls.h"
+#include "kernels/quant/iq1/split_lanes.h"
+#include "kernels/quant/iq1/split_search.h"
+#include "kernels/simd/lanes.h"
+
+namespace narrow {
+namespace NARROW_SIMD {
+namespace iq1_lanes {
+namespace {
+
+using iq1::Groups;
+using iq1::kBlock;
+using iq1::kOctets;
+using iq1::NearLists;
+
+struct Blocks {
+  int n;  // 1 … kLanes
+  const float* weights[kLanes];
+  const float* importance[kLanes];  // all nullptr without
+};
+
+// What is found for all blocks.
+template <class Type>
+struct Found {
+  static constexpr int kGroups = kBlock / Type::kGroup;
+  F32 x[kBlock];
+  float w[kLanes][kBlock];
+  F32 scales[kGroups];
+  I32 shifts[kGroups];
+  I32 points[kOctets];
+  I32 failed;  // lanes to be encoded plainly
+};
+
+// out[i] lane k = rows[k][first + i].
+template <int kSize>
+NARROW_LANE_FUNCTION void LoadLanes(const float* const* rows, int first,
+                                    F32* out) {
+  for (int i = 0; i < kSize; i += kLanes) {
+    F32 square[kLanes];
+    for (int k = 0; k < kLanes; ++k) {
+      square[k] = Load(rows[k] + first + i);
+    }
+    Transpose(square);
+    for (int k = 0; k < kLanes; ++k) {
+      out[i + k] = square[k];
+    }
+  }
+}
+
+// Weights in lanes, and what each counts; as WeighBlock of the reference.
+template <class Type>
+NARROW_LANE_FUNCTION void WeighBlocks(const Blocks& blocks,
+                                      Found<Type>* found) {
+  LoadLanes<kBlock>(blocks.weights, 0, found->x);
+  F32 squares = {};
+  I32 greatest = {};
+  for (int i = 0; i < kBlock; ++i) {
+    squares += found->x[i] * found->x[i];
+    greatest = MaxInt(greatest, AsInt(found->x[i]) & 0x7fffffff);
+  }
+  found->failed = greatest >= 0x7f800000;
+  const F32 variance = squares * 2.0f / static_cast<float>(kBlock);
+  for (int k = 0; k < kLanes; ++k) {
+    const float* row = blocks.weights[k];
+    const float* importance = blocks.importance[k];
+    I32 bad = {};
+    for (int i = 0; i < kBlock; i += kLanes) {
+      const F32 x = Load(row + i);
+      F32 w = x * x;
+      if (importance != nullptr) {
+        w = Load(importance + i) * Sqrt(Splat(variance[k]) + w);
+      }
+      bad |= ~((w >= F32{}) & (w < Splat(FLT_MAX)));
+      Store(w, found->w[k] + i);
+    }
+    if (Any(bad)) {
+      found->failed[k] = -1;
+    }
+  }
+}
+
+// The plain search in one lane.
+template <class Type>
+NARROW_LANE_FUNCTION bool FindSplitPlainly(const float* x, const float* w,
+                                           int lane, SplitLanes<Type>* split) {
+  iq1::Split plain;
+  if (!FindSplit(Type(), x, w, &plain)) {
+    return false;
+  }
+  split->scale[lane] = plain.scale;
+  split->shift[lane] = plain.shift;
+  for (int o = 0; o < Type::kGroup / kOctet; ++o) {
+    int number = 0;
+    for (int i = kOctet - 1; i >= 0; --i) {
+      number = 3 * number + plain.levels[kOctet * o + i];
+    }
+    split->numbers[o][lane] = number;
+  }
+  return true;
+}
+
+// Value of a level of an octet, by the packed levels of its point.
+NARROW_LANE_FUNCTION F32 LevelValue(I32 packed, int i, I32 down) {
+  const F32 up = Lookup4(Repeat4(_mm_set_ps(0.0f, kUp[2], kUp[1], kUp[0])),
+                         packed >> (2 * i));
+  return up - Select(down, Splat(0.25f), F32{});
+}
+
+template <class Type>
+NARROW_LANE_FUNCTION I32 IsDown(I32 shift, int octet) {
+  return Type::kShifts == 2 || octet == 1 ? (shift & 1) != 0 : (shift & 2) != 0;
+}
+
+NARROW_LANE_FUNCTION I32 GatherInts(const int32_t* from, I32 index) {
+  int32_t values[kLanes];
+  for (int k = 0; k < kLanes; ++k) {
+    values[k] = from[index[k]];
+  }
+  return LoadInts(values);
+}
+
+// Fits group `g` of all blocks.
+template <class Type>
+NARROW_LANE_FUNCTION void FitGroup(const Blocks& blocks, const NearLists& near,
+                                   int g, Found<Type>* found) {
+  constexpr int kSize = Type::kGroup;
+  constexpr int kGroupOctets = kSize / kOctet;
+  const int first = g * kSize;
+  const F32* x = found->x + first;
+  const float* rows[kLanes];
+  for (int k = 0; k < kLanes; ++k) {
+    rows[k] = found->w[k];
+  }
+  F32 w[kSize];
+  LoadLanes<kSize>(rows, first, w);
+  F32 largest = Abs(x[0]);
+  for (int i = 1; i < kSize; ++i) {
+    largest = Max(largest, Abs(x[i]));
+  }
+
+  SplitLanes<Type> split;
+  FindSplits<Type>(x, w, &split);
+  I32 inexact = {};
+  I32 points[kGroupOctets] = {};
+  for (int k = 0; k < blocks.n; ++k) {
+    if (found->failed[k]) {
+      continue;
+    }
+    const float* x_row = blocks.weights[k] + first;
+    const float* w_row = found->w[k] + first;
+    if (largest[k] < Type::kZeroLimit ||
+        (split.failed[k] && !FindSplitPlainly<Type>(x_row, w_row, k, &split))) {
+      split.scale[k] = 0;
+      split.shift[k] = 0;
+      continue;
+    }
+    for (int o = 0; o < kGroupOctets; ++o) {
+      const NearLists::Entry entry = near.entries[split.numbers[o][k]];
+      if (entry.n == 0) {
+        points[o][k] = entry.first;
+        continue;
+      }
+      inexact[k] = -1;
+      points[o][k] = NearestOf(near, entry, x_row + o * kOctet,
+                               w_row + o * kOctet, split.scale[k],
+                               Type::IsDown(split.shift[k], o) ? kDown : kUp);
+    }
+  }
+
+  F32 code_x = {};
+  F32 code_square = {};
+  for (int o = 0; o < kGroupOctets; ++o) {
+    found->points[first / kOctet + o] = points[o];
+    const I32 packed = GatherInts(near.point_levels, points[o]);
+    const I32 down = IsDown<Type>(split.shift, o);
+    for (int i = 0; i < kOctet; ++i) {
+      const F32 q = LevelValue(packed, i, down);
+      const int k = o * kOctet + i;
+      code_x += w[k] * q * x[k];
+      code_square += w[k] * q * q;
+    }
+  }
+  const I32 solvable = inexact & (code_x > F32{}) & (code_square > F32{});
+  found->scales[g] = Select(solvable, code_x / code_square, split.scale);
+  found->shifts[g] = split.shift;
+}
+
+// The factor that a block's scale is fitted with again after all is rounded;
+// `unit` is what it is without.
+NARROW_LANE_FUNCTION F32 FitBlock(const Found<IQ1_S>& /*found*/,
+                                  const NearLists& /*near*/,
+                                  const I32* /*scales*/, F32 unit) {
+  return unit;
+}
+
+NARROW_LANE_FUNCTION F32 FitBlock(const Found<IQ1_M>& found,
+                                  const NearLists& near, const I32* scales,
+                                  F32 unit) {
+  const float* rows[kLanes];
+  for (int k = 0; k < kLanes; ++k) {
+    rows[k] = found.w[k];
+  }
+  F32 code_x = {};
+  F32 code_square = {};
+  for (int g = 0; g < Found<IQ1_M>::kGroups; ++g) {
+    F32 w[IQ1_M::kGroup];
+    LoadLanes<IQ1_M::kGroup>(rows, g * IQ1_M::kGroup, w);
+    const F32 times = ToFloat(2 * scales[g] + 1);
+    for (int o = 0; o < 2; ++o) {
+      const I32 packed = GatherInts(near.point_levels, found.points[2 * g + o]);
+      const I32 down = IsDown<IQ1_M>(found.shifts[g], o);
+      for (int i = 0; i < kOctet; ++i) {
+        const F32 q = LevelValue(packed, i, down) * times;
+        const F32 wq = w[o * kOctet + i] * q;
+        code_x += wq * found.x[g * IQ1_M::kGroup + o * kOctet + i];
+        code_square += wq * q;
+      }
+    }
+  }
+  return Select(code_square > F32{}, code_x / code_square, unit);
+}
+
+template <class Type>
+void EncodeGroupOfBlocks(const Blocks& blocks, uint8_t* bytes) {
+  constexpr int kGroups = kBlock / Type::kGroup;
+  const NearLists& near = iq1::Iq1NearLists();
+  Found<Type> found;
+  WeighBlocks<Type>(blocks, &found);
+  F32 largest = {};
+  for (int g = 0; g < kGroups; ++g) {
+    FitGroup<Type>(blocks, near, g, &found);
+    largest = Max(largest, found.scales[g]);
+  }
+  const I32 zero = largest == F32{};
+  const F32 unit = largest / 15.0f;
+  const F32 inverse = 1.0f / unit;
+  I32 scales[kGroups];
+  for (int g = 0; g < kGroups; ++g) {
+    scales[g] = ClampInt(RoundToInt(0.5f * (inverse * found.scales[g] - 1.0f)),
+                         0, iq1::kScaleHigh);
+    scales[g] = SelectInt(zero, I32{}, scales[g]);
+    found.shifts[g] = SelectInt(zero, I32{}, found.shifts[g]);
+  }
+  const F32 d =
+      Select(zero, F32{}, FitBlock(found, near, scales, unit) * Type::kFactor);
+  for (int k = 0; k < blocks.n; ++k, bytes += Type::kBytes) {
+    // A scale that is no number is one that ggml refuses.
+    if (found.failed[k] || !(largest[k] >= 0 && largest[k] <= FLT_MAX)) {
+      EncodePlainly(Type(), blocks.weights[k], blocks.importance[k], bytes);
+      continue;
+    }
+    Groups groups;
+    groups.d = d[k];
+    for (int g = 0; g < kGroups; ++g) {
+      groups.scales[g] = scales[g][k];
+      groups.shifts[g] = found.shifts[g][k];
+    }
+    for (int o = 0; o < kOctets; ++o) {
+      groups.points[o] = static_cast<uint16_t>(found.points[o][k]);
+    }
+    StoreGroups(Type(), groups, bytes);
+  }
+}
+
+template <class Type>
+NARROW_LANE_FUNCTION void EncodeRows(const float* weights, int64_t n_rows,
+                                     int64_t n_cols, const float* importance,
+                                     uint8_t* bytes) {
+  const int64_t n_blocks = n_rows * (n_cols / kBlock);
+  int64_t col = 0;
+  for (int64_t block = 0; block < n_blocks; block += kLanes) {
+    Blocks blocks;
+    const int64_t left = n_blocks - block;
+    blocks.n = left < kLanes ? static_cast<int>(left) : kLanes;
+    for (int k = 0; k < kLanes; ++k) {
+      const bool present = k < blocks.n;
+      blocks.weights[k] =
+          present ? weights + (block + k) * kBlock : blocks.weights[0];
+      blocks.importance[k] = importance == nullptr ? nullptr
+                             : present             ? importance + col
+                                                   : blocks.importance[0];
+      if (present) {
+        col = col + kBlock == n_cols ? 0 : col + kBlock;
+      }
+    }
+    EncodeGroupOfBlocks<Type>(blocks, bytes + block * Type::kBytes);
+  }
+}
+
+}  // namespace
+}  // namespace iq1_lanes
+
+void EncodeIQ1_S(const float* weights, int64_t n_rows, int64_t n_cols,
+                 const float* importance, uint8_t* bytes) {
+  iq1_lanes::EncodeRows<iq1::IQ1_S>(weights, n_rows, n_cols, importance, bytes);
+}
+
+void EncodeIQ1_M(const float* weights, int64_t n_rows, int64_t n_cols,
+                 const float* importance, uint8_t* bytes) {
+  iq1_lanes::EncodeRows<iq1::IQ1_M>(weights, n_rows, n_cols, importance, bytes);
+}
+
+}  // namespace NARROW_SIMD
+}  // namespace narrow

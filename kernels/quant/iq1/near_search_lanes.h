@@ -1,0 +1,108 @@
+// The best of the points near an octet's levels, kLanes points at a time.
+//
+// A coordinate costs one of three numbers, so the 24 costs of an octet are
+// computed once and looked up by two bits of a point's levels. Every point's
+// costs are added in the reference's order.
+
+#ifndef NARROW_KERNELS_QUANT_IQ1_NEAR_SEARCH_LANES_H_
+#define NARROW_KERNELS_QUANT_IQ1_NEAR_SEARCH_LANES_H_
+
+#include <cfloat>
+#include <cstdint>
+
+#include "kernels/quant/iq1/groups.h"
+#include "kernels/quant/iq1/near_lists.h"
+#include "kernels/simd/lanes.h"
+
+namespace narrow {
+namespace NARROW_SIMD {
+namespace iq1_lanes {
+
+// The entry of `costs` that the low two bits of each lane choose; costs are
+// repeated for each four lanes.
+NARROW_LANE_FUNCTION F32 Lookup4(F32 costs, I32 index) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_permutevar_ps(0xffff, costs,
+                                    reinterpret_cast<__m512i>(index));
+#else
+  return _mm256_permutevar_ps(costs, reinterpret_cast<__m256i>(index));
+#endif
+}
+
+// Four numbers for each four lanes.
+NARROW_LANE_FUNCTION F32 Repeat4(__m128 numbers) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_broadcast_f32x4(0xffff, numbers);
+#else
+  return _mm256_broadcast_ps(&numbers);
+#endif
+}
+
+NARROW_LANE_FUNCTION I32 LoadWords(const uint16_t* from) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<I32>(_mm512_maskz_cvtepu16_epi32(
+      0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+#else
+  return reinterpret_cast<I32>(_mm256_cvtepu16_epi32(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#endif
+}
+
+// The least lane.
+NARROW_LANE_FUNCTION float LeastLane(F32 values) {
+#if defined(__AVX512F__)
+  const __m256 half =
+      _mm256_min_ps(_mm512_castps512_ps256(values),
+                    _mm256_castsi256_ps(_mm512_maskz_extracti32x8_epi32(
+                        0xff, _mm512_castps_si512(values), 1)));
+#else
+  const __m256 half = values;
+#endif
+  __m128 least =
+      _mm_min_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  least = _mm_min_ps(least, _mm_movehl_ps(least, least));
+  least = _mm_min_ss(least, _mm_movehdup_ps(least));
+  return _mm_cvtss_f32(least);
+}
+
+// The first of list `entry` whose error is least, as by the reference; x and
+// w are an octet's, q the values of the levels.
+NARROW_LANE_FUNCTION int NearestOf(const iq1::NearLists& near,
+                                   iq1::NearLists::Entry entry, const float* x,
+                                   const float* w, float scale,
+                                   const float* q) {
+  const __m128 values =
+      _mm_mul_ps(_mm_set1_ps(scale), _mm_set_ps(0.0f, q[2], q[1], q[0]));
+  F32 costs[iq1::kOctet];
+  for (int i = 0; i < iq1::kOctet; ++i) {
+    const __m128 miss = _mm_sub_ps(values, _mm_set1_ps(x[i]));
+    costs[i] = Repeat4(_mm_mul_ps(_mm_mul_ps(_mm_set1_ps(w[i]), miss), miss));
+  }
+  const uint16_t* levels = near.levels + entry.first;
+  F32 least = Splat(FLT_MAX);
+  I32 places = {};
+  for (int k = 0; k < entry.n; k += kLanes) {
+    const I32 packed = LoadWords(levels + k);
+    F32 error = Lookup4(costs[0], packed);
+    for (int i = 1; i < iq1::kOctet; ++i) {
+      error += Lookup4(costs[i], packed >> (2 * i));
+    }
+    places = SelectInt(error < least, SplatInt(k), places);
+    least = Min(error, least);
+  }
+  // The first place of the least error.
+  uint32_t lanes = LaneBits(least == Splat(LeastLane(least)));
+  int best = entry.n;
+  for (; lanes != 0; lanes &= lanes - 1) {
+    const int lane = __builtin_ctz(lanes);
+    const int place = places[lane] + lane;
+    best = place < best ? place : best;
+  }
+  return near.points[entry.first + best];
+}
+
+}  // namespace iq1_lanes
+}  // namespace NARROW_SIMD
+}  // namespace narrow
+
+#endif  // NARROW_KERNELS_QUANT_IQ1_NEAR_SEARCH_LANES_H_
