@@ -66,7 +66,10 @@ TensorMeta ScaleFor(const Checkpoint& model, absl::string_view source_name,
 }
 
 float ScaleOf(float absmax) {
-  constexpr float kLargestScale = 448.0f;
+  // The format has scales up to 448, but ggml's encoder makes 448 of every
+  // one above 248: the blocks of the largest weights would be coarse. 240 is
+  // the last that it rounds to.
+  constexpr float kLargestScale = 240.0f;
   constexpr float kLargestCode = 6.0f;
   const float scale = absmax / (kLargestScale * kLargestCode);
   return scale >= std::numeric_limits<float>::min() ? scale : 1.0f;

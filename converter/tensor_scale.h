@@ -5,9 +5,9 @@
 //   float s = ScaleOf(absmax);                        // weights / s are stored
 //
 // NVFP4's scales of 16 weights are unsigned floats of 8 bits, from 2^-9 in
-// steps of 2^-9 to 448. Weights of language models are so small that such
-// scales lie among the last steps, so the tensor as a whole is stretched
-// until its largest weight meets the largest scale.
+// steps of 2^-9 to 448. Weights of language models are so small that their
+// scales would be among the first steps, so the tensor as a whole is
+// stretched until its largest weight meets the largest scale.
 
 #ifndef NARROW_CONVERTER_TENSOR_SCALE_H_
 #define NARROW_CONVERTER_TENSOR_SCALE_H_
