@@ -98,6 +98,15 @@ StoredBlock LoadBlock(Iq2Xxs, const uint8_t* bytes);
 StoredBlock LoadBlock(Iq2Xs, const uint8_t* bytes);
 StoredBlock LoadBlock(Iq2S, const uint8_t* bytes);
 
+// The plain encoder of one block, for those with numbers that are not finite
+// or far from the usual.
+void EncodePlainly(Iq2Xxs, const float* x, const float* importance,
+                   uint8_t* bytes);
+void EncodePlainly(Iq2Xs, const float* x, const float* importance,
+                   uint8_t* bytes);
+void EncodePlainly(Iq2S, const float* x, const float* importance,
+                   uint8_t* bytes);
+
 }  // namespace iq2
 }  // namespace narrow
 

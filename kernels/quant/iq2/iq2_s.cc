@@ -3,8 +3,8 @@
 
 namespace narrow {
 
-const BlockCodec kIQ2_SCodec =
-    iq2::MakeCodec<iq2::Iq2S>(QuantType::kIQ2_S, /*error_budget=*/0.29f, nullptr,
-                              nullptr, nullptr, nullptr);
+const BlockCodec kIQ2_SCodec = iq2::MakeCodec<iq2::Iq2S>(
+    QuantType::kIQ2_S, /*error_budget=*/0.29f, avx2::EncodeIQ2_S,
+    avx512::EncodeIQ2_S, nullptr, nullptr);
 
 }  // namespace narrow

@@ -3,8 +3,8 @@
 
 namespace narrow {
 
-const BlockCodec kIQ2_XSCodec =
-    iq2::MakeCodec<iq2::Iq2Xs>(QuantType::kIQ2_XS, /*error_budget=*/0.33f,
-                               nullptr, nullptr, nullptr, nullptr);
+const BlockCodec kIQ2_XSCodec = iq2::MakeCodec<iq2::Iq2Xs>(
+    QuantType::kIQ2_XS, /*error_budget=*/0.33f, avx2::EncodeIQ2_XS,
+    avx512::EncodeIQ2_XS, nullptr, nullptr);
 
 }  // namespace narrow

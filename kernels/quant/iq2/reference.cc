@@ -439,6 +439,21 @@ void Round(const BlockFields& fields, int first, const float* target,
   }
 }
 
+void EncodePlainly(Iq2Xxs, const float* x, const float* importance,
+                   uint8_t* bytes) {
+  EncodeBlock<Iq2Xxs>(x, importance, bytes);
+}
+
+void EncodePlainly(Iq2Xs, const float* x, const float* importance,
+                   uint8_t* bytes) {
+  EncodeBlock<Iq2Xs>(x, importance, bytes);
+}
+
+void EncodePlainly(Iq2S, const float* x, const float* importance,
+                   uint8_t* bytes) {
+  EncodeBlock<Iq2S>(x, importance, bytes);
+}
+
 template void EncodeReference<Iq2Xxs>(const float*, int64_t, int64_t,
                                       const float*, uint8_t*);
 template void DecodeReference<Iq2Xxs>(const uint8_t*, int64_t, float*);
