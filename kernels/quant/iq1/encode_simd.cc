@@ -162,7 +162,7 @@ NARROW_LANE_FUNCTION void FitGroup(const Blocks& blocks, const NearLists& near,
     }
     const float* x_row = blocks.weights[k] + first;
     const float* w_row = found->w[k] + first;
-    if (largest[k] < Type::kZeroLimit ||
+    if (largest[k] < Type::kZeroLimit || split.none[k] ||
         (split.failed[k] && !FindSplitPlainly<Type>(x_row, w_row, k, &split))) {
       split.scale[k] = 0;
       split.shift[k] = 0;

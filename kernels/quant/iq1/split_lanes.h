@@ -14,15 +14,19 @@
 //    are the finalists.
 // 3. Finalists in the scan's order, with its arithmetic.
 //
-// Why the scan of finalists ends where the whole scan does. Let u = 2^-24; a
-// candidate beats the stored one if its gain is greater by a factor 1 + 10u,
-// and only if it is not smaller by 1 - 10u. Among at most kMaxFinalists + 1
-// gains between (1 - kSlack / 2) and 1 of the greatest some two neighbours
-// are a factor above 1 + 10u apart. Call upper those above the gap. When the
-// first upper one comes, both scans hold something lower, or nothing, so both
-// take it. From there on both hold upper ones only, which all are finalists.
-// The tests' own errors are below kSlack / 2 where the sums do not cancel,
-// which is checked; other lanes are searched plainly.
+// Why the scan of finalists ends where the whole scan does. Let u = 2^-24. A
+// candidate surely beats the stored one if its gain is greater by a factor of
+// 1 + 5u, and only if it is not less by 1 - 5u. Of at most kMaxFinalists gains
+// between 1 - kSlack + kTestError and 1 of the greatest, or one of these ends,
+// some two neighbours are a factor of 1 + 5u apart. Call upper those above the
+// gap. When the first upper one comes, both scans hold something lower, or
+// nothing, so both take it. From there on both hold upper ones only, and all
+// of these are finalists.
+//
+// Step 2 computes the sums otherwise than the scan. Where a finalist's sum of
+// w x q is at least a tenth of the sum of |w x|, and its sum of w q^2 at least
+// a 64th of the sum of w, as it always is, the two differ by less than
+// kTestError. Lanes in which that is not certain are searched plainly.
 //
 // Tested by iq1_test against FindSplit.
 
@@ -46,9 +50,12 @@ using iq1::kDown;
 using iq1::kOctet;
 using iq1::kUp;
 
-inline constexpr float kSlack = 4e-4f;
-inline constexpr int kMaxFinalists = 64;
-static_assert(kMaxFinalists * 2 * 10 / 16777216.0 < kSlack / 2,
+// 14u on the sum of w x q, relative to a tenth and squared, and 8u on the sum
+// of w q^2, relative to a 64th.
+inline constexpr float kTestError = (2 * 10 * 14 + 64 * 8) / 16777216.0f;
+inline constexpr float kSlack = 1.6e-4f;
+inline constexpr int kMaxFinalists = 350;
+static_assert((kMaxFinalists + 1) * 5 / 16777216.0f < kSlack - kTestError,
               "a gap is certain");
 
 // Pairs of places in the scan's order.
@@ -74,6 +81,7 @@ struct SplitLanes {
   F32 scale;
   I32 shift;
   I32 numbers[Type::kGroup / kOctet];
+  I32 none;    // lanes without a split
   I32 failed;  // lanes that must be searched plainly
 };
 
@@ -83,13 +91,6 @@ struct PrefixSums {
   static constexpr int kParts = Type::kShifts / 2;
   F32 x[kParts][Type::kGroup + 1];
   F32 w[kParts][Type::kGroup + 1];
-
-  NARROW_LANE_FUNCTION float X(int part, int place, int lane) const {
-    return reinterpret_cast<const float*>(&x[part][place])[lane];
-  }
-  NARROW_LANE_FUNCTION float W(int part, int place, int lane) const {
-    return reinterpret_cast<const float*>(&w[part][place])[lane];
-  }
 };
 
 NARROW_LANE_FUNCTION F32 FusedMultiplyAdd(F32 a, F32 b, F32 c) {
@@ -235,24 +236,30 @@ NARROW_LANE_FUNCTION F32 CoarseGain(const Tests<Type>& tests, F32* scale,
   return best * 0.999f;
 }
 
-// The gain of rounding under `scale`, and the scale of that rounding.
+// The gain of rounding under `scale`, and the scale of that rounding. A split
+// has the same places for all octets, so where their shifts differ they lie
+// midway.
 template <class Type>
 NARROW_LANE_FUNCTION F32 ImproveScale(const F32* x, const F32* w, I32 shift,
                                       F32* scale) {
   constexpr int kSize = Type::kGroup;
+  constexpr int kParts = PrefixSums<Type>::kParts;
+  F32 offset[kParts];
+  F32 middle = {};
+  for (int part = 0; part < kParts; ++part) {
+    offset[part] = Select((shift & (1 << (kParts - 1 - part))) != 0,
+                          Splat(-0.125f), Splat(0.125f));
+    middle += offset[part] * (1.0f / kParts);
+  }
+  const F32 first = *scale * (middle - 0.5f);
+  const F32 second = *scale * (middle + 0.5f);
   F32 code_x = {};
   F32 code_square = {};
-  for (int part = 0; part < PrefixSums<Type>::kParts; ++part) {
-    const I32 down = PrefixSums<Type>::kParts == 1 || part == 1
-                         ? (shift & 1) != 0
-                         : (shift & 2) != 0;
-    const F32 offset = Select(down, Splat(-0.125f), Splat(0.125f));
-    const F32 first = *scale * (offset - 0.5f);
-    const F32 second = *scale * (offset + 0.5f);
-    constexpr int kPart = kSize / PrefixSums<Type>::kParts;
+  for (int part = 0; part < kParts; ++part) {
+    constexpr int kPart = kSize / kParts;
     for (int i = part * kPart; i < (part + 1) * kPart; ++i) {
-      F32 q = Select(x[i] >= second, offset + 1.0f, offset);
-      q = Select(x[i] < first, offset - 1.0f, q);
+      F32 q = Select(x[i] >= second, offset[part] + 1.0f, offset[part]);
+      q = Select(x[i] < first, offset[part] - 1.0f, q);
       const F32 wq = w[i] * q;
       code_x = FusedMultiplyAdd(wq, x[i], code_x);
       code_square = FusedMultiplyAdd(wq, q, code_square);
@@ -262,60 +269,79 @@ NARROW_LANE_FUNCTION F32 ImproveScale(const F32* x, const F32* w, I32 shift,
   return *scale * code_x;
 }
 
-// A scan in each lane, by scalar code.
-struct Scans {
-  float gain[kLanes];
-  float scale[kLanes];
-  int best[kLanes];  // pair * shifts + shift, or -1
-  int n_finalists[kLanes];
+// The scan so far.
+struct Scan {
+  F32 gain;
+  F32 scale;
+  I32 ones;  // places, or -1
+  I32 twos;
+  I32 shift;
+  I32 n_finalists;
 };
 
+// The sums of a candidate with the operations of the reference.
 NARROW_LANE_FUNCTION void ExactSums(const PrefixSums<IQ1_S>& sums, int ones,
-                                    int twos, int shift, int lane,
-                                    float* code_x, float* code_square) {
-  constexpr int kSize = IQ1_S::kGroup;
+                                    int twos, int shift, F32* code_x,
+                                    F32* code_square) {
   const float* q = shift == 0 ? kUp : kDown;
-  const float low_x = sums.X(0, ones, lane);
-  const float low_w = sums.W(0, ones, lane);
-  const float to_x = sums.X(0, twos, lane);
-  const float to_w = sums.W(0, twos, lane);
-  *code_x = low_x * q[0] + (to_x - low_x) * q[1] +
-            (sums.X(0, kSize, lane) - to_x) * q[2];
-  *code_square = low_w * q[0] * q[0] + (to_w - low_w) * q[1] * q[1] +
-                 (sums.W(0, kSize, lane) - to_w) * q[2] * q[2];
+  const F32* x = sums.x[0];
+  const F32* w = sums.w[0];
+  constexpr int kSize = IQ1_S::kGroup;
+  *code_x =
+      x[ones] * q[0] + (x[twos] - x[ones]) * q[1] + (x[kSize] - x[twos]) * q[2];
+  *code_square = w[ones] * q[0] * q[0] + (w[twos] - w[ones]) * q[1] * q[1] +
+                 (w[kSize] - w[twos]) * q[2] * q[2];
 }
 
 NARROW_LANE_FUNCTION void ExactSums(const PrefixSums<IQ1_M>& sums, int ones,
-                                    int twos, int shift, int lane,
-                                    float* code_x, float* code_square) {
-  constexpr int kSize = IQ1_M::kGroup;
-  float x[2], square[2];
+                                    int twos, int shift, F32* code_x,
+                                    F32* code_square) {
+  F32 its_x[2], its_square[2];
   for (int part = 0; part < 2; ++part) {
     const float* q = IQ1_M::IsDown(shift, part) ? kDown : kUp;
-    x[part] = sums.X(part, kSize, lane) * q[2] -
-              (sums.X(part, ones, lane) + sums.X(part, twos, lane));
-    square[part] = sums.W(part, kSize, lane) * q[2] * q[2] +
-                   sums.W(part, ones, lane) * (q[0] * q[0] - q[1] * q[1]) +
-                   sums.W(part, twos, lane) * (q[1] * q[1] - q[2] * q[2]);
+    const F32* x = sums.x[part];
+    const F32* w = sums.w[part];
+    constexpr int kSize = IQ1_M::kGroup;
+    its_x[part] = x[kSize] * q[2] - (x[ones] + x[twos]);
+    its_square[part] = w[kSize] * q[2] * q[2] +
+                       w[ones] * (q[0] * q[0] - q[1] * q[1]) +
+                       w[twos] * (q[1] * q[1] - q[2] * q[2]);
   }
-  *code_x = x[0] + x[1];
-  *code_square = square[0] + square[1];
+  *code_x = its_x[0] + its_x[1];
+  *code_square = its_square[0] + its_square[1];
 }
 
+// A finalist of the lanes that `tried` has.
 template <class Type>
 NARROW_LANE_FUNCTION void TryFinalist(const PrefixSums<Type>& sums,
-                                      int candidate, int lane, Scans* scans) {
+                                      int candidate, I32 tried, Scan* scan) {
   static constexpr SplitPairs<Type::kGroup> kPairs;
   const int pair = candidate / Type::kShifts;
-  float code_x, code_square;
-  ExactSums(sums, kPairs.ones[pair], kPairs.twos[pair],
-            candidate % Type::kShifts, lane, &code_x, &code_square);
-  ++scans->n_finalists[lane];
-  if (code_square > 0 && code_x * code_x > scans->gain[lane] * code_square) {
-    scans->scale[lane] = code_x / code_square;
-    scans->gain[lane] = scans->scale[lane] * code_x;
-    scans->best[lane] = candidate;
+  const int shift = candidate % Type::kShifts;
+  F32 code_x, code_square;
+  ExactSums(sums, kPairs.ones[pair], kPairs.twos[pair], shift, &code_x,
+            &code_square);
+  scan->n_finalists -= tried;
+  const I32 better = (code_x * code_x > scan->gain * code_square) &
+                     (code_square > F32{}) & tried;
+  if (Any(better)) {
+    const F32 scale = code_x / code_square;
+    scan->scale = Select(better, scale, scan->scale);
+    scan->gain = Select(better, scale * code_x, scan->gain);
+    scan->ones = SelectInt(better, SplatInt(kPairs.ones[pair]), scan->ones);
+    scan->twos = SelectInt(better, SplatInt(kPairs.twos[pair]), scan->twos);
+    scan->shift = SelectInt(better, SplatInt(shift), scan->shift);
   }
+}
+
+// Lane k is set if bit k is.
+NARROW_LANE_FUNCTION I32 LanesOfBits(uint32_t bits) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<I32>(_mm512_movm_epi32(static_cast<__mmask16>(bits)));
+#else
+  const I32 bit = SplatInt(1) << LaneNumbers();
+  return (SplatInt(static_cast<int32_t>(bits)) & bit) == bit;
+#endif
 }
 
 // Words of candidates' bits with some bit set: bit k for word k of `n`.
@@ -339,7 +365,7 @@ NARROW_LANE_FUNCTION uint32_t SetWords(const uint16_t* words) {
 template <class Type>
 NARROW_LANE_FUNCTION void ScanFinalists(const PrefixSums<Type>& sums,
                                         const Tests<Type>& tests, F32 threshold,
-                                        uint32_t live, Scans* scans) {
+                                        I32 live, Scan* scan) {
   constexpr int kSize = Type::kGroup;
   constexpr int kShifts = Type::kShifts;
   constexpr int kCount = SplitPairs<kSize>::kCount * kShifts;
@@ -367,22 +393,13 @@ NARROW_LANE_FUNCTION void ScanFinalists(const PrefixSums<Type>& sums,
   }
   __builtin_memset(at, 0, 32 * sizeof(*at));
 
-  for (int k = 0; k < kLanes; ++k) {
-    scans->gain[k] = -FLT_MAX;
-    scans->best[k] = -1;
-    scans->n_finalists[k] = 0;
-  }
+  *scan = {Splat(-FLT_MAX), F32{}, SplatInt(-1), SplatInt(-1), I32{}, I32{}};
   for (int first = 0; first < kCount; first += 32) {
     for (uint32_t words = SetWords(passed + first); words != 0;
          words &= words - 1) {
       const int candidate = first + __builtin_ctz(words);
-      for (uint32_t lanes = passed[candidate] & live; lanes != 0;
-           lanes &= lanes - 1) {
-        const int lane = __builtin_ctz(lanes);
-        if (scans->n_finalists[lane] < kMaxFinalists) {
-          TryFinalist<Type>(sums, candidate, lane, scans);
-        }
-      }
+      TryFinalist<Type>(sums, candidate, LanesOfBits(passed[candidate]) & live,
+                        scan);
     }
   }
 }
@@ -443,23 +460,15 @@ NARROW_LANE_FUNCTION void FindSplits(const F32* x, const F32* w,
                     (gain >= Splat(1e-28f)) & (gain <= Splat(1e28f)) &
                     (tests.sum_w >= Splat(1e-28f)) &
                     (tests.sum_w <= Splat(1e28f));
-  Scans scans;
-  ScanFinalists<Type>(sums, tests, gain * (1 - kSlack), LaneBits(sound),
-                      &scans);
-
-  static constexpr SplitPairs<kSize> kPairs;
-  int32_t ones[kLanes], twos[kLanes], shifts[kLanes], failed[kLanes];
-  for (int k = 0; k < kLanes; ++k) {
-    failed[k] = -(scans.n_finalists[k] == kMaxFinalists || scans.best[k] < 0);
-    const int best = failed[k] ? 0 : scans.best[k];
-    ones[k] = kPairs.ones[best / kShifts];
-    twos[k] = kPairs.twos[best / kShifts];
-    shifts[k] = best % kShifts;
-  }
-  split->failed = LoadInts(failed);
-  split->shift = LoadInts(shifts);
-  split->scale = Load(scans.scale);
-  NumberLevels<Type>(order, LoadInts(ones), LoadInts(twos), split->numbers);
+  Scan scan;
+  ScanFinalists<Type>(sums, tests, gain * (1 - kSlack), sound, &scan);
+  // Without weights there is nothing to scale.
+  split->none = tests.sum_w == F32{};
+  split->failed =
+      ((scan.n_finalists > kMaxFinalists) | (scan.ones < 0)) & ~split->none;
+  split->shift = scan.shift;
+  split->scale = scan.scale;
+  NumberLevels<Type>(order, scan.ones, scan.twos, split->numbers);
   // Negative scales become positive by turning all signs.
   const I32 turn = split->scale < F32{};
   split->scale = Select(turn, -split->scale, split->scale);
