@@ -12,31 +12,25 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 
 #include "kernels/quant/code_table.h"
+#include "kernels/quant/fp4/e2m1_table.h"
 
 namespace narrow {
 namespace fp4 {
 
-inline constexpr int8_t kMagnitudes[8] = {0, 1, 2, 3, 4, 6, 8, 12};
 // All codes, rising.
 inline constexpr int8_t kCodes[15] = {-12, -8, -6, -4, -3, -2, -1, 0,
                                       1,   2,  3,  4,  6,  8,  12};
 inline constexpr float kCodeUnit = 0.5f;
 
-inline int8_t CodeOf(int nibble) {
-  const int8_t magnitude = kMagnitudes[nibble & 7];
-  return static_cast<int8_t>((nibble & 8) != 0 ? -magnitude : magnitude);
-}
-
 // REQUIRES: one of kCodes. 0 is stored without a sign.
 inline uint8_t NibbleOf(int8_t code) {
-  int place = 0;
-  while (kMagnitudes[place] != std::abs(code)) {
-    ++place;
+  uint8_t nibble = 0;
+  while (kCodeOfNibble[nibble] != code) {
+    ++nibble;
   }
-  return static_cast<uint8_t>(code < 0 ? place | 8 : place);
+  return nibble;
 }
 
 // ggml's choice: the first nibble whose value, a code times `step`, has the
@@ -47,7 +41,8 @@ inline uint8_t NearestNibble(float x, float step) {
   uint8_t nearest = 0;
   float least = std::fabs(0.0f - x);
   for (uint8_t nibble = 1; nibble < 16; ++nibble) {
-    const float miss = std::fabs(static_cast<float>(CodeOf(nibble)) * step - x);
+    const float miss =
+        std::fabs(static_cast<float>(kCodeOfNibble[nibble]) * step - x);
     if (miss < least) {
       nearest = nibble;
       least = miss;

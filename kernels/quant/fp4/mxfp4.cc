@@ -71,8 +71,8 @@ void Unpack(const uint8_t* bytes, BlockFields* fields, int8_t* codes) {
                   : 2 * fp4::HalfE8M0(bytes[0]);
   fields->scales[0] = 1;
   for (int j = 0; j < kHalf; ++j) {
-    codes[j] = fp4::CodeOf(bytes[1 + j] & 15);
-    codes[j + kHalf] = fp4::CodeOf(bytes[1 + j] >> 4);
+    codes[j] = fp4::kCodeOfNibble[bytes[1 + j] & 15];
+    codes[j + kHalf] = fp4::kCodeOfNibble[bytes[1 + j] >> 4];
   }
 }
 
@@ -92,9 +92,10 @@ void Decode(const uint8_t* bytes, int64_t n_blocks, float* weights) {
   for (int64_t b = 0; b < n_blocks; ++b) {
     const float step = fp4::HalfE8M0(bytes[0]);
     for (int j = 0; j < kHalf; ++j) {
-      weights[j] = static_cast<float>(fp4::CodeOf(bytes[1 + j] & 15)) * step;
+      weights[j] =
+          static_cast<float>(fp4::kCodeOfNibble[bytes[1 + j] & 15]) * step;
       weights[j + kHalf] =
-          static_cast<float>(fp4::CodeOf(bytes[1 + j] >> 4)) * step;
+          static_cast<float>(fp4::kCodeOfNibble[bytes[1 + j] >> 4]) * step;
     }
     bytes += kMxBytes;
     weights += kMxBlock;
@@ -130,11 +131,11 @@ const BlockCodec kMXFP4Codec = {
     &Unpack,
     &IsFinite,
     &Encode,
-    nullptr,
-    nullptr,
+    &avx2::EncodeMXFP4,
+    &avx512::EncodeMXFP4,
     &Decode,
-    nullptr,
-    nullptr,
+    &avx2::DecodeMXFP4,
+    &avx512::DecodeMXFP4,
 };
 
 }  // namespace narrow

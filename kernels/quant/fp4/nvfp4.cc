@@ -85,8 +85,8 @@ void Unpack(const uint8_t* bytes, BlockFields* fields, int8_t* codes) {
   std::copy(bytes, bytes + kNvSubBlocks, fields->scales);
   for (int j = 0; j < kNvBlock / 2; ++j) {
     int8_t* pair = codes + j / kHalf * kNvSubBlock + j % kHalf;
-    pair[0] = fp4::CodeOf(bytes[kNvSubBlocks + j] & 15);
-    pair[kHalf] = fp4::CodeOf(bytes[kNvSubBlocks + j] >> 4);
+    pair[0] = fp4::kCodeOfNibble[bytes[kNvSubBlocks + j] & 15];
+    pair[kHalf] = fp4::kCodeOfNibble[bytes[kNvSubBlocks + j] >> 4];
   }
 }
 
@@ -147,11 +147,11 @@ const BlockCodec kNVFP4Codec = {
     &Unpack,
     &IsFinite,
     &Encode,
-    nullptr,
-    nullptr,
+    &avx2::EncodeNVFP4,
+    &avx512::EncodeNVFP4,
     &Decode,
-    nullptr,
-    nullptr,
+    &avx2::DecodeNVFP4,
+    &avx512::DecodeNVFP4,
 };
 
 }  // namespace narrow

@@ -9,6 +9,7 @@
 
 #include "kernels/quant/iq4/plain_calls.h"
 #include "kernels/quant/iq4/search_lanes.h"
+#include "kernels/quant/nibble_lanes.h"
 #include "kernels/simd/lanes.h"
 
 namespace narrow {
@@ -195,20 +196,9 @@ void EncodeRows(const float* weights, int64_t n_rows, int64_t n_cols,
 // 32 weights from their places.
 NARROW_LANE_FUNCTION void DecodePlaces(const uint8_t* bytes, float step,
                                        float* weights) {
-  const __m128i table =
-      _mm_loadu_si128(reinterpret_cast<const __m128i*>(iq4::kCodes));
-  const __m128i nibble = _mm_set1_epi8(15);
-  const __m128i pairs =
-      _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
-  uint8_t codes[kSize];
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes),
-                   _mm_shuffle_epi8(table, _mm_and_si128(pairs, nibble)));
-  _mm_storeu_si128(
-      reinterpret_cast<__m128i*>(codes + 16),
-      _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(pairs, 4), nibble)));
-  for (int i = 0; i < kSize; i += kLanes) {
-    Store(step * ToFloat(LoadSignedBytes(codes + i)), weights + i);
-  }
+  const NibblePairs codes = LookUpNibbles(iq4::kCodes, bytes);
+  StoreProducts(codes.low, step, weights);
+  StoreProducts(codes.high, step, weights + 16);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #define NARROW_KERNELS_QUANT_IQ4_SEARCH_LANES_H_
 
 #include "kernels/quant/iq4/iq4.h"
+#include "kernels/quant/nibble_lanes.h"
 #include "kernels/simd/lanes.h"
 
 namespace narrow {
@@ -30,37 +31,6 @@ NARROW_LANE_FUNCTION F32 MultiplyAdd(F32 a, F32 b, F32 c) {
   return _mm256_fmadd_ps(a, b, c);
 #endif
 }
-
-// Sixteen numbers, one for each value of an index' last four bits.
-class Sixteen {
- public:
-  template <typename Number>
-  NARROW_LANE_FUNCTION static Sixteen Of(const Number* numbers, int n) {
-    float padded[16] = {};
-    for (int i = 0; i < n; ++i) {
-      padded[i] = static_cast<float>(numbers[i]);
-    }
-    Sixteen table;
-    for (int i = 0; i < 16 / kLanes; ++i) {
-      table.parts_[i] = Load(padded + i * kLanes);
-    }
-    return table;
-  }
-
-  NARROW_LANE_FUNCTION F32 At(I32 index) const {
-#if defined(__AVX512F__)
-    return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), parts_[0]);
-#else
-    const auto low = reinterpret_cast<__m256i>(index);
-    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(parts_[0], low),
-                            _mm256_permutevar8x32_ps(parts_[1], low),
-                            reinterpret_cast<__m256>(index << 28));
-#endif
-  }
-
- private:
-  F32 parts_[16 / kLanes];
-};
 
 // Rounds any position, also one that is not finite.
 class Places {
