@@ -58,13 +58,13 @@ absl::Status ReadExportedRows(const Checkpoint& model,
                               int64_t first_row, int64_t n_rows, float* out) {
   const int64_t n_cols = tensor.meta.n_cols();
   if (tensor.group == 0 || tensor.groups_columns) {
-    RETURN_IF_ERROR(ReadRows(model, *tensor.source,
-                             SourceRow(tensor, first_row), n_rows, out));
+    RETURN_IF_ERROR(ReadScaledRows(model, *tensor.source,
+                                   SourceRow(tensor, first_row), n_rows, out));
   } else {
     for (int64_t r = 0; r < n_rows; ++r) {
-      RETURN_IF_ERROR(ReadRows(model, *tensor.source,
-                               SourceRow(tensor, first_row + r), 1,
-                               out + r * n_cols));
+      RETURN_IF_ERROR(ReadScaledRows(model, *tensor.source,
+                                     SourceRow(tensor, first_row + r), 1,
+                                     out + r * n_cols));
     }
   }
   if (tensor.groups_columns) {

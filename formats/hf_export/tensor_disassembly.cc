@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "formats/arch/tensor_assembly.h"
 #include "formats/base/status.h"
 
@@ -77,7 +78,7 @@ class Disassembler {
 
  private:
   absl::Status Add(const CheckpointTensor& tensor) {
-    if (IsRopeFactors(tensor.meta.name)) {
+    if (IsRopeFactors(tensor.meta.name) || IsScaleInUse(tensor.meta.name)) {
       return absl::OkStatus();
     }
     const auto it = rules_.find(PatternOf(tensor.meta.name, tensor.layer));
@@ -116,6 +117,15 @@ class Disassembler {
       result_.tensors.push_back(std::move(out));
     }
     return absl::OkStatus();
+  }
+
+  // Scales are read with the weights that they multiply.
+  bool IsScaleInUse(absl::string_view name) const {
+    if (!absl::ConsumeSuffix(&name, ".scale")) {
+      return false;
+    }
+    const CheckpointTensor* weight = model_.Find(absl::StrCat(name, ".weight"));
+    return weight != nullptr && !weight->scales.empty();
   }
 
   void Undo(TensorTransform transform, DisassembledTensor* out) const {

@@ -6,7 +6,7 @@
 //   ASSIGN_OR_RETURN(Disassembly d, DisassembleTensors(*model));
 //   for (const DisassembledTensor& t : d.tensors)
 //     for (int64_t r = 0; r < t.meta.n_rows(); ++r)
-//       Use(ReadRow(*t.source, SourceRow(t, r)) + t.offset);
+//       Use(ReadScaledRow(*t.source, SourceRow(t, r)) + t.offset);
 //
 // Nothing is read: a row of the result is a row of the source. Sources point
 // into the checkpoint, which must outlive them.

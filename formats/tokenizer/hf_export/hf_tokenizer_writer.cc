@@ -42,11 +42,6 @@ bool UsuallyNormalizes(absl::string_view pre) {
   return pre == "qwen2" || pre == "qwen35";
 }
 
-// Tokens after which Phi-3 takes white space away: all but these.
-bool KeepsSpace(absl::string_view text) {
-  return text == "<unk>" || text == "<s>" || text == "<|endoftext|>";
-}
-
 bool NamesPhi3(absl::string_view name) {
   const std::string lower = absl::AsciiStrToLower(name);
   return absl::StrContains(lower, "phi-3") || absl::StrContains(lower, "phi3");
@@ -255,7 +250,7 @@ class Writer {
       json_.Key("content").String(texts_[id]);
       json_.Key("single_word").Bool(false);
       json_.Key("lstrip").Bool(false);
-      json_.Key("rstrip").Bool(TakesSpace(id));
+      json_.Key("rstrip").Bool(false);
       json_.Key("normalized").Bool(false);
       json_.Key("special").Bool(special);
       json_.EndObject();
@@ -263,19 +258,10 @@ class Writer {
     json_.EndArray();
     if (NamesPhi3(v_.model_name)) {
       files_.warnings.push_back(
-          is_llama_
-              ? "GGUF does not hold which tokens take the white space after "
-                "them; as in llama.cpp all added ones of Phi-3 do, but for "
-                "<unk>, <s> and <|endoftext|>"
-              : "llama.cpp takes away the white space after added tokens of "
-                "every model that is named Phi-3; tokenizer.json does only "
-                "with Phi-3's own vocabulary, which this is not");
+          "GGUF does not hold which added tokens take away the white space "
+          "after them; in tokenizer.json none does, while Phi-3's published "
+          "tokenizer, and llama.cpp by the model's name, have some that do");
     }
-  }
-
-  // Only of Phi-3's own vocabulary, which is a SentencePiece one.
-  bool TakesSpace(size_t id) const {
-    return is_llama_ && NamesPhi3(v_.model_name) && !KeepsSpace(texts_[id]);
   }
 
   void WriteReplace(absl::string_view from, absl::string_view to) {
@@ -453,7 +439,7 @@ class Writer {
             .Bool(*adds && id.has_value());
       }
     }
-    if (is_llama_ && v_.add_space_prefix) {
+    if (v_.add_space_prefix) {
       json.Key("add_prefix_space").Bool(*v_.add_space_prefix);
     }
     if (is_llama_) {
@@ -485,7 +471,7 @@ class Writer {
       json->Key(absl::StrCat(id)).BeginObject();
       json->Key("content").String(texts_[id]);
       json->Key("lstrip").Bool(false).Key("normalized").Bool(false);
-      json->Key("rstrip").Bool(TakesSpace(id));
+      json->Key("rstrip").Bool(false);
       json->Key("single_word").Bool(false).Key("special").Bool(special);
       json->EndObject();
     }
