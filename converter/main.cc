@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -44,6 +45,16 @@ void OpenStandardStreams() {
   }
 }
 
+// A split output has all its shards open at once. Where the limit stays too
+// low, opening them says so.
+void AllowManyFiles() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
 // `message` in one line that commands no terminal: names from damaged files
 // may hold anything.
 std::string OneLine(absl::string_view message) {
@@ -80,6 +91,7 @@ bool FlushStandardOutput() {
 
 int main(int argc, char** argv) {
   OpenStandardStreams();
+  AllowManyFiles();
   // A limit on file sizes and a reader that went away are then errors like a
   // full disk, not deaths that leave partial files.
   std::signal(SIGXFSZ, SIG_IGN);

@@ -137,7 +137,7 @@ check "and is named" says tokenizer_config.json
 printf '\1\0\0\0\4\0\0\0a\n\33[\1\0\0\0\1\0\0\0\0\0\200\277' >odd.dat
 "$narrow" convert "$tiny" --to Q8_0 --out odd.gguf --imatrix odd.dat 2>err.txt
 check "names with control codes are shown in one line" \
-  says "'a\x0a\x1b['"
+  says "'a\n\x1b['"
 
 # Too little room: a limit on file sizes, found before the work.
 (
@@ -186,5 +186,104 @@ wait $! 2>/dev/null
 if [ ! -e stopped.gguf ]; then
   check "so does SIGHUP" missing stopped.gguf.partial
 fi
+
+# Shards: all of them under their names, or none; and none of the input's.
+shards() { find . -maxdepth 1 -name "$1-0*" | wc -l; }
+"$narrow" convert "$tiny" --to Q8_0 --split-max-tensors 10 --out part -q
+check "writes shards" test "$(shards part)" -eq 4
+"$narrow" convert part-00003-of-00004.gguf --to COPY --out joined.gguf -q
+"$narrow" convert "$tiny" --to Q8_0 --out whole.gguf -q
+check "shards joined are the file that was not split" \
+  cmp -s whole.gguf joined.gguf
+cp part-00001-of-00004.gguf kept.gguf
+for flags in "--keep-split --out part.gguf" "--split-max-tensors 10 --out part" \
+  "--out part-00001-of-00004.gguf"; do
+  # shellcheck disable=SC2086  # the flags are words
+  "$narrow" convert part-00002-of-00004.gguf --to COPY $flags 2>err.txt
+  check "no shard of the input is replaced: $flags" says "a file of the input"
+done
+check "nor changed" cmp -s kept.gguf part-00001-of-00004.gguf
+"$narrow" convert "$tiny" --to Q8_0 --split-max-tensors 10 --out twice \
+  --json twice-00002-of-00004.gguf 2>err.txt
+check "no shard is the report" says "also the file of --json"
+check "and nothing is left" test "$(shards twice)" -eq 0
+
+mkdir mixed
+cp part-0* mixed
+mv mixed/part-00002-of-00004.gguf away.gguf
+"$narrow" convert mixed/part-00003-of-00004.gguf --to COPY --out m.gguf 2>err.txt
+check "a missing shard is named" says "shard 2 of 4 is missing"
+cp part-00003-of-00004.gguf mixed/part-00002-of-00004.gguf
+"$narrow" convert mixed/part-00001-of-00004.gguf --to COPY --out m.gguf 2>err.txt
+check "so is one under another's name" says "split.no is 2, expected 1"
+"$narrow" convert "$tiny" --to Q8_0 --prune-layers 3 --split-max-tensors 8 \
+  --out other -q
+cp other-00002-of-00004.gguf mixed/part-00002-of-00004.gguf
+"$narrow" convert mixed/part-00001-of-00004.gguf --to COPY --out m.gguf 2>err.txt
+check "and one of another model" says "split.tensors.count is"
+head -c 100000 away.gguf >mixed/part-00002-of-00004.gguf
+"$narrow" convert mixed/part-00001-of-00004.gguf --to COPY --out m.gguf 2>err.txt
+check "and one that is cut short" says "truncated"
+# The scale of a q8_0 block, the first two bytes, becomes infinite.
+offset=$("$narrow" inspect part-00001-of-00004.gguf --json - |
+  awk '/"type"/ {type = $2} /"file"/ {file = $2}
+       /"offset"/ && type ~ /q8_0/ && file ~ /part-00002/ {print $2; exit}')
+printf '\000\174' |
+  dd of=away.gguf bs=1 seek="$offset" conv=notrunc 2>/dev/null
+cp away.gguf mixed/part-00002-of-00004.gguf
+"$narrow" convert mixed/part-00001-of-00004.gguf --to COPY \
+  --split-max-tensors 5 --out m 2>err.txt
+status=$?
+check "a damaged block fails a copy" fails_with 1
+check "and its place is named" says "column"
+check "and no shard is left" test "$(shards m)" -eq 0
+check "and none of the failures left a file" missing m.gguf
+(
+  ulimit -f 1000
+  "$narrow" convert "$tiny" --to Q8_0 --split-max-tensors 10 --out full 2>err.txt
+)
+status=$?
+check "too little room for one shard fails" fails_with 1
+check "and leaves no other" test "$(shards full)" -eq 0
+
+# Keys and layers.
+"$narrow" convert whole.gguf --to COPY --out pruned.gguf -q --prune-layers 1-2 \
+  --override-kv "general.name=str:$(printf 'n%.0s' {1..500})"
+"$narrow" inspect pruned.gguf --full >pruned.txt
+check "pruned layers are not there" \
+  test "$(grep -c 'attn_q.weight' pruned.txt)" -eq 2
+check "block_count says so" grep -q "llama.block_count = u32 2" pruned.txt
+check "a long string is written whole" \
+  test "$(grep -o 'n\{400,\}' pruned.txt | tr -d '\n' | wc -c)" -eq 500
+for bad in "split.count=int:2" "llama.block_count=str:2" "llama.block_count=int:-1" \
+  "general.architecture=str:other" "general.alignment=int:24" "x=int" "=int:1"; do
+  "$narrow" convert whole.gguf --to COPY --out bad.gguf --override-kv "$bad" \
+    2>err.txt
+  check "--override-kv $bad is refused" missing bad.gguf
+  check "in words" grep -q -e "--override-kv" -e "general.alignment" err.txt
+done
+for bad in 4 0-3 x 2-1; do
+  "$narrow" convert whole.gguf --to COPY --out bad.gguf --prune-layers $bad \
+    2>err.txt
+  check "--prune-layers $bad is refused" says "--prune-layers"
+done
+"$narrow" convert "$tiny" --to Q8_0 --keep-split --out bad.gguf 2>err.txt
+check "a directory has no shards to keep" says "--split-max-size"
+
+for delay in 0.05 0.1 0.2 0.3 0.5; do
+  "$narrow" convert big --to Q4_K_M --out torn -q --threads 1 \
+    --split-max-tensors 9 &
+  sleep $delay
+  kill -TERM $! 2>/dev/null
+  wait $! 2>/dev/null
+  case $(shards torn) in
+  0) check "stopped: no shard, whole or partial, is left" true ;;
+  *)
+    "$narrow" convert torn-00001-of-*.gguf --to COPY --out torn.gguf -q
+    check "finished before the signal: complete" cmp -s big.gguf torn.gguf
+    rm -f torn*
+    ;;
+  esac
+done
 
 [ "$n_failed" -eq 0 ]

@@ -8,6 +8,8 @@
 namespace narrow {
 namespace {
 
+constexpr int64_t kMaxTensors = int64_t{1} << 31;
+
 absl::Status AddSplit(const GgufFlags& flags, Recipe* recipe) {
   const bool limited =
       !flags.split_max_size.empty() || flags.split_max_tensors > 0;
@@ -49,7 +51,7 @@ void AddGgufFlags(CLI::App* command, GgufFlags* flags) {
   command
       ->add_option("--split-max-tensors", flags->split_max_tensors,
                    "split the output into shards of at most so many tensors")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(int64_t{1}, kMaxTensors))
       ->type_name("N");
   command->add_flag("--no-tensor-first-split", flags->no_tensor_first_split,
                     "the first shard has the keys only");

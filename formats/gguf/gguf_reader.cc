@@ -73,11 +73,13 @@ absl::StatusOr<std::unique_ptr<TensorSource>> JoinShards(
       tensors.push_back(std::move(tensor));
     }
   }
-  // Checked where it is given; older writers leave it out.
-  if (shards.size() > 1 &&
-      shards[0].header.metadata.Has(kGgufSplitTensorsKey)) {
-    RETURN_IF_ERROR(CheckSplitKey(shards[0], kGgufSplitTensorsKey,
-                                  static_cast<int64_t>(tensors.size())));
+  // Checked where it is given; older writers leave it out. A shard of
+  // another set may say something else.
+  for (const OpenedFile& shard : shards) {
+    if (shards.size() > 1 && shard.header.metadata.Has(kGgufSplitTensorsKey)) {
+      RETURN_IF_ERROR(CheckSplitKey(shard, kGgufSplitTensorsKey,
+                                    static_cast<int64_t>(tensors.size())));
+    }
   }
   return MappedSource::Create("gguf", std::move(files), std::move(tensors),
                               std::move(shards[0].header.metadata));
