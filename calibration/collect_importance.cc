@@ -159,7 +159,7 @@ class Collection {
       collector_.Restore(std::move(state->shared));
       state->shared.clear();
       state_ = *std::move(state);
-      result_.n_resumed = state_.n_windows;
+      result_.n_resumed = n_saved_ = state_.n_windows;
     }
   }
 
@@ -229,13 +229,15 @@ class Collection {
     return Annotate(status, absl::StrCat("it began with ", bad));
   }
 
-  absl::Status Cancelled() {
-    RETURN_IF_ERROR(Save());
+  // Within a group, sums hold some blocks' share of its windows, so what was
+  // kept before it stays.
+  absl::Status Cancelled() const {
     return absl::CancelledError(absl::StrCat(
         "stopped after ", state_.n_windows, " of ", n_windows_, " windows",
-        options_.state_path.empty() || state_.n_windows == 0
-            ? ""
-            : "; the same command goes on from there"));
+        n_saved_ == 0 ? ""
+                      : absl::StrCat("; the same command goes on "
+                                     "from window ",
+                                     n_saved_)));
   }
 
   // The second half of each window, as llama-imatrix scores it.
@@ -283,25 +285,24 @@ class Collection {
     result_.perplexity = p;
   }
 
-  // Sums need not be kept once all windows are done: the caller writes them.
+  // Between groups, as often as asked for, and more often while it costs next
+  // to nothing. Not once all windows are done: the caller writes the sums.
   absl::Status MaybeSave() {
-    if (state_.n_windows == n_windows_ ||
-        SecondsSince(saved_) < options_.save_seconds) {
+    constexpr double kCheap = 1.0 / 50;
+    const double passed = SecondsSince(saved_);
+    if (options_.state_path.empty() || state_.n_windows == n_windows_ ||
+        (passed < options_.save_seconds &&
+         passed * kCheap < seconds_to_save_)) {
       return absl::OkStatus();
     }
-    saved_ = Clock::now();
-    return Save();
-  }
-
-  absl::Status Save() {
-    if (options_.state_path.empty() || state_.n_windows == 0) {
-      return absl::OkStatus();
-    }
+    const Clock::time_point start = Clock::now();
     state_.shared = collector_.shared();
-    const absl::Status saved =
-        WriteImportanceState(state_, options_.state_path);
+    RETURN_IF_ERROR(WriteImportanceState(state_, options_.state_path));
     state_.shared.clear();
-    return saved;
+    saved_ = Clock::now();
+    seconds_to_save_ = SecondsSince(start);
+    n_saved_ = state_.n_windows;
+    return absl::OkStatus();
   }
 
   void Report(double windows_in_group) const {
@@ -322,6 +323,8 @@ class Collection {
   ImportanceState state_;  // `shared` is filled only to be saved
   CollectedImportance result_;
   int64_t n_run_ = 0;
+  int64_t n_saved_ = 0;  // windows that the state file has
+  double seconds_to_save_ = 0;
   Clock::time_point start_, saved_;
 };
 

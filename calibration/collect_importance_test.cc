@@ -121,7 +121,7 @@ TEST(CollectImportanceTest, ThreadsAndGroupsDoNotMatter) {
         options.group_windows = group;
         const auto some = Collect(input, options);
         ASSERT_TRUE(some.ok()) << some.status();
-        EXPECT_EQ(FileOf(some->sums), want) << n_threads << " " << group;
+        EXPECT_TRUE(FileOf(some->sums) == want) << n_threads << " " << group;
         EXPECT_EQ(some->perplexity->perplexity, all->perplexity->perplexity);
       }
     }
@@ -163,10 +163,12 @@ TEST(CollectImportanceTest, AStoppedRunGoesOnToTheSameBytes) {
   ASSERT_TRUE(whole.ok()) << whole.status();
 
   options.state_path = Temp("stopped.state");
+  options.save_seconds = 0;
   for (const double stop : {2.0, 3.2}) {
     const absl::Status status = Interrupt(input, options, stop);
     ASSERT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr("goes on from there"));
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("goes on from window"));
     ASSERT_TRUE(FileExists(options.state_path));
   }
   options.group_windows = 0;
@@ -175,7 +177,7 @@ TEST(CollectImportanceTest, AStoppedRunGoesOnToTheSameBytes) {
   ASSERT_TRUE(resumed.ok()) << resumed.status();
   EXPECT_EQ(resumed->n_resumed, 3);
   EXPECT_THAT(resumed->warnings, IsEmpty());
-  EXPECT_EQ(FileOf(resumed->sums), FileOf(whole->sums));
+  EXPECT_TRUE(FileOf(resumed->sums) == FileOf(whole->sums));
   EXPECT_EQ(resumed->perplexity->perplexity, whole->perplexity->perplexity);
   EXPECT_EQ(resumed->perplexity->n_scored, whole->perplexity->n_scored);
 
@@ -199,7 +201,7 @@ TEST(CollectImportanceTest, SavesBetweenGroups) {
   const auto again = Collect(input, options);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->n_resumed, 3);
-  EXPECT_EQ(FileOf(again->sums), FileOf(whole->sums));
+  EXPECT_TRUE(FileOf(again->sums) == FileOf(whole->sums));
 }
 
 TEST(CollectImportanceTest, StatesOfOtherRunsAreNotUsed) {
@@ -221,7 +223,7 @@ TEST(CollectImportanceTest, StatesOfOtherRunsAreNotUsed) {
         EXPECT_EQ(resumed->n_resumed, 0) << words;
         ASSERT_THAT(resumed->warnings, SizeIs(1)) << words;
         EXPECT_THAT(resumed->warnings[0], HasSubstr("another model")) << words;
-        EXPECT_EQ(FileOf(resumed->sums), FileOf(Collect(now, fresh)->sums));
+        EXPECT_TRUE(FileOf(resumed->sums) == FileOf(Collect(now, fresh)->sums));
       };
   ImportanceOptions other = options;
   other.output_matrix = false;
