@@ -73,11 +73,11 @@ const BlockCodec kQ1_0Codec = {
     &Definition::Unpack,
     &Definition::IsFinite,
     &Definition::Encode,
-    nullptr,
-    nullptr,
+    &avx2::EncodeQ1_0,
+    &avx512::EncodeQ1_0,
     &Definition::Decode,
-    nullptr,
-    nullptr,
+    &avx2::DecodeQ1_0,
+    &avx512::DecodeQ1_0,
 };
 
 }  // namespace narrow

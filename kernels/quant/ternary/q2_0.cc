@@ -86,11 +86,11 @@ const BlockCodec kQ2_0Codec = {
     &Definition::Unpack,
     &Definition::IsFinite,
     &Definition::Encode,
-    nullptr,
-    nullptr,
+    &avx2::EncodeQ2_0,
+    &avx512::EncodeQ2_0,
     &Definition::Decode,
-    nullptr,
-    nullptr,
+    &avx2::DecodeQ2_0,
+    &avx512::DecodeQ2_0,
 };
 
 }  // namespace narrow

@@ -98,11 +98,11 @@ const BlockCodec kTQ1_0Codec = {
     &Definition::Unpack,
     &Definition::IsFinite,
     &Definition::Encode,
-    nullptr,
-    nullptr,
+    &avx2::EncodeTQ1_0,
+    &avx512::EncodeTQ1_0,
     &Definition::Decode,
-    nullptr,
-    nullptr,
+    &avx2::DecodeTQ1_0,
+    &avx512::DecodeTQ1_0,
 };
 
 }  // namespace narrow

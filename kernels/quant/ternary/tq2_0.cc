@@ -80,11 +80,11 @@ const BlockCodec kTQ2_0Codec = {
     &Definition::Unpack,
     &Definition::IsFinite,
     &Definition::Encode,
-    nullptr,
-    nullptr,
+    &avx2::EncodeTQ2_0,
+    &avx512::EncodeTQ2_0,
     &Definition::Decode,
-    nullptr,
-    nullptr,
+    &avx2::DecodeTQ2_0,
+    &avx512::DecodeTQ2_0,
 };
 
 }  // namespace narrow
