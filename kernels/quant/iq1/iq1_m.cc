@@ -80,6 +80,7 @@ void EncodePlainly(IQ1_M, const float* x, const float* importance,
 
 const BlockCodec kIQ1_MCodec = iq1::MakeCodec<iq1::IQ1_M>(
     QuantType::kIQ1_M, /*error_budget=*/0.58f, avx2::EncodeIQ1_M,
-    avx512::EncodeIQ1_M, nullptr, nullptr, /*requires_importance=*/false);
+    avx512::EncodeIQ1_M, avx2::DecodeIQ1_M, avx512::DecodeIQ1_M,
+    /*requires_importance=*/false);
 
 }  // namespace narrow

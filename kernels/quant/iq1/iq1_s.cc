@@ -66,6 +66,7 @@ void EncodePlainly(IQ1_S, const float* x, const float* importance,
 
 const BlockCodec kIQ1_SCodec = iq1::MakeCodec<iq1::IQ1_S>(
     QuantType::kIQ1_S, /*error_budget=*/0.5f, avx2::EncodeIQ1_S,
-    avx512::EncodeIQ1_S, nullptr, nullptr, /*requires_importance=*/true);
+    avx512::EncodeIQ1_S, avx2::DecodeIQ1_S, avx512::DecodeIQ1_S,
+    /*requires_importance=*/true);
 
 }  // namespace narrow
