@@ -16,6 +16,8 @@ import tempfile
 import zlib
 
 TYPES = ("F32 F16 BF16 Q8_0 Q6_K Q5_K_M Q5_K_S Q5_1 Q5_0 Q4_K_M Q4_K_S Q4_1 Q4_0 Q3_K_L Q3_K_M Q3_K_S Q2_K").split()
+SMALL_TYPES = "Q1_0 Q2_0 TQ1_0 TQ2_0 MXFP4_MOE IQ4_NL IQ4_XS IQ3_S IQ3_M".split()
+IMPORTANCE_TYPES = "IQ4_NL IQ4_XS IQ3_M IQ3_S IQ3_XS IQ3_XXS IQ2_M IQ2_S IQ2_XS IQ2_XXS IQ1_M IQ1_S".split()
 IMATRIX = "testdata/imatrix/tiny-llama-imatrix.gguf"
 
 
@@ -27,6 +29,12 @@ def rows():
     for family in "llama2 llama3 mistral mixtral qwen2 qwen3 gemma3_text".split():
         for name in ("Q8_0", "Q4_K_M", "Q3_K_M"):
             yield f"testdata/arch/{family}", name, "-"
+    for name in SMALL_TYPES:
+        yield "testdata/tiny-llama", name, "-"
+    for name in IMPORTANCE_TYPES:
+        yield "testdata/tiny-llama", name, IMATRIX
+    for name in ("MXFP4_MOE", "IQ4_XS"):
+        yield "testdata/arch/mixtral", name, "-"
 
 
 def main():
