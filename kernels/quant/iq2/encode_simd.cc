@@ -62,7 +62,7 @@ struct Batch {
   alignas(64) float row_weights[kLanes][kSize];
   alignas(64) float row_margins[kUnitsHere][kLanes];
   // By candidate.
-  alignas(64) float row_scales[kLanes][kRows];
+  alignas(64) float row_scales[kLanes][kRowSpace];
   alignas(64) int32_t row_numbers[kUnitsHere][kLanes][kRowSpace];
   alignas(64) int32_t row_words[kLanes][kUnitsHere][kRowSpace];
   uint32_t off_grid[kLanes][kUnitsHere];  // a bit a candidate
@@ -237,7 +237,7 @@ NARROW_LANE_FUNCTION void RoundCandidates(Batch<Type>* batch) {
       numbers[k][c] = AsFloat(RoundUnit(batch->x + k * kUnit, inverse));
     }
   }
-  StoreRows<B::kRows>(scales, batch->row_scales[0], B::kRows);
+  StoreRows<B::kRows>(scales, batch->row_scales[0], B::kRowSpace);
   for (int k = 0; k < B::kUnitsHere; ++k) {
     StoreRows<B::kRows>(numbers[k],
                         reinterpret_cast<float*>(batch->row_numbers[k][0]),
@@ -266,6 +266,7 @@ NARROW_LANE_FUNCTION void FindWords(const NearLists& lists, int lane, int k,
                          batch->row_roots[lane] + k * kUnit,
                          batch->row_margins[k][lane]};
   const LineTables tables = MakeTables(unit.x, unit.roots);
+  const float* scales = batch->row_scales[lane];
   constexpr uint32_t kLast = 1u << (B::kCandidates - 1);
   uint32_t off_grid = 0;
   int first = 0;
@@ -280,8 +281,9 @@ NARROW_LANE_FUNCTION void FindWords(const NearLists& lists, int lane, int k,
       }
     } else {
       off_grid |= (2u << last) - (1u << first);
-      FindRun(ListAt(lists, entry), unit, tables, batch->row_scales[lane],
-              first, last, words);
+      const bool whole = NearThreshold(unit.x, scales[first], scales[last]);
+      FindRun(ListAt(lists, whole ? lists.whole_entries[numbers[last]] : entry),
+              unit, tables, {scales, first, last}, words);
     }
     first = last + 1;
   }
@@ -454,9 +456,11 @@ NARROW_LANE_FUNCTION void ChooseAgain(const NearLists& lists,
         words[k][lane] = entry;
         continue;
       }
-      const List list = ListAt(lists, entry);
       const UnitView unit = {batch->row_x[lane] + k * kUnit,
                              batch->row_roots[lane] + k * kUnit, 0};
+      const bool whole = NearThreshold(unit.x, scale[lane], scale[lane]);
+      const List list =
+          ListAt(lists, whole ? lists.whole_entries[numbers[k][lane]] : entry);
       words[k][lane] = list.words[ExactlyNearest(list, unit, scale[lane])];
     }
   }

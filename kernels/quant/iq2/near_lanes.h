@@ -65,19 +65,28 @@ NARROW_LANE_FUNCTION I32 LoadHalves(const uint16_t* from) {
 #endif
 }
 
-NARROW_LANE_FUNCTION float LeastLane(F32 value) {
+// The least lanes of a and of b, in lanes 0 and 1.
+NARROW_LANE_FUNCTION __m128 LeastLanes(F32 a, F32 b) {
 #if defined(__AVX512F__)
-  const __m256 half =
-      _mm256_min_ps(_mm512_maskz_extractf32x8_ps(0xff, value, 0),
-                    _mm512_maskz_extractf32x8_ps(0xff, value, 1));
+  const __m256 half_a = _mm256_min_ps(_mm512_maskz_extractf32x8_ps(0xff, a, 0),
+                                      _mm512_maskz_extractf32x8_ps(0xff, a, 1));
+  const __m256 half_b = _mm256_min_ps(_mm512_maskz_extractf32x8_ps(0xff, b, 0),
+                                      _mm512_maskz_extractf32x8_ps(0xff, b, 1));
 #else
-  const __m256 half = value;
+  const __m256 half_a = a;
+  const __m256 half_b = b;
 #endif
-  __m128 least =
-      _mm_min_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-  least = _mm_min_ps(least, _mm_movehl_ps(least, least));
-  least = _mm_min_ps(least, _mm_movehdup_ps(least));
-  return least[0];
+  const __m128 four_a = _mm_min_ps(_mm256_castps256_ps128(half_a),
+                                   _mm256_extractf128_ps(half_a, 1));
+  const __m128 four_b = _mm_min_ps(_mm256_castps256_ps128(half_b),
+                                   _mm256_extractf128_ps(half_b, 1));
+  const __m128 both = _mm_min_ps(_mm_unpacklo_ps(four_a, four_b),
+                                 _mm_unpackhi_ps(four_a, four_b));
+  return _mm_min_ps(both, _mm_movehl_ps(both, both));
+}
+
+NARROW_LANE_FUNCTION float LeastLane(F32 value) {
+  return LeastLanes(value, value)[0];
 }
 
 // 1, 3 or 5 of the level in the index's field.
@@ -177,97 +186,210 @@ struct Lines {
   alignas(64) float drop[kMaxList];
 };
 
+NARROW_LANE_FUNCTION F32 HeightAt(F32 slope, F32 drop, F32 scale) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_fmsub_ps(0xffff, slope, scale, drop);
+#else
+  return _mm256_fmsub_ps(slope, scale, drop);
+#endif
+}
+
+// The lines of kLanes points, of which `left` are of the list; what follows
+// lies far above.
+NARROW_LANE_FUNCTION void FindLines(const LineTables& tables,
+                                    const uint16_t* words, int left, F32* slope,
+                                    F32* drop) {
+  I32 levels = LoadHalves(words);
+  *slope = Lookup(tables.slope[0], levels);
+  *drop = Lookup(tables.drop[0], levels);
+#pragma GCC unroll 8
+  for (int t = 1; t < kTables; ++t) {
+    levels = reinterpret_cast<I32>(AsUint(levels) >> (2 * kFields));
+    *slope += Lookup(tables.slope[t], levels);
+    *drop += Lookup(tables.drop[t], levels);
+  }
+  *drop = Select(LaneNumbers() < left, *drop, Splat(-0x1p120f));
+}
+
 // Who is lowest at a scale.
 struct Lowest {
   int n_near;  // points within the margin
-  int place;   // one of them
+  int place;   // the last of them
 };
 
-NARROW_LANE_FUNCTION F32 HeightAt(F32 slope, F32 drop, float scale) {
-  return slope * Splat(scale) - drop;
-}
-
-NARROW_LANE_FUNCTION Lowest FindLowest(const Lines& lines, int size,
-                                       float scale, float margin, F32 least) {
-  const F32 limit = Splat(LeastLane(least) + margin);
+// Points not above `limit`.
+NARROW_LANE_FUNCTION Lowest FindBelow(const Lines& lines, int size, float scale,
+                                      float limit) {
   Lowest lowest = {0, 0};
-  for (int first = 0; first < size; first += kLanes) {
+  for (int i = 0; i < size; i += kLanes) {
     const F32 height =
-        HeightAt(Load(lines.slope + first), Load(lines.drop + first), scale);
-    const uint32_t near = LaneBits(height <= limit);
-    if (near != 0) {
-      lowest.n_near += __builtin_popcount(near);
-      lowest.place = first + __builtin_ctz(near);
-    }
+        HeightAt(Load(lines.slope + i), Load(lines.drop + i), Splat(scale));
+    const uint32_t near = LaneBits(height <= Splat(limit));
+    lowest.n_near += __builtin_popcount(near);
+    lowest.place = near != 0 ? i + 31 - __builtin_clz(near) : lowest.place;
   }
   return lowest;
 }
 
-// Words of the nearest points for scales[first … last], one by one.
-inline __attribute__((noinline)) void ResolveRun(
-    const List& list, const UnitView& unit, const Lines& lines,
-    const float* scales, int first, int last, Lowest at_end, int32_t* words) {
-  for (int c = first; c <= last; ++c) {
-    F32 least = Splat(__FLT_MAX__);
-    for (int i = 0; i < list.size; i += kLanes) {
-      least = Min(least, HeightAt(Load(lines.slope + i), Load(lines.drop + i),
-                                  scales[c]));
-    }
-    const Lowest lowest =
-        FindLowest(lines, list.size, scales[c], unit.margin, least);
-    if (lowest.n_near != 1) {
-      words[c] = list.words[ExactlyNearest(list, unit, scales[c])];
-      continue;
-    }
-    words[c] = list.words[lowest.place];
-    if (at_end.n_near == 1 && at_end.place == lowest.place) {
-      for (; c <= last; ++c) {
-        words[c] = list.words[lowest.place];
+NARROW_LANE_FUNCTION Lowest FindLowest(const Lines& lines, int size,
+                                       float scale, float margin) {
+  F32 least = Splat(__FLT_MAX__);
+  for (int i = 0; i < size; i += kLanes) {
+    least = Min(least, HeightAt(Load(lines.slope + i), Load(lines.drop + i),
+                                Splat(scale)));
+  }
+  return FindBelow(lines, size, scale, LeastLane(least) + margin);
+}
+
+// A run of candidates whose levels are the same.
+struct Run {
+  const float* scales;
+  int first, last;
+};
+
+// Words of the nearest points where one point, `begin`, is lowest at the
+// first scale and another, `end`, at the last: they cross in between, and if
+// no third line passes below that crossing, none does anywhere in the run.
+// False if one may.
+NARROW_LANE_FUNCTION bool ResolveCrossing(const List& list,
+                                          const UnitView& unit,
+                                          const Lines& lines, const Run& run,
+                                          int begin, int end, int32_t* words) {
+  // Twice the margin's errors are in the difference and in the crossing.
+  const float margin = 1.25f * unit.margin;
+  const float slope = lines.slope[begin] - lines.slope[end];
+  const float drop = lines.drop[begin] - lines.drop[end];
+  const float crossing = drop / slope;
+  if (!(crossing < run.scales[run.first] && crossing > run.scales[run.last])) {
+    return false;
+  }
+  const float height = crossing * lines.slope[begin] - lines.drop[begin];
+  const float other = crossing * lines.slope[end] - lines.drop[end];
+  const Lowest lowest = FindBelow(lines, list.size, crossing,
+                                  (height > other ? height : other) + margin);
+  if (lowest.n_near != 2) {
+    return false;
+  }
+  const I32 begin_word = SplatInt(list.words[begin]);
+  const I32 end_word = SplatInt(list.words[end]);
+  for (int c = run.first; c <= run.last; c += kLanes) {
+    const F32 above = HeightAt(Splat(slope), Splat(drop), Load(run.scales + c));
+    StoreInts(SelectInt(above < F32{}, begin_word, end_word), words + c);
+    uint32_t unsure = LaneBits(~(Abs(above) > Splat(margin)));
+    for (; unsure != 0; unsure &= unsure - 1) {
+      const int at = c + __builtin_ctz(unsure);
+      if (at <= run.last) {
+        words[at] = list.words[ExactlyNearest(list, unit, run.scales[at])];
       }
     }
   }
+  return true;
 }
 
-// The same for all of them at once where one point wins at both ends. Up to
-// kLanes words beyond `last` are overwritten.
-NARROW_LANE_FUNCTION void FindRun(const List& list, const UnitView& unit,
-                                  const LineTables& tables, const float* scales,
-                                  int first, int last, int32_t* words) {
-  Lines lines;
-  const float begin = scales[first];
-  const float end = scales[last];
-  F32 least_begin = Splat(__FLT_MAX__);
-  F32 least_end = least_begin;
-  for (int i = 0; i < list.size; i += kLanes) {
-    I32 levels = LoadHalves(list.words + i);
-    F32 slope = Lookup(tables.slope[0], levels);
-    F32 drop = Lookup(tables.drop[0], levels);
-#pragma GCC unroll 8
-    for (int t = 1; t < kTables; ++t) {
-      levels = reinterpret_cast<I32>(AsUint(levels) >> (2 * kFields));
-      slope += Lookup(tables.slope[t], levels);
-      drop += Lookup(tables.drop[t], levels);
-    }
-    // What follows the list lies far above.
-    drop = Select(LaneNumbers() < list.size - i, drop, Splat(-0x1p120f));
-    Store(slope, lines.slope + i);
-    Store(drop, lines.drop + i);
-    least_begin = Min(least_begin, HeightAt(slope, drop, begin));
-    least_end = Min(least_end, HeightAt(slope, drop, end));
+// The same one by one.
+NARROW_LANE_FUNCTION void ResolveEach(const List& list, const UnitView& unit,
+                                      const Lines& lines, const Run& run,
+                                      int32_t* words) {
+  for (int c = run.first; c <= run.last; ++c) {
+    const Lowest lowest =
+        FindLowest(lines, list.size, run.scales[c], unit.margin);
+    words[c] = list.words[lowest.n_near == 1
+                              ? lowest.place
+                              : ExactlyNearest(list, unit, run.scales[c])];
   }
-  const Lowest at_begin =
-      FindLowest(lines, list.size, begin, unit.margin, least_begin);
-  const Lowest at_end =
-      FindLowest(lines, list.size, end, unit.margin, least_end);
-  if (at_begin.n_near == 1 && at_end.n_near == 1 &&
-      at_begin.place == at_end.place) {
-    const I32 word = SplatInt(list.words[at_begin.place]);
-    for (int c = first; c <= last; c += kLanes) {
+}
+
+inline __attribute__((noinline)) void Resolve(const List& list,
+                                              const UnitView& unit,
+                                              const Lines& lines,
+                                              const Run& run, Lowest begin,
+                                              Lowest end, int32_t* words) {
+  if (begin.n_near != 1 || end.n_near != 1 ||
+      !ResolveCrossing(list, unit, lines, run, begin.place, end.place, words)) {
+    ResolveEach(list, unit, lines, run, words);
+  }
+}
+
+// Vectors of a step.
+inline constexpr int kWays = kListStep / kLanes;
+
+// Words of the nearest points for all scales of a run. Up to kLanes words
+// beyond the last are overwritten.
+NARROW_LANE_FUNCTION void FindRun(const List& list, const UnitView& unit,
+                                  const LineTables& tables, const Run& run,
+                                  int32_t* words) {
+  const F32 first = Splat(run.scales[run.first]);
+  const F32 last = Splat(run.scales[run.last]);
+  Lines lines;
+  Lowest begin, end;
+  if (list.size <= kListStep) {  // most are
+    F32 slope[kWays], drop[kWays], at_first[kWays], at_last[kWays];
+#pragma GCC unroll 2
+    for (int way = 0; way < kWays; ++way) {
+      FindLines(tables, list.words + way * kLanes, list.size - way * kLanes,
+                slope + way, drop + way);
+      at_first[way] = HeightAt(slope[way], drop[way], first);
+      at_last[way] = HeightAt(slope[way], drop[way], last);
+    }
+    const __m128 least = LeastLanes(Min(at_first[0], at_first[kWays - 1]),
+                                    Min(at_last[0], at_last[kWays - 1]));
+    uint32_t near_first = 0, near_last = 0;
+#pragma GCC unroll 2
+    for (int way = 0; way < kWays; ++way) {
+      near_first |= LaneBits(at_first[way] <= Splat(least[0] + unit.margin))
+                    << (way * kLanes);
+      near_last |= LaneBits(at_last[way] <= Splat(least[1] + unit.margin))
+                   << (way * kLanes);
+    }
+    begin = {__builtin_popcount(near_first),
+             __builtin_ctz(near_first | 1 << 16)};
+    end = {__builtin_popcount(near_last), __builtin_ctz(near_last | 1 << 16)};
+    if (near_first != near_last || begin.n_near != 1) {
+      for (int way = 0; way < kWays; ++way) {
+        Store(slope[way], lines.slope + way * kLanes);
+        Store(drop[way], lines.drop + way * kLanes);
+      }
+    }
+  } else {
+    F32 least_first = Splat(__FLT_MAX__);
+    F32 least_last = least_first;
+    for (int i = 0; i < list.size; i += kLanes) {
+      F32 slope, drop;
+      FindLines(tables, list.words + i, list.size - i, &slope, &drop);
+      Store(slope, lines.slope + i);
+      Store(drop, lines.drop + i);
+      least_first = Min(least_first, HeightAt(slope, drop, first));
+      least_last = Min(least_last, HeightAt(slope, drop, last));
+    }
+    const __m128 least = LeastLanes(least_first, least_last);
+    begin = FindBelow(lines, list.size, run.scales[run.first],
+                      least[0] + unit.margin);
+    end = FindBelow(lines, list.size, run.scales[run.last],
+                    least[1] + unit.margin);
+  }
+  if (begin.n_near == 1 && end.n_near == 1 && begin.place == end.place) {
+    const I32 word = SplatInt(list.words[begin.place]);
+    for (int c = run.first; c <= run.last; c += kLanes) {
       StoreInts(word, words + c);
     }
     return;
   }
-  ResolveRun(list, unit, lines, scales, first, last, at_end, words);
+  Resolve(list, unit, lines, run, begin, end, words);
+}
+
+// Whether a weight lies so near to 2 or 4 scales that rounding decides on
+// which side; at either of two scales.
+NARROW_LANE_FUNCTION bool NearThreshold(const float* x, float a, float b) {
+#if defined(__AVX512F__)
+  const __m512 half = _mm512_maskz_broadcast_f32x8(0xffff, _mm256_loadu_ps(x));
+  const F32 scale = _mm512_mask_blend_ps(0xff, Splat(a), Splat(b));
+  return Any(Abs(Abs(half - scale * Splat(3.0f)) - scale) <
+             scale * Splat(0x1p-14f));
+#else
+  const F32 all = Load(x);
+  return Any((Abs(Abs(all - Splat(3 * a)) - Splat(a)) < Splat(a * 0x1p-14f)) |
+             (Abs(Abs(all - Splat(3 * b)) - Splat(b)) < Splat(b * 0x1p-14f)));
+#endif
 }
 
 }  // namespace iq2_lanes
