@@ -115,9 +115,23 @@ NARROW_LANE_FUNCTION void SortKeys(Keys* keys) {
   }
 }
 
-// order[r]: in each lane, the place of the weight that comes r-th.
+// The numbers in keys, without the places: what those add is rounded away.
+NARROW_LANE_FUNCTION F32 Numbers(Keys low, Keys high) {
+#if defined(__AVX512F__)
+  return _mm512_castsi512_ps(_mm512_inserti64x4(
+      _mm512_castsi256_si512(
+          _mm256_castps_si256(_mm512_maskz_cvtpd_ps(0xff, low))),
+      _mm256_castps_si256(_mm512_maskz_cvtpd_ps(0xff, high)), 1));
+#else
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)),
+                              _mm256_cvtpd_ps(high), 1);
+#endif
+}
+
+// order[r]: in each lane, the place of the weight that comes r-th; sorted[r]:
+// that weight, 0 for -0.
 template <int kSize>
-NARROW_LANE_FUNCTION void SortGroups(const F32* x, I32* order) {
+NARROW_LANE_FUNCTION void SortGroups(const F32* x, I32* order, F32* sorted) {
   Keys low[kSize], high[kSize];
   for (int i = 0; i < kSize; ++i) {
     low[i] = MakeKeys<0>(x[i], i);
@@ -129,6 +143,7 @@ NARROW_LANE_FUNCTION void SortGroups(const F32* x, I32* order) {
   SortKeys<kSize, 1>(high);
   for (int i = 0; i < kSize; ++i) {
     order[i] = Places(low[i], high[i]);
+    sorted[i] = Numbers(low[i], high[i]);
   }
 }
 

@@ -120,29 +120,28 @@ NARROW_LANE_FUNCTION uint32_t AtLeastBits(F32 a, F32 b) {
 #endif
 }
 
-// from[index[k]] of lane k.
-NARROW_LANE_FUNCTION F32 GatherLanes(const F32* from, I32 index) {
+// Lane k is that of the vector index[k] of those at `from`.
+NARROW_LANE_FUNCTION F32 GatherLanes(const float* from, I32 index) {
   const I32 at = index * kLanes + LaneNumbers();
 #if defined(__AVX512F__)
   return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff,
                                   reinterpret_cast<__m512i>(at), from, 4);
 #else
   return _mm256_mask_i32gather_ps(
-      _mm256_setzero_ps(), reinterpret_cast<const float*>(from),
-      reinterpret_cast<__m256i>(at), _mm256_castsi256_ps(_mm256_set1_epi32(-1)),
-      4);
+      _mm256_setzero_ps(), from, reinterpret_cast<__m256i>(at),
+      _mm256_castsi256_ps(_mm256_set1_epi32(-1)), 4);
 #endif
 }
 
 template <class Type>
-NARROW_LANE_FUNCTION void SumUp(const F32* x, const F32* w, const I32* order,
-                                PrefixSums<Type>* sums) {
+NARROW_LANE_FUNCTION void SumUp(const F32* sorted_x, const F32* w,
+                                const I32* order, PrefixSums<Type>* sums) {
   for (int part = 0; part < PrefixSums<Type>::kParts; ++part) {
     sums->x[part][0] = sums->w[part][0] = F32{};
   }
   for (int r = 0; r < Type::kGroup; ++r) {
-    const F32 its_w = GatherLanes(w, order[r]);
-    const F32 its_wx = its_w * GatherLanes(x, order[r]);
+    const F32 its_w = GatherLanes(reinterpret_cast<const float*>(w), order[r]);
+    const F32 its_wx = its_w * sorted_x[r];
     if constexpr (PrefixSums<Type>::kParts == 1) {
       sums->x[0][r + 1] = sums->x[0][r] + its_wx;
       sums->w[0][r + 1] = sums->w[0][r] + its_w;
@@ -273,9 +272,7 @@ NARROW_LANE_FUNCTION F32 ImproveScale(const F32* x, const F32* w, I32 shift,
 struct Scan {
   F32 gain;
   F32 scale;
-  I32 ones;  // places, or -1
-  I32 twos;
-  I32 shift;
+  I32 best;  // ones << 16 | twos << 8 | shift, or -1
   I32 n_finalists;
 };
 
@@ -324,14 +321,13 @@ NARROW_LANE_FUNCTION void TryFinalist(const PrefixSums<Type>& sums,
   scan->n_finalists -= tried;
   const I32 better = (code_x * code_x > scan->gain * code_square) &
                      (code_square > F32{}) & tried;
-  if (Any(better)) {
-    const F32 scale = code_x / code_square;
-    scan->scale = Select(better, scale, scan->scale);
-    scan->gain = Select(better, scale * code_x, scan->gain);
-    scan->ones = SelectInt(better, SplatInt(kPairs.ones[pair]), scan->ones);
-    scan->twos = SelectInt(better, SplatInt(kPairs.twos[pair]), scan->twos);
-    scan->shift = SelectInt(better, SplatInt(shift), scan->shift);
-  }
+  const F32 scale = code_x / code_square;
+  scan->scale = Select(better, scale, scan->scale);
+  scan->gain = Select(better, scale * code_x, scan->gain);
+  scan->best = SelectInt(
+      better,
+      SplatInt(kPairs.ones[pair] << 16 | kPairs.twos[pair] << 8 | shift),
+      scan->best);
 }
 
 // Lane k is set if bit k is.
@@ -341,23 +337,6 @@ NARROW_LANE_FUNCTION I32 LanesOfBits(uint32_t bits) {
 #else
   const I32 bit = SplatInt(1) << LaneNumbers();
   return (SplatInt(static_cast<int32_t>(bits)) & bit) == bit;
-#endif
-}
-
-// Words of candidates' bits with some bit set: bit k for word k of `n`.
-NARROW_LANE_FUNCTION uint32_t SetWords(const uint16_t* words) {
-#if defined(__AVX512F__)
-  const __m512i all = _mm512_loadu_si512(words);
-  return _mm512_test_epi16_mask(all, all);
-#else
-  const __m256i zero = _mm256_setzero_si256();
-  const __m256i low = _mm256_cmpeq_epi16(
-      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)), zero);
-  const __m256i high = _mm256_cmpeq_epi16(
-      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + 16)), zero);
-  const __m256i both =
-      _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8);
-  return ~static_cast<uint32_t>(_mm256_movemask_epi8(both));
 #endif
 }
 
@@ -375,32 +354,34 @@ NARROW_LANE_FUNCTION void ScanFinalists(const PrefixSums<Type>& sums,
       by_twos[s][j] = threshold * tests.by_twos[s][j];
     }
   }
-  uint16_t passed[kCount + 32];
-  uint16_t* at = passed;
+  // A candidate and the bits of its lanes; kept if it has any. (A branch for
+  // each would be mispredicted too often.)
+  uint32_t finalists[kCount + 1];
+  int n = 0;
+  const uint32_t live_bits = LaneBits(live);
+  uint32_t candidate = 0;
   for (int i = 0; i <= kSize; ++i) {
     F32 from[kShifts], by_ones[kShifts];
     for (int s = 0; s < kShifts; ++s) {
       from[s] = tests.highest[s] - tests.below[i];
       by_ones[s] = -(threshold * tests.by_ones[s][i]);
     }
-    for (int j = i; j <= kSize; ++j, at += kShifts) {
-      for (int s = 0; s < kShifts; ++s) {
+    for (int j = i; j <= kSize; ++j) {
+      for (int s = 0; s < kShifts; ++s, ++candidate) {
         const F32 code_x = from[s] - tests.below[j];
-        at[s] = static_cast<uint16_t>(AtLeastBits(
-            FusedMultiplyAdd(code_x, code_x, by_ones[s]), by_twos[s][j]));
+        const uint32_t bits =
+            AtLeastBits(FusedMultiplyAdd(code_x, code_x, by_ones[s]),
+                        by_twos[s][j]) &
+            live_bits;
+        finalists[n] = candidate << 16 | bits;
+        n += bits != 0;
       }
     }
   }
-  __builtin_memset(at, 0, 32 * sizeof(*at));
-
-  *scan = {Splat(-FLT_MAX), F32{}, SplatInt(-1), SplatInt(-1), I32{}, I32{}};
-  for (int first = 0; first < kCount; first += 32) {
-    for (uint32_t words = SetWords(passed + first); words != 0;
-         words &= words - 1) {
-      const int candidate = first + __builtin_ctz(words);
-      TryFinalist<Type>(sums, candidate, LanesOfBits(passed[candidate]) & live,
-                        scan);
-    }
+  *scan = {Splat(-FLT_MAX), F32{}, SplatInt(-1), I32{}};
+  for (int k = 0; k < n; ++k) {
+    TryFinalist<Type>(sums, static_cast<int>(finalists[k] >> 16),
+                      LanesOfBits(finalists[k] & 0xffff), scan);
   }
 }
 
@@ -434,9 +415,10 @@ NARROW_LANE_FUNCTION void FindSplits(const F32* x, const F32* w,
   constexpr int kSize = Type::kGroup;
   constexpr int kShifts = Type::kShifts;
   I32 order[kSize];
-  SortGroups<kSize>(x, order);
+  F32 sorted_x[kSize];
+  SortGroups<kSize>(x, order, sorted_x);
   PrefixSums<Type> sums;
-  SumUp<Type>(x, w, order, &sums);
+  SumUp<Type>(sorted_x, w, order, &sums);
   Tests<Type> tests;
   MakeTests<Type>(sums, &tests);
 
@@ -465,10 +447,11 @@ NARROW_LANE_FUNCTION void FindSplits(const F32* x, const F32* w,
   // Without weights there is nothing to scale.
   split->none = tests.sum_w == F32{};
   split->failed =
-      ((scan.n_finalists > kMaxFinalists) | (scan.ones < 0)) & ~split->none;
-  split->shift = scan.shift;
+      ((scan.n_finalists > kMaxFinalists) | (scan.best < 0)) & ~split->none;
+  split->shift = scan.best & 0xff;
   split->scale = scan.scale;
-  NumberLevels<Type>(order, scan.ones, scan.twos, split->numbers);
+  NumberLevels<Type>(order, scan.best >> 16, (scan.best >> 8) & 0xff,
+                     split->numbers);
   // Negative scales become positive by turning all signs.
   const I32 turn = split->scale < F32{};
   split->scale = Select(turn, -split->scale, split->scale);
