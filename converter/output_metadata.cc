@@ -117,7 +117,7 @@ absl::StatusOr<Metadata> OutputMetadata(const Checkpoint& model,
         &metadata));
   }
   RETURN_IF_ERROR(CheckArchitecture(metadata, arch));
-  if (importance != nullptr) {
+  if (importance != nullptr && !recipe.keep_order) {
     AddImportanceKeys(*importance, &metadata);
   }
   return metadata;

@@ -10,6 +10,7 @@
 #include "converter/tensor_scale.h"
 #include "converter/type_chooser.h"
 #include "formats/base/status.h"
+#include "formats/gguf/gguf_format.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
@@ -175,17 +176,20 @@ std::vector<PlannedTensor> TensorsOf(const Checkpoint& model,
 }
 
 // Sizes, and the files that the output is written to.
-absl::Status MeasureFiles(Plan* plan) {
+absl::Status MeasureFiles(const Checkpoint& model, Plan* plan) {
   const std::vector<TensorMeta> metas = FileTensors(*plan);
   for (const TensorMeta& meta : metas) {
     plan->tensor_bytes += meta.n_bytes();
   }
   plan->split = plan->recipe.split;
   if (plan->recipe.keep_split) {
+    // A file that stands alone may be named as a shard.
+    const bool is_split =
+        model.metadata().GetInteger(kGgufSplitCountKey).value_or(0) > 1;
     std::vector<std::string> origins;
     for (const PlannedTensor& tensor : plan->tensors) {
       origins.resize(origins.size() + (tensor.has_scale() ? 2 : 1),
-                     tensor.source->origin.file);
+                     is_split ? tensor.source->origin.file : "");
     }
     plan->split = SplitAsInput(origins);
   }
@@ -209,6 +213,13 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
   MixModel facts = FactsOf(model, plan.tensors, importance != nullptr);
   OverrideFacts(recipe, plan.metadata, &facts);
   plan.notes = pruning.Warnings(plan.metadata);
+  if (recipe.copy &&
+      (recipe.pure || !recipe.overrides.empty() ||
+       recipe.output_type.has_value() || recipe.embedding_type.has_value())) {
+    plan.notes.push_back(
+        "COPY keeps the type of every tensor; the flags that choose types "
+        "change nothing");
+  }
   pruning.PruneMetadata(&plan.metadata);
 
   ASSIGN_OR_RETURN(TypeChooser chooser, TypeChooser::Create(recipe, facts));
@@ -234,7 +245,7 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
     plan.n_fallbacks += tensor.fell_back() ? 1 : 0;
     plan.n_weights += tensor.meta.n_elements();
   }
-  RETURN_IF_ERROR(MeasureFiles(&plan));
+  RETURN_IF_ERROR(MeasureFiles(model, &plan));
   return plan;
 }
 

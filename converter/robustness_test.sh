@@ -139,6 +139,11 @@ printf '\1\0\0\0\4\0\0\0a\n\33[\1\0\0\0\1\0\0\0\0\0\200\277' >odd.dat
 check "names with control codes are shown in one line" \
   says "'a\n\x1b['"
 
+cp odd.dat matrix.dat
+"$narrow" convert "$tiny" --to Q8_0 --out matrix.dat --imatrix matrix.dat \
+  2>err.txt
+check "the importance matrix is not replaced" cmp -s odd.dat matrix.dat
+
 # Too little room: a limit on file sizes, found before the work.
 (
   ulimit -f 1000
@@ -195,6 +200,10 @@ check "writes shards" test "$(shards part)" -eq 4
 "$narrow" convert "$tiny" --to Q8_0 --out whole.gguf -q
 check "shards joined are the file that was not split" \
   cmp -s whole.gguf joined.gguf
+"$narrow" inspect part-00004-of-00004.gguf >inspected.txt
+check "any shard shows the whole" grep -q "^tensors: 38" inspected.txt
+check "and what lies in which" \
+  grep -q "part-00002-of-00004.gguf: 10 tensors" inspected.txt
 cp part-00001-of-00004.gguf kept.gguf
 for flags in "--keep-split --out part.gguf" "--split-max-tensors 10 --out part" \
   "--out part-00001-of-00004.gguf"; do
@@ -207,6 +216,14 @@ check "nor changed" cmp -s kept.gguf part-00001-of-00004.gguf
   --json twice-00002-of-00004.gguf 2>err.txt
 check "no shard is the report" says "also the file of --json"
 check "and nothing is left" test "$(shards twice)" -eq 0
+
+cp whole.gguf alone-00002-of-00003.gguf
+"$narrow" convert alone-00002-of-00003.gguf --to COPY --keep-split --out alone \
+  -q
+check "a whole file named as a shard is one shard" \
+  cmp -s whole.gguf alone-00001-of-00001.gguf
+"$narrow" convert whole.gguf --to COPY --pure --out pure.gguf -q 2>err.txt
+check "flags without effect are pointed out" says "COPY keeps the type"
 
 mkdir mixed
 cp part-0* mixed

@@ -120,6 +120,9 @@ absl::Status CheckFiles(const Checkpoint& model,
     for (const std::string& file : FilesOf(output)) {
       RETURN_IF_ERROR(CheckOutputFile(file, flags.model, flags.json));
       RETURN_IF_ERROR(CheckInputIsKept(model, file));
+      if (!flags.importance.path.empty()) {
+        RETURN_IF_ERROR(CheckOutputFile(file, flags.importance.path, ""));
+      }
     }
   }
   return absl::OkStatus();

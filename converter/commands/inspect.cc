@@ -1,10 +1,12 @@
 // narrow inspect: what a model file holds.
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -157,6 +159,30 @@ void WriteValue(const MetadataValue& value, JsonWriter* json) {
       value);
 }
 
+void Add(const TensorMeta& meta, Totals* totals) {
+  ++totals->n_tensors;
+  totals->n_weights += meta.n_elements();
+  totals->n_bytes += meta.n_bytes();
+}
+
+// The files that the tensors lie in, in their order. Shards may have keys
+// only, and are not among them.
+std::vector<std::pair<std::string, Totals>> ByFile(const TensorSource& source) {
+  std::vector<std::pair<std::string, Totals>> files;
+  for (const TensorView& view : source.tensors()) {
+    const std::string& file = view.origin.file;
+    auto at =
+        std::find_if(files.rbegin(), files.rend(),
+                     [&](const auto& other) { return other.first == file; });
+    if (at == files.rend()) {
+      files.emplace_back(file, Totals());
+      at = files.rbegin();
+    }
+    Add(view.meta, &at->second);
+  }
+  return files;
+}
+
 void Print(const TensorSource& source, const Flags& flags) {
   std::printf("format: %s\n", std::string(source.format()).c_str());
   std::printf("metadata: %d keys\n",
@@ -170,15 +196,21 @@ void Print(const TensorSource& source, const Flags& flags) {
   std::printf("tensors: %d\n", static_cast<int>(source.tensors().size()));
   for (const TensorView& view : source.tensors()) {
     const TensorMeta& meta = view.meta;
-    for (Totals* totals : {&by_type[TypeName(meta.type)], &all}) {
-      ++totals->n_tensors;
-      totals->n_weights += meta.n_elements();
-      totals->n_bytes += meta.n_bytes();
-    }
+    Add(meta, &by_type[TypeName(meta.type)]);
+    Add(meta, &all);
     if (!flags.no_tensors) {
       std::printf("  %-40s %-22s %-8s %12s\n", meta.name.c_str(),
                   ShapeString(meta.shape).c_str(), TypeName(meta.type),
                   absl::StrCat(meta.n_bytes()).c_str());
+    }
+  }
+  const auto files = ByFile(source);
+  if (files.size() > 1) {
+    std::printf("in %d files:\n", static_cast<int>(files.size()));
+    for (const auto& [file, totals] : files) {
+      std::printf("  %s: %d tensors, %s\n", file.c_str(),
+                  static_cast<int>(totals.n_tensors),
+                  FormatBytes(totals.n_bytes).c_str());
     }
   }
   std::printf("by type:\n");
