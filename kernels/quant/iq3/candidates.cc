@@ -1,5 +1,6 @@
 #include "kernels/quant/iq3/candidates.h"
 
+#include <cassert>
 #include <cstddef>
 #include <vector>
 
@@ -23,7 +24,7 @@ bool NeverFurther(int a, int b, int level) {
 uint32_t WordOf(const uint8_t* levels) {
   uint32_t word = 0;
   for (int i = 0; i < kPoint; ++i) {
-    word |= static_cast<uint32_t>(levels[i]) << (8 * i + kLevelShift);
+    word |= static_cast<uint32_t>(levels[i]) << (8 * i);
   }
   return word;
 }
@@ -34,9 +35,9 @@ struct Tables {
     for (int number = 0; number < kNumbers; ++number) {
       const int32_t entry = index.entries[number];
       if (entry >= 0) {
-        entries[number] = entries[kNumbers + number] =
-            static_cast<uint32_t>(words.size()) | 1u << kCountShift;
         words.push_back(WordOf(grid.levels + kPoint * entry) | kInGrid);
+        entries[number] = entries[kNumbers + number] =
+            EntryFrom(words.size() - 1);
       } else {
         entries[number] = AppendUndominated(number, index.lists + ~entry);
       }
@@ -74,8 +75,10 @@ struct Tables {
   }
 
   uint32_t EntryFrom(size_t first) const {
-    return static_cast<uint32_t>(first) |
-           static_cast<uint32_t>(words.size() - first) << kCountShift;
+    const size_t n = words.size() - first;
+    assert(words.size() <= kFirstMask && n <= kMostWords);
+    const uint32_t bits = n > 8 ? 0 : (1u << n) - 1;
+    return static_cast<uint32_t>(first | n << kCountShift) | bits << kBitsShift;
   }
 
   bool Dominates(int a, int b, int number) const {

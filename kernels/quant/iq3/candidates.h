@@ -4,7 +4,7 @@
 //   const Candidates& candidates = XxsCandidates();
 //   const uint32_t entry = candidates.entries[number];
 //   const uint32_t* words = candidates.words + (entry & kFirstMask);
-//   const int n_words = entry >> kCountShift;
+//   const int n_words = entry >> kCountShift & kCountMask;
 //
 // The nearest point of a list minimises a sum of metric * (scale * (2 * level
 // + 1) - x)^2. Let b be further than a, or as far, in every coordinate,
@@ -34,12 +34,16 @@ namespace iq3 {
 inline constexpr int kNumbers = 4096;
 inline constexpr float kBorder = 0x1p-14f;
 
-inline constexpr int kCountShift = 24;
-inline constexpr uint32_t kFirstMask = (1u << kCountShift) - 1;
-// A candidate has level i in bits 8 * i + 4 … 8 * i + 6.
-inline constexpr int kLevelShift = 4;
-// The only candidate of levels that are a point themselves.
-inline constexpr uint32_t kInGrid = 1;
+// An entry: the place of the first candidate's word, how many there are, and a
+// bit for each if there are at most 8, else none.
+inline constexpr uint32_t kFirstMask = 0xffff;
+inline constexpr int kCountShift = 16;
+inline constexpr uint32_t kCountMask = 0xff;
+inline constexpr int kBitsShift = 24;
+// A candidate has level i in bits 8 * i … 8 * i + 2.
+// The only candidate of levels that are a point themselves has this, too.
+inline constexpr uint32_t kInGrid = 0x80;
+inline constexpr int kMostWords = 48;
 // Words that may be read beyond the last.
 inline constexpr int kWordsRoom = 16;
 

@@ -33,7 +33,7 @@ using iq3::kGroup;
 using iq3::kGroups;
 using iq3::kInGrid;
 using iq3::kLevels;
-using iq3::kLevelShift;
+using iq3::kMostWords;
 using iq3::kNumbers;
 using iq3::kPoint;
 using iq3::kPointsPerGroup;
@@ -43,7 +43,7 @@ using iq3::kSuperBlock;
 // scales are precise.
 constexpr float kLargestWeight = 0x1p30f;
 constexpr float kLargestImportance = 0x1p60f;
-constexpr float kLeastMagnitude = 0x1p-60f;
+constexpr float kLeastMagnitude = 0x1p-30f;
 
 template <class Type>
 struct Scan {
@@ -51,11 +51,6 @@ struct Scan {
   static constexpr int kVectors = (kScales + kLanes - 1) / kLanes;
   static constexpr int kPadded = kVectors * kLanes;
 };
-
-// Scales a row of the cost table; a candidate's byte is a row's place / 8.
-constexpr int kRow = 32;
-static_assert(kRow * sizeof(float) == 8 << kLevelShift, "see Cost");
-constexpr int kCosts = kPoint * kLevels * kRow;
 
 // 1, 3, … 15 in the low eight lanes, and again.
 NARROW_LANE_FUNCTION F32 OddNumbers() {
@@ -84,58 +79,65 @@ NARROW_LANE_FUNCTION F32 LeastOfAll(F32 value) {
   return value;
 }
 
-NARROW_LANE_FUNCTION float LargestOf(const float* values, int n) {
-  F32 least = -Load(values);
-  for (int i = kLanes; i < n; i += kLanes) {
-    least = Min(least, -Load(values + i));
+// The least of each eight lanes, in all of them.
+NARROW_LANE_FUNCTION F32 LeastOfEight(F32 value) {
+  const I32 lane = LaneNumbers();
+  for (int step = 4; step > 0; step /= 2) {
+    value = Min(value, __builtin_shuffle(value, lane ^ step));
   }
-  return -LeastOfAll(least)[0];
+  return value;
 }
 
-// See SplitSigns in reference.cc.
-NARROW_LANE_FUNCTION void MakeSignsEven(Group* group, const float* matters) {
-  for (int k = 0; k < 4; ++k) {
-    const uint32_t signs = group->signs[k];
-    if (__builtin_parity(signs) == 0) {
-      continue;
-    }
-    int at = 8 * k;
-    for (int i = 8 * k + 1; i < 8 * k + 8; ++i) {
-      at = matters[i] < matters[at] ? i : at;
-    }
-    group->x[at] = -group->x[at];
-    group->weighted_x[at] = -group->weighted_x[at];
-    group->signs[k] = static_cast<uint8_t>(signs ^ 1u << (at - 8 * k));
-  }
+// A bit for each weight whose sign has to be wrong, so that each eight have an
+// even number of minus signs: see SplitSigns of reference.cc. `least` has bits
+// for the weights that matter least among their eight.
+NARROW_LANE_FUNCTION uint32_t WrongSigns(uint32_t signs, uint32_t least) {
+  constexpr uint32_t kOnes = 0x01010101;
+  uint32_t parity = signs ^ signs >> 4;
+  parity ^= parity >> 2;
+  parity ^= parity >> 1;
+  // The lowest bit of each byte, none of which is zero.
+  const uint32_t first = least & ~(least - kOnes);
+  return first & (parity & kOnes) * 255;
 }
 
 template <class Type>
 NARROW_LANE_FUNCTION void LoadGroup(const float* weights,
                                     const float* importance, float variance,
                                     Group* group) {
-  alignas(64) float matters[kGroup];
   uint32_t signs = 0;
-  for (int i = 0; i < kGroup; i += kLanes) {
-    const F32 x = Load(weights + i);
-    F32 weight = x * x;
+  uint32_t least = 0;
+  F32 weight[kGroup / kLanes];
+  for (int v = 0; v < kGroup / kLanes; ++v) {
+    const F32 x = Load(weights + v * kLanes);
+    weight[v] = x * x;
     if (importance != nullptr) {
-      weight = Load(importance + i) * Sqrt(Splat(variance) + weight);
+      weight[v] =
+          Load(importance + v * kLanes) * Sqrt(Splat(variance) + weight[v]);
     }
+    Store(weight[v], group->weight + v * kLanes);
+    Store(Sqrt(weight[v]), group->metric + v * kLanes);
     // A zero of either sign is not negative.
-    const I32 negative = x < F32{};
-    signs |= LaneBits(negative) << i;
-    const F32 magnitude = Select(negative, -x, x);
-    Store(magnitude, group->x + i);
-    Store(weight, group->weight + i);
-    Store(Sqrt(weight), group->metric + i);
-    Store(weight * magnitude, group->weighted_x + i);
-    Store(weight * x * x, matters + i);
+    signs |= LaneBits(x < F32{}) << (v * kLanes);
+    const F32 matters = weight[v] * x * x;
+    least |= LaneBits(matters == LeastOfEight(matters)) << (v * kLanes);
   }
+  const uint32_t wrong = Type::kEvenSigns ? WrongSigns(signs, least) : 0;
+  signs ^= wrong;
   std::memcpy(group->signs, &signs, sizeof(signs));
-  if (Type::kEvenSigns) {
-    MakeSignsEven(group, matters);
+  F32 lowest = {};
+  for (int v = 0; v < kGroup / kLanes; ++v) {
+    F32 x = Abs(Load(weights + v * kLanes));
+    if (Type::kEvenSigns) {
+      const I32 bits = SplatInt(static_cast<int32_t>(wrong >> (v * kLanes)));
+      const I32 top = bits << (31 - LaneNumbers());
+      x = AsFloat(AsInt(x) | (top & INT32_MIN));
+    }
+    Store(x, group->x + v * kLanes);
+    Store(weight[v] * x, group->weighted_x + v * kLanes);
+    lowest = v == 0 ? -x : Min(lowest, -x);
   }
-  group->largest = LargestOf(group->x, kGroup);
+  group->largest = -LeastOfAll(lowest)[0];
 }
 
 // The candidate scales; lanes beyond the last repeat it.
@@ -187,73 +189,318 @@ NARROW_LANE_FUNCTION uint32_t NumberLevels(const Scales<Type>& scales,
   return starts;
 }
 
-// costs[level of coordinate i][scale].
-template <class Type>
-NARROW_LANE_FUNCTION void FillCosts(const Scales<Type>& scales, const float* x,
-                                    const float* metric, float* costs) {
-  for (int level = 0; level < kLevels; ++level) {
-    for (int v = 0; v < Scan<Type>::kVectors; ++v) {
-      const F32 value = scales.scale[v] * static_cast<float>(2 * level + 1);
-      for (int i = 0; i < kPoint; ++i) {
-        const F32 miss = value - Splat(x[i]);
-        Store(Splat(metric[i]) * miss * miss,
-              costs + (i * kLevels + level) * kRow + v * kLanes);
-      }
-    }
+// A candidate's distance under scale s, less what all have in common, is s *
+// (s * slope + offset), where slope = sum of metric * odd^2, offset = -2 * sum
+// of metric * x * odd, odd = 2 * level + 1. That is one operation a candidate,
+// and the least is the nearest unless two are so close that rounding decides.
+struct Lines {
+  // By level, for each weight of the group.
+  F32 slopes[kGroup];
+  F32 offsets[kGroup];
+  // How much further the second nearest must be, for each point, as a
+  // multiple of the scale.
+  float margins[kPointsPerGroup];
+};
+
+// Half a unit in the last place, relative to the largest term, is u = 2^-24.
+// With x at most 18 scales and odd at most 15, a distance as ggml rounds it is
+// off by at most 2500 u * scale^2 * M, M the sum of the metrics, and a line's
+// value by 4600 u * scale * M: for two candidates, 14200 u = 0.87 * 2^-10.
+// With metrics so small that products might underflow, nothing is sure.
+constexpr float kMargin = 0x1p-10f;
+constexpr float kLeastMetrics = 0x1p-50f;
+
+NARROW_LANE_FUNCTION void FillLines(const Group& group, Lines* lines) {
+  const F32 odd = OddNumbers();
+  const F32 squares = odd * odd;
+  const F32 doubles = -2.0f * odd;
+  for (int i = 0; i < kGroup; ++i) {
+    const F32 metric = Splat(group.metric[i]);
+    lines->slopes[i] = metric * squares;
+    lines->offsets[i] = (metric * Splat(group.x[i])) * doubles;
+  }
+  // A weight with the wrong sign may be larger than the largest of the others,
+  // if it hardly matters.
+  uint32_t larger = 0;
+  for (int i = 0; i < kGroup; i += kLanes) {
+    larger |= LaneBits(-Load(group.x + i) > Splat(group.largest)) << i;
+  }
+  for (int p = 0; p < kPointsPerGroup; ++p) {
+    const float* metric = group.metric + kPoint * p;
+    const float sum = (metric[0] + metric[1]) + (metric[2] + metric[3]);
+    lines->margins[p] = sum < kLeastMetrics ? __builtin_inff() : kMargin * sum;
   }
 }
 
-// The distances to a candidate, from the costs of the first scale on.
-NARROW_LANE_FUNCTION F32 Distance(const float* costs, const uint32_t* word) {
-  const uint8_t* rows = reinterpret_cast<const uint8_t*>(word);
-  const uint8_t* table = reinterpret_cast<const uint8_t*>(costs);
-  constexpr int kCoordinate = kLevels * kRow * sizeof(float);
-  const auto cost = [&](int i) {
-    F32 value;
-    __builtin_memcpy(&value, table + i * kCoordinate + rows[i] * 8,
-                     sizeof(value));
-    return value;
-  };
-  return ((cost(0) + cost(1)) + cost(2)) + cost(3);
+NARROW_LANE_FUNCTION F32 MultiplyAdd(F32 a, F32 b, F32 c) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_fmadd_ps(0xffff, a, b, c);
+#else
+  return _mm256_fmadd_ps(a, b, c);
+#endif
 }
 
-NARROW_LANE_FUNCTION I32 NearestOf(const float* costs, const uint32_t* words,
-                                   int n_words) {
-  F32 least = Distance(costs, words);
-  I32 nearest = SplatInt(static_cast<int32_t>(words[0]));
-  for (int j = 1; j < n_words; ++j) {
-    const F32 distance = Distance(costs, words + j);
-    nearest = SelectInt(distance < least,
-                        SplatInt(static_cast<int32_t>(words[j])), nearest);
-    least = Min(distance, least);
+// The nearest of all candidates as ggml finds it.
+[[gnu::noinline]] I32 NearestExactly(const float* x, const float* metric,
+                                     F32 scale, const uint32_t* words,
+                                     int n_words) {
+  F32 least = {};
+  I32 nearest = {};
+  for (int j = 0; j < n_words; ++j) {
+    F32 distance = {};
+    for (int i = 0; i < kPoint; ++i) {
+      const uint32_t level = words[j] >> (8 * i) & 7;
+      const F32 miss = scale * static_cast<float>(2 * level + 1) - Splat(x[i]);
+      const F32 cost = Splat(metric[i]) * miss * miss;
+      distance = i == 0 ? cost : distance + cost;
+    }
+    const I32 closer = j == 0 ? SplatInt(-1) : distance < least;
+    nearest =
+        SelectInt(closer, SplatInt(static_cast<int32_t>(words[j])), nearest);
+    least = Select(closer, distance, least);
   }
   return nearest;
 }
 
-// The nearest candidates under each scale.
+NARROW_LANE_FUNCTION const uint32_t* WordsOf(const Candidates& candidates,
+                                             uint32_t entry) {
+  return candidates.words + (entry & iq3::kFirstMask);
+}
+
+NARROW_LANE_FUNCTION int CountOf(uint32_t entry) {
+  return static_cast<int>(entry >> iq3::kCountShift & iq3::kCountMask);
+}
+
+// Bit k: a[k] > b[k].
+NARROW_LANE_FUNCTION uint32_t GreaterBits(F32 a, F32 b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+#else
+  return LaneBits(a > b);
+#endif
+}
+
+// The least values of lines so far.
+struct Leaders {
+  F32 least;
+  F32 second;
+  I32 nearest;  // whose least is
+
+  NARROW_LANE_FUNCTION void Compare(F32 value, I32 whose) {
+    nearest = SelectInt(value < least, whose, nearest);
+    second = Min(second, Max(value, least));
+    least = Min(value, least);
+  }
+};
+
+// The nearest candidates to point p under the scales; `wanted` has a bit for
+// each lane that counts.
+[[gnu::noinline]] I32 NearestOfRun(const Group& group, const Lines& lines,
+                                   int p, F32 scale, uint32_t wanted,
+                                   const uint32_t* words, int n_words) {
+  const int at = kPoint * p;
+  alignas(64) float slopes[kMostWords + kLanes];
+  alignas(64) float offsets[kMostWords + kLanes];
+  for (int first = 0; first < n_words; first += kLanes) {
+    const I32 levels =
+        LoadInts(reinterpret_cast<const int32_t*>(words + first));
+    F32 slope = Lookup8(lines.slopes[at], levels);
+    F32 offset = Lookup8(lines.offsets[at], levels);
+    for (int i = 1; i < kPoint; ++i) {
+      slope += Lookup8(lines.slopes[at + i], levels >> (8 * i));
+      offset += Lookup8(lines.offsets[at + i], levels >> (8 * i));
+    }
+    // Lanes beyond the last are never the nearest.
+    slope =
+        Select(LaneNumbers() < n_words - first, slope, Splat(__builtin_inff()));
+    Store(slope, slopes + first);
+    Store(offset, offsets + first);
+  }
+  Leaders leaders = {
+      MultiplyAdd(scale, Splat(slopes[0]), Splat(offsets[0])),
+      Splat(__builtin_inff()),
+      SplatInt(static_cast<int32_t>(words[0])),
+  };
+  const auto compare = [&](int j) {
+    leaders.Compare(MultiplyAdd(scale, Splat(slopes[j]), Splat(offsets[j])),
+                    SplatInt(static_cast<int32_t>(words[j])));
+  };
+  compare(1);
+  compare(2);
+  compare(3);
+  for (int j = 4; j < n_words; j += 4) {
+    compare(j);
+    compare(j + 1);
+    compare(j + 2);
+    compare(j + 3);
+  }
+  const uint32_t sure =
+      GreaterBits(leaders.second - leaders.least, scale * lines.margins[p]);
+  if ((wanted & ~sure) != 0) {
+    return NearestExactly(group.x + at, group.metric + at, scale, words,
+                          n_words);
+  }
+  return leaders.nearest;
+}
+
+#if defined(__AVX512F__)
+
+// Entries of a table of 32.
+NARROW_LANE_FUNCTION F32 Lookup32(const F32* table, I32 index) {
+  return _mm512_maskz_permutex2var_ps(
+      0xffff, table[0], reinterpret_cast<__m512i>(index), table[1]);
+}
+
+NARROW_LANE_FUNCTION __m256i Load32Bytes(const uint32_t* from) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+
+// The nearest candidates to point p under the scales of a vector, for up to
+// kRuns runs of up to eight candidates: slot 8 * r + j is for candidate j of
+// run r. Runs beyond are left to NearestOfRun. `starts` has a bit for the first
+// lane of each run, `numbers` what the candidates of a lane are.
+template <int kRuns>
+NARROW_LANE_FUNCTION I32 NearestOfLanes(const Candidates& candidates,
+                                        const Group& group, const Lines& lines,
+                                        int p, F32 scale, uint32_t starts,
+                                        uint32_t wanted,
+                                        const int32_t* numbers) {
+  static_assert(kRuns == 2 || kRuns == 4, "slots of one or two vectors");
+  const int at = kPoint * p;
+  // Missing runs start beyond the lanes and have any candidates.
+  uint32_t left = starts | 0xf << kLanes;
+  uint32_t entries[kRuns];
+  I32 slot = {};
+  for (int r = 0; r < kRuns; ++r) {
+    const int start = __builtin_ctz(left);
+    left &= left - 1;
+    entries[r] = candidates.entries[numbers[start]];
+    if (r > 0) {
+      slot = reinterpret_cast<I32>(_mm512_mask_add_epi32(
+          reinterpret_cast<__m512i>(slot),
+          static_cast<__mmask16>(0xffffu << start),
+          reinterpret_cast<__m512i>(slot), _mm512_set1_epi32(8)));
+    }
+  }
+  I32 words[2] = {};
+  F32 slopes[2] = {};
+  F32 offsets[2] = {};
+  for (int half = 0; half < kRuns / 2; ++half) {
+    const uint32_t first = entries[2 * half];
+    const uint32_t second = entries[2 * half + 1];
+    words[half] = reinterpret_cast<I32>(_mm512_inserti64x4(
+        _mm512_castsi256_si512(Load32Bytes(WordsOf(candidates, first))),
+        Load32Bytes(WordsOf(candidates, second)), 1));
+    const I32 levels = words[half];
+    F32 slope = Lookup8(lines.slopes[at], levels);
+    F32 offset = Lookup8(lines.offsets[at], levels);
+    for (int i = 1; i < kPoint; ++i) {
+      slope += Lookup8(lines.slopes[at + i], levels >> (8 * i));
+      offset += Lookup8(lines.offsets[at + i], levels >> (8 * i));
+    }
+    const __mmask16 present = static_cast<__mmask16>(
+        first >> iq3::kBitsShift | second >> iq3::kBitsShift << 8);
+    slopes[half] = _mm512_mask_mov_ps(Splat(__builtin_inff()), present, slope);
+    offsets[half] = offset;
+  }
+  Leaders leaders = {
+      MultiplyAdd(scale, Lookup32(slopes, slot), Lookup32(offsets, slot)),
+      Splat(__builtin_inff()),
+      slot,
+  };
+  const auto compare = [&](int j) {
+    const I32 whose = slot + j;
+    leaders.Compare(
+        MultiplyAdd(scale, Lookup32(slopes, whose), Lookup32(offsets, whose)),
+        whose);
+  };
+  compare(1);
+  compare(2);
+  compare(3);
+  constexpr uint32_t kBeyondFour = 0xf0u << iq3::kBitsShift;
+  uint32_t all = 0;
+  for (const uint32_t entry : entries) {
+    all |= entry;
+  }
+  if ((all & kBeyondFour) != 0) {
+    compare(4);
+    compare(5);
+    compare(6);
+    compare(7);
+  }
+  I32 nearest = reinterpret_cast<I32>(
+      _mm512_permutex2var_epi32(reinterpret_cast<__m512i>(words[0]),
+                                reinterpret_cast<__m512i>(leaders.nearest),
+                                reinterpret_cast<__m512i>(words[1])));
+  // Not a number, if a run has more than eight.
+  uint32_t unsure =
+      ~GreaterBits(leaders.second - leaders.least, scale * lines.margins[p]);
+  left &= 0xffff;
+  unsure = (unsure | left | (0 - left)) & wanted;
+  while (unsure != 0) {
+    // The run of the first such lane.
+    const int lane = __builtin_ctz(unsure);
+    const uint32_t later = starts & (~1u << lane);
+    const uint32_t run = (~0u << lane) & ((later & (0 - later)) - 1) & 0xffff;
+    const uint32_t entry = candidates.entries[numbers[lane]];
+    const I32 redone = NearestOfRun(group, lines, p, scale, run & wanted,
+                                    WordsOf(candidates, entry), CountOf(entry));
+    nearest = reinterpret_cast<I32>(_mm512_mask_mov_epi32(
+        reinterpret_cast<__m512i>(nearest), static_cast<__mmask16>(run),
+        reinterpret_cast<__m512i>(redone)));
+    unsure &= ~run;
+  }
+  return nearest;
+}
+
+#endif
+
+// The nearest candidates to point p under each scale; `starts` has a bit for
+// the first scale of each run, `numbers` what the run's candidates are.
 template <class Type>
 NARROW_LANE_FUNCTION void ChoosePoints(const Candidates& candidates,
+                                       const Group& group, const Lines& lines,
+                                       int p, const float* scales,
                                        uint32_t starts, const int32_t* numbers,
-                                       const float* costs, int32_t* chosen) {
+                                       int32_t* chosen) {
+  constexpr int kScales = Scan<Type>::kScales;
+#if defined(__AVX512F__)
+  for (int first = 0; first < kScales; first += kLanes) {
+    const uint32_t wanted =
+        kScales - first >= kLanes ? 0xffff : (1u << (kScales - first)) - 1;
+    // A few lanes have few runs.
+    constexpr int kLastRuns = kScales % kLanes < 5 ? 2 : 4;
+    const uint32_t in_vector = (starts >> first & 0xffff) | 1;
+    const F32 scale = Load(scales + first);
+    const I32 nearest =
+        first + kLanes < kScales
+            ? NearestOfLanes<4>(candidates, group, lines, p, scale, in_vector,
+                                wanted, numbers + first)
+            : NearestOfLanes<kLastRuns>(candidates, group, lines, p, scale,
+                                        in_vector, wanted, numbers + first);
+    StoreInts(nearest, chosen + first);
+  }
+#else
   int start = 0;
-  starts &= starts - 1;  // the first is the start of a run
-  for (;;) {
-    const int end = starts != 0 ? __builtin_ctz(starts) : Scan<Type>::kScales;
+  do {
+    starts &= starts - 1;
+    const int end = starts != 0 ? __builtin_ctz(starts) : kScales;
     const uint32_t entry = candidates.entries[numbers[start]];
-    const uint32_t* words = candidates.words + (entry & iq3::kFirstMask);
-    const int n_words = static_cast<int>(entry >> iq3::kCountShift);
-    // What is written beyond `end` is overwritten by the next run.
+    const uint32_t* words = WordsOf(candidates, entry);
+    const int n_words = CountOf(entry);
+    // What is written beyond `end`, the next run overwrites.
     for (; start < end; start += kLanes) {
-      StoreInts(n_words == 1 ? SplatInt(static_cast<int32_t>(words[0]))
-                             : NearestOf(costs + start, words, n_words),
+      const uint32_t wanted =
+          end - start >= kLanes ? 0xff : (1u << (end - start)) - 1;
+      StoreInts(n_words == 1
+                    ? SplatInt(static_cast<int32_t>(words[0]))
+                    : NearestOfRun(group, lines, p, Load(scales + start),
+                                   wanted, words, n_words),
                 chosen + start);
     }
-    if (starts == 0) {
-      break;
-    }
     start = end;
-    starts &= starts - 1;
-  }
+  } while (starts != 0);
+#endif
 }
 
 // What the scan found: the best scale's candidates, if there is one.
@@ -262,52 +509,95 @@ struct Best {
   uint32_t words[kPointsPerGroup];
 };
 
+// The scale that ggml ends up with, trying one after the other: -1 if none,
+// else its number, and the sums' quotient.
+template <class Type>
+NARROW_LANE_FUNCTION int FindBest(const F32* xq, const F32* qq, float* fit) {
+  using S = Scan<Type>;
+  alignas(64) float fits[S::kPadded];
+  alignas(64) float scores[S::kPadded];
+  alignas(64) float squares[S::kPadded];
+  alignas(64) float sums[S::kPadded];
+  F32 score[S::kVectors];
+  F32 highest = {};
+  uint32_t unusual = 0;
+  for (int v = 0; v < S::kVectors; ++v) {
+    const F32 quotient = xq[v] / qq[v];
+    score[v] = quotient * xq[v];
+    // Lanes beyond the last scale hold what may be anything.
+    score[v] = Select(LaneNumbers() < S::kScales - v * kLanes, score[v], F32{});
+    highest = Max(score[v], highest);
+    const F32 square = xq[v] * xq[v];
+    unusual |= GreaterBits(Splat(0x1p-80f), square) |
+               GreaterBits(square, Splat(0x1p100f));
+    Store(quotient, fits + v * kLanes);
+    Store(score[v], scores + v * kLanes);
+    Store(square, squares + v * kLanes);
+    Store(qq[v], sums + v * kLanes);
+  }
+  // A score that beats all others by more than rounding can make of it is
+  // taken when its turn comes, and none after it.
+  const F32 near = LeastOfAll(-highest) * (-1 + 0x1p-16f);
+  uint32_t high = 0;
+  for (int v = 0; v < S::kVectors; ++v) {
+    high |= GreaterBits(score[v], near) << (v * kLanes);
+  }
+  if (unusual == 0 && high != 0 && (high & (high - 1)) == 0) {
+    const int found = __builtin_ctz(high);
+    *fit = fits[found];
+    return found;
+  }
+  int found = -1;
+  float best = 0;
+  for (int k = 0; k < S::kScales; ++k) {
+    if (sums[k] > 0 && squares[k] > best * sums[k]) {
+      found = k;
+      best = scores[k];
+      *fit = fits[k];
+    }
+  }
+  return found;
+}
+
 template <class Type>
 NARROW_LANE_FUNCTION void ScanScales(const Candidates& candidates,
                                      const Group& group, Best* best) {
   using S = Scan<Type>;
   Scales<Type> scales;
   MakeScales(group.largest, &scales);
-  // Runs and rows are read and written kLanes at a time.
+  alignas(64) float scale[S::kPadded + kLanes];
+  for (int v = 0; v < S::kVectors + 1; ++v) {
+    Store(scales.scale[v < S::kVectors ? v : 0], scale + v * kLanes);
+  }
+  Lines lines;
+  FillLines(group, &lines);
   alignas(64) int32_t chosen[kPointsPerGroup][S::kPadded + kLanes];
-  alignas(64) float costs[kCosts + kLanes];
+  // Read a little beyond the last, whatever is there.
+  alignas(64) int32_t numbers[kPointsPerGroup + 1][S::kPadded];
+  std::memset(numbers[kPointsPerGroup], 0, sizeof(numbers[0]));
+  uint32_t starts[kPointsPerGroup];
+  for (int p = 0; p < kPointsPerGroup; ++p) {
+    starts[p] = NumberLevels(scales, group.x + kPoint * p, numbers[p]);
+  }
+  for (int p = 0; p < kPointsPerGroup; ++p) {
+    ChoosePoints<Type>(candidates, group, lines, p, scale, starts[p],
+                       numbers[p], chosen[p]);
+  }
   F32 xq[S::kVectors] = {};
   F32 qq[S::kVectors] = {};
   const F32 odd = OddNumbers();
   for (int p = 0; p < kPointsPerGroup; ++p) {
     const int at = kPoint * p;
-    alignas(64) int32_t numbers[S::kPadded];
-    const uint32_t starts = NumberLevels(scales, group.x + at, numbers);
-    FillCosts(scales, group.x + at, group.metric + at, costs);
-    ChoosePoints<Type>(candidates, starts, numbers, costs, chosen[p]);
     for (int v = 0; v < S::kVectors; ++v) {
       const I32 words = LoadInts(chosen[p] + v * kLanes);
       for (int i = 0; i < kPoint; ++i) {
-        const F32 q = Lookup8(odd, words >> (8 * i + kLevelShift));
+        const F32 q = Lookup8(odd, words >> (8 * i));
         xq[v] += Splat(group.weighted_x[at + i]) * q;
         qq[v] += Splat(group.weight[at + i]) * q * q;
       }
     }
   }
-  alignas(64) float squares[S::kPadded];
-  alignas(64) float scores[S::kPadded];
-  alignas(64) float fits[S::kPadded];
-  alignas(64) float sums[S::kPadded];
-  for (int v = 0; v < S::kVectors; ++v) {
-    const F32 fit = xq[v] / qq[v];
-    Store(fit, fits + v * kLanes);
-    Store(fit * xq[v], scores + v * kLanes);
-    Store(xq[v] * xq[v], squares + v * kLanes);
-    Store(qq[v], sums + v * kLanes);
-  }
-  int found = -1;
-  float score = 0;
-  for (int k = 0; k < S::kScales; ++k) {
-    if (sums[k] > 0 && squares[k] > score * sums[k]) {
-      found = k;
-      score = scores[k];
-    }
-  }
+  const int found = FindBest<Type>(xq, qq, &best->scale);
   if (found < 0) {
     best->scale = group.largest / iq3::kTopLevel;
     for (int p = 0; p < kPointsPerGroup; ++p) {
@@ -315,7 +605,6 @@ NARROW_LANE_FUNCTION void ScanScales(const Candidates& candidates,
     }
     return;
   }
-  best->scale = fits[found];
   for (int p = 0; p < kPointsPerGroup; ++p) {
     best->words[p] = static_cast<uint32_t>(chosen[p][found]);
   }
@@ -339,7 +628,6 @@ NARROW_LANE_FUNCTION uint32_t NearestUnder(float scale, const float* x,
   for (int first = 0; first < n_words; first += kLanes) {
     I32 levels;
     __builtin_memcpy(&levels, words + first, sizeof(levels));
-    levels >>= kLevelShift;
     F32 distance = Lookup8(costs[0], levels);
     for (int i = 1; i < kPoint; ++i) {
       distance += Lookup8(costs[i], levels >> (8 * i));
@@ -389,14 +677,12 @@ NARROW_LANE_FUNCTION void RefinePoints(const Candidates& candidates,
     }
     const uint32_t entry = candidates.entries[number];
     best->words[p] = NearestUnder(best->scale, group.x + at, group.metric + at,
-                                  candidates.words + (entry & iq3::kFirstMask),
-                                  static_cast<int>(entry >> iq3::kCountShift));
+                                  WordsOf(candidates, entry), CountOf(entry));
   }
   float xq = 0;
   float qq = 0;
   for (int i = 0; i < kGroup; ++i) {
-    const uint32_t level =
-        best->words[i / kPoint] >> (8 * (i % kPoint) + kLevelShift) & 7;
+    const uint32_t level = best->words[i / kPoint] >> (8 * (i % kPoint)) & 7;
     const float q = static_cast<float>(2 * level + 1);
     xq += group.weighted_x[i] * q;
     qq += group.weight[i] * q * q;
@@ -448,7 +734,7 @@ NARROW_LANE_FUNCTION bool EncodeOrdinary(const Candidates& candidates,
     const bool negative = best.scale < 0;
     const int at = Type::kClosesGaps ? n_before : g;
     for (int p = 0; p < kPointsPerGroup; ++p) {
-      const uint32_t levels = best.words[p] >> kLevelShift;
+      const uint32_t levels = best.words[p];
       const int point =
           candidates.points[(levels & 7) | (levels >> 5 & 0x38) |
                             (levels >> 10 & 0x1c0) | (levels >> 15 & 0xe00)];
