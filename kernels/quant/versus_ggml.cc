@@ -10,6 +10,7 @@
 // --weights=FILE  raw float32 rows of --cols weights, compared as well
 // --rows, --cols  size of the generated weights (64 x 4096)
 // --types=A,B     codecs to compare (all)
+// --table         compare random weights instead, and print a table
 // --repeats=N     timings of each, in processor time, of which the least
 //                 counts (5)
 //
@@ -32,6 +33,7 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -40,6 +42,7 @@
 #include "absl/strings/strip.h"
 #include "formats/quant_type.h"
 #include "kernels/quant/codec.h"
+#include "kernels/quant/random_weights.h"
 #include "kernels/quant/test_weights.h"
 
 namespace narrow {
@@ -57,6 +60,7 @@ struct Options {
   int64_t cols = 4096;
   int repeats = 5;
   std::vector<std::string> types;
+  bool table = false;
 };
 
 bool ParseOptions(int argc, char** argv, Options* options) {
@@ -72,6 +76,8 @@ bool ParseOptions(int argc, char** argv, Options* options) {
       options->cols = std::atoll(flag.data());
     } else if (absl::ConsumePrefix(&flag, "--types=")) {
       options->types = absl::StrSplit(flag, ',');
+    } else if (flag == "--table") {
+      options->table = true;
     } else if (absl::ConsumePrefix(&flag, "--repeats=")) {
       options->repeats = std::atoi(flag.data());
     } else {
@@ -94,7 +100,14 @@ struct Matrix {
 
 std::vector<Matrix> MakeMatrices(const Options& options) {
   std::vector<Matrix> matrices;
-  for (int d = 0; d < kNumDistributions; ++d) {
+  if (options.table) {
+    for (RandomWeights& random :
+         MakeRandomWeights(options.rows, options.cols)) {
+      matrices.push_back(
+          {random.name, std::move(random.weights), options.cols});
+    }
+  }
+  for (int d = 0; d < kNumDistributions && !options.table; ++d) {
     const auto distribution = static_cast<Distribution>(d);
     matrices.push_back({DistributionName(distribution),
                         TestWeights(distribution, options.rows, options.cols),
@@ -134,8 +147,8 @@ class Duel {
         dequantize_(dequantize) {}
 
   // Whether bytes and decoded weights are equal.
-  bool Compare(const Matrix& matrix, ImportanceKind kind) {
-    const auto importance = TestImportance(kind, matrix.n_cols);
+  bool Compare(const Matrix& matrix, const std::string& kind,
+               const std::vector<float>& importance) {
     Resize(matrix);
     if (!GgmlSurvives(matrix, importance)) {
       return true;
@@ -144,7 +157,7 @@ class Duel {
     EncodeOurs(matrix, importance);
     if (ours_ != theirs_) {
       std::printf("%s differs on %s, importance %s\n", geometry_.name,
-                  matrix.name.c_str(), ImportanceName(kind));
+                  matrix.name.c_str(), kind.c_str());
       return false;
     }
     DecodeTheirs();
@@ -277,8 +290,40 @@ DequantizeFn FindDequantize(void* library, const TypeGeometry& geometry) {
   return reinterpret_cast<DequantizeFn>(dlsym(library, symbol.c_str()));
 }
 
+// A line of the table: in how many of the cases of each matrix the bytes are
+// equal; false if not in all.
+bool PrintLine(const BlockCodec& codec, const std::vector<Matrix>& matrices,
+               Duel* duel) {
+  std::printf("| %s |", TypeName(codec.type));
+  bool equal = true;
+  for (const Matrix& matrix : matrices) {
+    std::vector<RandomImportance> kinds;
+    if (codec.uses_importance) {
+      kinds = MakeRandomImportances(matrix.n_cols);
+    }
+    if (!codec.requires_importance) {
+      kinds.push_back({"none", {}});
+    }
+    size_t n_equal = 0;
+    for (const RandomImportance& kind : kinds) {
+      n_equal += duel->Compare(matrix, kind.name, kind.importance);
+    }
+    std::printf(" %zu of %zu |", n_equal, kinds.size());
+    equal = equal && n_equal == kinds.size();
+  }
+  std::printf("\n");
+  return equal;
+}
+
 bool RunAll(void* library, QuantizeFn quantize, const Options& options) {
   const std::vector<Matrix> matrices = MakeMatrices(options);
+  if (options.table) {
+    std::printf("| type |");
+    for (const Matrix& matrix : matrices) {
+      std::printf(" %s |", matrix.name.c_str());
+    }
+    std::printf("\n");
+  }
   const auto init =
       reinterpret_cast<void (*)(int)>(dlsym(library, "ggml_quantize_init"));
   bool equal = true;
@@ -299,12 +344,18 @@ bool RunAll(void* library, QuantizeFn quantize, const Options& options) {
       init(Geometry(codec->type).ggml_id);
     }
     Duel duel(*codec, quantize, dequantize);
+    if (options.table) {
+      equal = PrintLine(*codec, matrices, &duel) && equal;
+      continue;
+    }
     const int first_kind = codec->requires_importance ? 1 : 0;
     const int n_kinds = codec->uses_importance ? kNumImportanceKinds : 1;
     int n_equal = 0;
     for (const Matrix& matrix : matrices) {
       for (int k = first_kind; k < n_kinds; ++k) {
-        n_equal += duel.Compare(matrix, static_cast<ImportanceKind>(k));
+        const auto kind = static_cast<ImportanceKind>(k);
+        n_equal += duel.Compare(matrix, ImportanceName(kind),
+                                TestImportance(kind, matrix.n_cols));
       }
     }
     const int n_cases =
@@ -330,7 +381,7 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr,
                  "usage: versus_ggml --ggml=LIB [--ggml=LIB ...] "
                  "[--weights=FILE] [--rows=N] [--cols=MULTIPLE_OF_32] "
-                 "[--repeats=N] [--types=A,B]\n");
+                 "[--repeats=N] [--types=A,B] [--table]\n");
     return 2;
   }
   void* library = nullptr;
