@@ -22,6 +22,9 @@ namespace {
 // differ in the last place of the frequency.
 constexpr double kTolerance = 4e-6;
 
+// Contexts tried where one blended frequency leaves them open.
+constexpr int kContexts = 256;
+
 bool Gives(const Llama3RopeInputs& candidate, absl::Span<const float> factors) {
   const std::vector<float> made = Llama3RopeFactors(candidate);
   for (size_t i = 0; i < factors.size(); ++i) {
@@ -45,13 +48,30 @@ void AddSolved(absl::Span<const float> factors, double theta, int64_t dim,
       blended.emplace_back(frequency / two_pi, s);
     }
   }
-  if (blended.size() < 2) {
-    // One equation: with the usual number of turns it gives the context.
-    for (const auto& [turns, s] : blended) {
-      for (const double high : {4.0, 2.0, 8.0, 3.0}) {
-        const double context = (s * (high - 1) + 1) / turns;
+  if (blended.empty()) {
+    // Between the slowest fast frequency and the fastest slow one.
+    const auto slow = std::find_if(factors.begin(), factors.end(),
+                                   [](float f) { return f > 1; });
+    const double i = static_cast<double>(slow - factors.begin());
+    const double fast =
+        std::pow(theta, -2.0 * (i - 1) / static_cast<double>(dim)) / two_pi;
+    const double context = std::round(
+        std::pow(theta, (2.0 * i - 1) / static_cast<double>(dim)) * two_pi);
+    candidates->push_back(
+        {theta, dim, factor, 1, (1 + fast * context) / 2, context});
+    return;
+  }
+  if (blended.size() == 1) {
+    // One equation: every context within its bounds has a number of turns.
+    const auto [turns, s] = blended.front();
+    const double least = std::ceil(1 / turns);
+    const double step = std::pow(theta, 2.0 / static_cast<double>(dim));
+    for (int i = 0; i < kContexts; ++i) {
+      // Close to the least one, where a small s lies, and over all.
+      for (const double context :
+           {least + i, std::round(least * (1 + (step - 1) * i / kContexts))}) {
         candidates->push_back(
-            {theta, dim, factor, 1, high, std::round(context)});
+            {theta, dim, factor, 1, 1 + (context * turns - 1) / s, context});
       }
     }
     return;
@@ -89,7 +109,7 @@ std::optional<Llama3RopeInputs> FindLlama3Rope(absl::Span<const float> factors,
       continue;
     }
     for (const double high : {4.0, 2.0, 8.0}) {
-      for (int bits = 4; bits <= 22; ++bits) {
+      for (int bits = 0; bits <= 22; ++bits) {
         candidates.push_back(
             {theta, dim, factor, 1, high, std::ldexp(1, bits)});
       }
