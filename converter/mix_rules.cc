@@ -153,6 +153,19 @@ bool Experts(const MixContext& c) {
                                       TensorRole::kFfnDown)) != 0);
 }
 
+// Matrices of one family that no mix stores in less than a type.
+struct NamedRow {
+  const char* arch;
+  const char* part;  // of the name
+  QuantType type;
+};
+
+constexpr NamedRow kNamed[] = {
+    {"glm5-next", "attn_q_a", Q::kQ8_0},
+    {"glm5-next", "attn_q_b", Q::kQ8_0},
+    {"glm5-next", "nextn.eh_proj", Q::kQ8_0},
+};
+
 struct Rule {
   int stage;
   Files files;
@@ -361,6 +374,11 @@ absl::StatusOr<MixChoice> MixState::Choose(const TensorMeta& meta,
   context.current = Info(file_type_).default_type;
   context.role = role;
 
+  for (const NamedRow& row : kNamed) {
+    if (model_.arch == row.arch && absl::StrContains(meta.name, row.part)) {
+      return MixChoice{row.type, "sensitive in this family", row.type};
+    }
+  }
   if (role == TensorRole::kOutput ||
       (role == TensorRole::kTokenEmbedding && model_.tied_embeddings)) {
     MixChoice choice = ApplyRules(kOutputRules, file_type_, role, context);

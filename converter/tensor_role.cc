@@ -25,6 +25,7 @@ constexpr RoleRow kRoles[] = {
 struct KeepRow {
   const char* part;
   const char* reason;
+  const char* arch = nullptr;  // of one family only
 };
 
 // Tensors that llama-quantize never touches, by part of their name.
@@ -64,6 +65,20 @@ constexpr KeepRow kKept[] = {
     {".patch_merger", "vision layer"},
     {"a.rvq.codebook", "audio codebook"},
     {"mm.a.code_embd", "audio codebook"},
+    {"hc_", "small mixer", "glm5-next"},
+    {"indexer.attn_q_b", "small projection", "glm5-next"},
+    {"indexer.attn_k", "small projection", "glm5-next"},
+    {"indexer.proj", "small projection", "glm5-next"},
+    {"indexer_compressor_gate", "small projection", "glm5-next"},
+    {"indexer_compressor_ape", "position embedding", "glm5-next"},
+    {"ssm_f_a.weight", "small projection", "glm5-next"},
+    {"ssm_f_b.weight", "small projection", "glm5-next"},
+    {"ssm_g_a.weight", "small projection", "glm5-next"},
+    {"ssm_g_b.weight", "small projection", "glm5-next"},
+    {"ssm_beta.weight", "small projection", "glm5-next"},
+    {"attn_kv_a_mqa.weight", "small projection", "glm5-next"},
+    {"attn_k_b.weight", "small projection", "glm5-next"},
+    {"attn_v_b.weight", "small projection", "glm5-next"},
 };
 
 // Sizes up to the last that is not 1, at least one.
@@ -128,7 +143,7 @@ bool IsAttentionV(TensorRole role) {
          role == TensorRole::kAttentionKvB;
 }
 
-absl::string_view KeepReason(const TensorMeta& meta) {
+absl::string_view KeepReason(absl::string_view arch, const TensorMeta& meta) {
   // GGUF's first dimension is the innermost: sizes of 1 that lead here trail
   // there, and trailing ones do not count.
   if (EffectiveRank(meta.shape) < 2) {
@@ -144,7 +159,8 @@ absl::string_view KeepReason(const TensorMeta& meta) {
     return "token types";
   }
   for (const KeepRow& row : kKept) {
-    if (absl::StrContains(meta.name, row.part)) {
+    if ((row.arch == nullptr || arch == row.arch) &&
+        absl::StrContains(meta.name, row.part)) {
       return row.reason;
     }
   }

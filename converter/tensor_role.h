@@ -37,10 +37,10 @@ absl::string_view RoleName(TensorRole role);
 // Whether the role is counted as an attention value (v, fused qkv, kv_b).
 bool IsAttentionV(TensorRole role);
 
-// Why a tensor keeps its type whatever is asked, or "" if it may change:
-// fewer than two dimensions (trailing sizes of 1 do not count), not a weight,
-// or one of the names that llama-quantize leaves alone.
-absl::string_view KeepReason(const TensorMeta& meta);
+// Why a tensor of family `arch` keeps its type whatever is asked, or "" if it
+// may change: fewer than two dimensions (trailing sizes of 1 do not count),
+// not a weight, or one of the names that llama-quantize leaves alone.
+absl::string_view KeepReason(absl::string_view arch, const TensorMeta& meta);
 
 }  // namespace narrow
 

@@ -85,7 +85,7 @@ const TypeChooser::Override* TypeChooser::FindOverride(
 
 absl::StatusOr<TypeChoice> TypeChooser::Choose(const TensorMeta& meta) {
   const TensorRole role = RoleOf(meta.name);
-  const absl::string_view keep = KeepReason(meta);
+  const absl::string_view keep = KeepReason(mix_.model().arch, meta);
   if (!keep.empty()) {
     return TypeChoice{meta.type, absl::StrCat("kept: ", keep), meta.type};
   }
