@@ -64,16 +64,37 @@ struct BinTable {
   float codes[32];
 };
 
+constexpr float kBinWidth = 8.75f;
+
+// Whether rounding cannot put a weight next to a middle into a bin without
+// that middle: no border comes near one, and none shares its bin.
+constexpr bool BinsAreApart() {
+  for (int i = 0; i < 15; ++i) {
+    for (int n = -17; n < 17; ++n) {
+      const float away =
+          iq4::kMiddles[i] - (static_cast<float>(n) + 0.5f) * kBinWidth;
+      if (away > -0.1f && away < 0.1f) {
+        return false;
+      }
+    }
+    if (i > 0 && iq4::kMiddles[i] - iq4::kMiddles[i - 1] < kBinWidth) {
+      return false;
+    }
+  }
+  return true;
+}
+static_assert(BinsAreApart(), "every middle has a bin of its own");
+
 constexpr BinTable MakeBinTable() {
-  constexpr float kWidth = 8.75f;
   BinTable table = {};
   for (int n = -16; n < 16; ++n) {
-    const float begin = (static_cast<float>(n) - 0.5f) * kWidth;
+    const float begin = (static_cast<float>(n) - 0.5f) * kBinWidth;
     int place = 0;
     while (place < 15 && iq4::kMiddles[place] < begin) {
       ++place;
     }
-    const bool has_middle = place < 15 && iq4::kMiddles[place] < begin + kWidth;
+    const bool has_middle =
+        place < 15 && iq4::kMiddles[place] < begin + kBinWidth;
     table.middles[n & 31] = has_middle ? iq4::kMiddles[place] : 1e30f;
     table.codes[n & 31] = iq4::kCodes[place];
   }
@@ -91,7 +112,7 @@ class SearchCodes {
     }
   }
 
-  // `scaled` is 1 / 8.75 of the factor `inverse`.
+  // `scaled` is kScale times `inverse`.
   NARROW_LANE_FUNCTION F32 Of(F32 x, F32 inverse, F32 scaled) const {
     const F32 position = inverse * x;
     const I32 bin = AsInt(MultiplyAdd(x, scaled, Splat(12582912.0f)));
@@ -99,7 +120,7 @@ class SearchCodes {
     return At(codes_, bin - (position >= middle));
   }
 
-  static constexpr float kScale = 1.0f / 8.75f;
+  static constexpr float kScale = 1.0f / kBinWidth;
 
  private:
   NARROW_LANE_FUNCTION static F32 At(const F32* table, I32 index) {
