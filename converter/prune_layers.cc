@@ -202,31 +202,35 @@ void LayerPruning::PruneMetadata(Metadata* metadata) const {
 
 void LayerPruning::PruneLists(const std::string& arch,
                               Metadata* metadata) const {
-  // A copy: values are replaced while its keys are walked.
-  const std::vector<Metadata::Entry> entries = metadata->entries();
-  for (const Metadata::Entry& entry : entries) {
+  std::vector<std::string> keys;
+  for (const Metadata::Entry& entry : metadata->entries()) {
     absl::string_view name = entry.first;
-    if (!absl::ConsumePrefix(&name, absl::StrCat(arch, ".")) ||
-        std::find(std::begin(kOtherLists), std::end(kOtherLists), name) !=
+    if (absl::ConsumePrefix(&name, absl::StrCat(arch, ".")) &&
+        std::find(std::begin(kOtherLists), std::end(kOtherLists), name) ==
             std::end(kOtherLists)) {
-      continue;
+      keys.push_back(entry.first);
     }
-    const auto prune = [&](const auto& list) {
-      using T = std::decay_t<decltype(list)>;
-      if constexpr (IsVector<T>::value) {
-        if (static_cast<int64_t>(list.size()) != n_layers_) {
-          return;
-        }
+  }
+  const auto prune = [this](const auto& list) -> std::optional<MetadataValue> {
+    using T = std::decay_t<decltype(list)>;
+    if constexpr (IsVector<T>::value) {
+      if (static_cast<int64_t>(list.size()) == n_layers_) {
         T kept;
         for (int64_t i = 0; i < n_layers_; ++i) {
           if (!Drops(i)) {
             kept.push_back(list[static_cast<size_t>(i)]);
           }
         }
-        metadata->Set(entry.first, std::move(kept));
+        return MetadataValue(std::move(kept));
       }
-    };
-    std::visit(prune, entry.second);
+    }
+    return std::nullopt;
+  };
+  for (const std::string& key : keys) {
+    std::optional<MetadataValue> kept = std::visit(prune, *metadata->Find(key));
+    if (kept.has_value()) {
+      metadata->Set(key, *std::move(kept));
+    }
   }
 }
 
