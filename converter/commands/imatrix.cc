@@ -67,7 +67,6 @@ struct Flags {
 struct Outcome {
   ImportanceCollection sums;
   std::optional<CollectedImportance> collected;
-  int64_t n_windows = 0;
   ImportanceCoverage coverage;
   std::vector<std::string> without_entry;
 };
@@ -93,6 +92,10 @@ absl::Status CheckFlags(const Flags& flags) {
   }
   if (!flags.texts.empty() && flags.model.empty()) {
     return absl::InvalidArgumentError("no model is named to run over --text");
+  }
+  if (flags.json == flags.out) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--json and --out are one file, ", flags.out));
   }
   return CheckWindowSettings(flags.windows);
 }
@@ -372,7 +375,8 @@ absl::Status Run(const Flags& flags) {
   return WriteJson(flags.json, Json(flags, outcome));
 }
 
-void AddWindowOptions(CLI::App* command, Flags* flags) {
+// What --combine alone and --show have no use for needs `text`.
+void AddWindowOptions(CLI::App* command, CLI::Option* text, Flags* flags) {
   command
       ->add_option("-c,--context,--ctx-size", flags->windows.context,
                    "tokens a window (default: 512)")
@@ -382,6 +386,7 @@ void AddWindowOptions(CLI::App* command, Flags* flags) {
       ->add_option("--chunks", flags->windows.max_windows,
                    "run the first N windows (default: -1, all)")
       ->type_name("N")
+      ->needs(text)
       ->check([](const std::string& value) {
         return value == "0" ? "no window would be run" : "";
       });
@@ -389,35 +394,45 @@ void AddWindowOptions(CLI::App* command, Flags* flags) {
       ->add_option("--from-chunk,--chunk", flags->from_chunk,
                    "leave out the first N windows of the text")
       ->type_name("N")
+      ->needs(text)
       ->check(CLI::Range(0, 1 << 30));
-  command->add_flag("--parse-special", flags->parse_special,
-                    "special tokens written in the text are special");
+  command
+      ->add_flag("--parse-special", flags->parse_special,
+                 "special tokens written in the text are special")
+      ->needs(text);
 }
 
-void AddRunOptions(CLI::App* command, Flags* flags) {
-  command->add_flag("--process-output", flags->options.output_matrix,
-                    "also the output matrix (token_embd.weight where the "
-                    "embedding serves as such)");
-  command->add_flag("--ppl", flags->options.perplexity,
-                    "also print the text's perplexity, as llama-imatrix does "
-                    "unless told not to; it can double the time");
+void AddRunOptions(CLI::App* command, CLI::Option* text, Flags* flags) {
+  command
+      ->add_flag("--process-output", flags->options.output_matrix,
+                 "also the output matrix (token_embd.weight where the "
+                 "embedding serves as such)")
+      ->needs(text);
+  command
+      ->add_flag("--ppl", flags->options.perplexity,
+                 "also print the text's perplexity, as llama-imatrix does "
+                 "unless told not to; it can double the time")
+      ->needs(text);
   command
       ->add_option("--group", flags->options.group_windows,
                    "windows that go through a block together, at most "
                    "(default: as many as 256 MiB hold and a minute takes)")
       ->type_name("N")
+      ->needs(text)
       ->check(CLI::Range(1, 1 << 20));
   command
       ->add_option("--save-every", flags->options.save_seconds,
                    "keep intermediate results in OUT.state about every so "
                    "many seconds (default: 60)")
       ->type_name("SECONDS")
+      ->needs(text)
       ->check(CLI::Range(0.0, 1e6));
   command
       ->add_option("--precision", flags->precision,
                    "products in bfloat16 where the processor has them (fast, "
                    "default) or in float32 (exact)")
       ->type_name("MODE")
+      ->needs(text)
       ->check(CLI::IsMember({"fast", "exact"}));
   command
       ->add_option("--pre", flags->checkpoint.pre_tokenizer,
@@ -437,26 +452,29 @@ void AddImatrixCommand(CLI::App* app, CommandResult* result) {
   command->footer(kExamples);
   command->add_option("-m,--model,model", flags->model,
                       "model directory or GGUF file of any type");
-  command
-      ->add_option("-f,--text,--file", flags->texts,
-                   "text to run the model over, UTF-8; repeatable, files are "
-                   "joined")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
+  CLI::Option* text =
+      command
+          ->add_option("-f,--text,--file", flags->texts,
+                       "text to run the model over, UTF-8; repeatable, files "
+                       "are joined")
+          ->type_name("FILE")
+          ->allow_extra_args(false);
   command
       ->add_option("--combine,--in-file", flags->combined,
                    "add an importance matrix made before, .gguf or .dat; "
                    "repeatable")
       ->type_name("FILE")
       ->allow_extra_args(false);
-  command->add_option("-o,--out", flags->out, "the file to write")
-      ->type_name("FILE");
+  CLI::Option* out =
+      command->add_option("-o,--out", flags->out, "the file to write")
+          ->type_name("FILE");
   command
       ->add_option("--format,--output-format", flags->format,
                    "gguf, or llama.cpp's older dat (default: dat if --out "
                    "ends with .dat)")
       ->type_name("FORMAT")
-      ->check(CLI::IsMember({"gguf", "dat"}));
+      ->check(CLI::IsMember({"gguf", "dat"}))
+      ->needs(out);
   command
       ->add_option("--show,--show-statistics", flags->shown,
                    "print a matrix's statistics by tensor and by layer, and "
@@ -466,8 +484,8 @@ void AddImatrixCommand(CLI::App* app, CommandResult* result) {
       ->add_option("--picture", flags->picture,
                    "where --show draws, SVG (default: beside FILE), or none")
       ->type_name("FILE");
-  AddWindowOptions(command, flags.get());
-  AddRunOptions(command, flags.get());
+  AddWindowOptions(command, text, flags.get());
+  AddRunOptions(command, text, flags.get());
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->options.runner.n_threads);
   AddJsonOption(command, &flags->json);
