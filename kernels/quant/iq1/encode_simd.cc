@@ -41,8 +41,8 @@ struct Found {
   float w[kLanes][kBlock];
   F32 scales[kGroups];
   I32 shifts[kGroups];
-  I32 points[kOctets];
-  I32 failed;  // lanes to be encoded plainly
+  I32 levels[kOctets];  // of points, two bits each
+  I32 failed;           // lanes to be encoded plainly
 };
 
 // out[i] lane k = rows[k][first + i].
@@ -93,24 +93,61 @@ NARROW_LANE_FUNCTION void WeighBlocks(const Blocks& blocks,
   }
 }
 
+template <class Type>
+NARROW_LANE_FUNCTION I32 IsDown(I32 shift, int octet) {
+  return Type::kShifts == 2 || octet == 1 ? (shift & 1) != 0 : (shift & 2) != 0;
+}
+
+// Splits as numbers in memory.
+template <class Type>
+struct ScalarSplits {
+  static constexpr int kGroupOctets = Type::kGroup / kOctet;
+  float scale[kLanes];
+  int32_t shift[kLanes];
+  int32_t levels[kGroupOctets][kLanes];  // later those of the points
+  float bound[kGroupOctets][kLanes];     // ThreeStepBound
+
+  NARROW_LANE_FUNCTION void Set(const SplitLanes<Type>& split, const F32* x,
+                                const F32* w) {
+    Store(split.scale, scale);
+    StoreInts(split.shift, shift);
+    for (int o = 0; o < kGroupOctets; ++o) {
+      StoreInts(split.levels[o], levels[o]);
+      Store(ThreeStepBound(split.levels[o], x + o * kOctet, w + o * kOctet,
+                           split.scale, IsDown<Type>(split.shift, o)),
+            bound[o]);
+    }
+  }
+  // No scale, and point 0, whose levels are all 0.
+  NARROW_LANE_FUNCTION void Clear(int lane) {
+    scale[lane] = 0;
+    shift[lane] = 0;
+    for (int o = 0; o < kGroupOctets; ++o) {
+      levels[o][lane] = 0;
+    }
+  }
+};
+
 // The plain search in one lane.
 template <class Type>
-NARROW_LANE_FUNCTION bool FindSplitPlainly(const float* x, const float* w,
-                                           int lane, SplitLanes<Type>* split) {
+NARROW_LANE_FUNCTION void FindSplitPlainly(const float* x, const float* w,
+                                           int lane,
+                                           ScalarSplits<Type>* splits) {
   iq1::Split plain;
   if (!FindSplit(Type(), x, w, &plain)) {
-    return false;
+    splits->Clear(lane);
+    return;
   }
-  split->scale[lane] = plain.scale;
-  split->shift[lane] = plain.shift;
+  splits->scale[lane] = plain.scale;
+  splits->shift[lane] = plain.shift;
   for (int o = 0; o < Type::kGroup / kOctet; ++o) {
-    int number = 0;
-    for (int i = kOctet - 1; i >= 0; --i) {
-      number = 3 * number + plain.levels[kOctet * o + i];
+    int packed = 0;
+    for (int i = 0; i < kOctet; ++i) {
+      packed |= plain.levels[kOctet * o + i] << (2 * i);
     }
-    split->numbers[o][lane] = number;
+    splits->levels[o][lane] = packed;
+    splits->bound[o][lane] = -1;
   }
-  return true;
 }
 
 // Value of a level of an octet, by the packed levels of its point.
@@ -118,19 +155,6 @@ NARROW_LANE_FUNCTION F32 LevelValue(I32 packed, int i, I32 down) {
   const F32 up = Lookup4(Repeat4(_mm_set_ps(0.0f, kUp[2], kUp[1], kUp[0])),
                          packed >> (2 * i));
   return up - Select(down, Splat(0.25f), F32{});
-}
-
-template <class Type>
-NARROW_LANE_FUNCTION I32 IsDown(I32 shift, int octet) {
-  return Type::kShifts == 2 || octet == 1 ? (shift & 1) != 0 : (shift & 2) != 0;
-}
-
-NARROW_LANE_FUNCTION I32 GatherInts(const int32_t* from, I32 index) {
-  int32_t values[kLanes];
-  for (int k = 0; k < kLanes; ++k) {
-    values[k] = from[index[k]];
-  }
-  return LoadInts(values);
 }
 
 // Fits group `g` of all blocks.
@@ -154,39 +178,44 @@ NARROW_LANE_FUNCTION void FitGroup(const Blocks& blocks, const NearLists& near,
 
   SplitLanes<Type> split;
   FindSplits<Type>(x, w, &split);
-  I32 inexact = {};
-  I32 points[kGroupOctets] = {};
+  ScalarSplits<Type> scalar;
+  scalar.Set(split, x, w);
+  // (A lane that fails needs no search.)
+  const I32 idle =
+      found->failed | (largest < Splat(Type::kZeroLimit)) | split.none;
+  for (uint32_t lanes = LaneBits(split.failed & ~idle); lanes != 0;
+       lanes &= lanes - 1) {
+    const int k = __builtin_ctz(lanes);
+    FindSplitPlainly<Type>(blocks.weights[k] + first, found->w[k] + first, k,
+                           &scalar);
+  }
+  for (uint32_t lanes = LaneBits(idle); lanes != 0; lanes &= lanes - 1) {
+    scalar.Clear(__builtin_ctz(lanes));
+  }
+  int32_t inexact[kLanes] = {};
   for (int k = 0; k < blocks.n; ++k) {
-    if (found->failed[k]) {
-      continue;
-    }
-    const float* x_row = blocks.weights[k] + first;
-    const float* w_row = found->w[k] + first;
-    if (largest[k] < Type::kZeroLimit || split.none[k] ||
-        (split.failed[k] && !FindSplitPlainly<Type>(x_row, w_row, k, &split))) {
-      split.scale[k] = 0;
-      split.shift[k] = 0;
-      continue;
-    }
+    const int32_t shift = scalar.shift[k];
     for (int o = 0; o < kGroupOctets; ++o) {
-      const NearLists::Entry entry = near.entries[split.numbers[o][k]];
+      const NearLists::Entry entry = near.Find(scalar.levels[o][k]);
       if (entry.n == 0) {
-        points[o][k] = entry.first;
         continue;
       }
       inexact[k] = -1;
-      points[o][k] = NearestOf(near, entry, x_row + o * kOctet,
-                               w_row + o * kOctet, split.scale[k],
-                               Type::IsDown(split.shift[k], o) ? kDown : kUp);
+      scalar.levels[o][k] =
+          NearestOf(near, entry, blocks.weights[k] + first + o * kOctet,
+                    found->w[k] + first + o * kOctet, scalar.scale[k],
+                    Type::IsDown(shift, o) ? kDown : kUp, scalar.bound[o][k]);
     }
   }
 
+  const F32 scale = Load(scalar.scale);
+  found->shifts[g] = LoadInts(scalar.shift);
   F32 code_x = {};
   F32 code_square = {};
   for (int o = 0; o < kGroupOctets; ++o) {
-    found->points[first / kOctet + o] = points[o];
-    const I32 packed = GatherInts(near.point_levels, points[o]);
-    const I32 down = IsDown<Type>(split.shift, o);
+    const I32 packed = LoadInts(scalar.levels[o]);
+    found->levels[first / kOctet + o] = packed;
+    const I32 down = IsDown<Type>(found->shifts[g], o);
     for (int i = 0; i < kOctet; ++i) {
       const F32 q = LevelValue(packed, i, down);
       const int k = o * kOctet + i;
@@ -194,21 +223,19 @@ NARROW_LANE_FUNCTION void FitGroup(const Blocks& blocks, const NearLists& near,
       code_square += w[k] * q * q;
     }
   }
-  const I32 solvable = inexact & (code_x > F32{}) & (code_square > F32{});
-  found->scales[g] = Select(solvable, code_x / code_square, split.scale);
-  found->shifts[g] = split.shift;
+  const I32 solvable =
+      LoadInts(inexact) & (code_x > F32{}) & (code_square > F32{});
+  found->scales[g] = Select(solvable, code_x / code_square, scale);
 }
 
 // The factor that a block's scale is fitted with again after all is rounded;
 // `unit` is what it is without.
 NARROW_LANE_FUNCTION F32 FitBlock(const Found<IQ1_S>& /*found*/,
-                                  const NearLists& /*near*/,
                                   const I32* /*scales*/, F32 unit) {
   return unit;
 }
 
-NARROW_LANE_FUNCTION F32 FitBlock(const Found<IQ1_M>& found,
-                                  const NearLists& near, const I32* scales,
+NARROW_LANE_FUNCTION F32 FitBlock(const Found<IQ1_M>& found, const I32* scales,
                                   F32 unit) {
   const float* rows[kLanes];
   for (int k = 0; k < kLanes; ++k) {
@@ -221,7 +248,7 @@ NARROW_LANE_FUNCTION F32 FitBlock(const Found<IQ1_M>& found,
     LoadLanes<IQ1_M::kGroup>(rows, g * IQ1_M::kGroup, w);
     const F32 times = ToFloat(2 * scales[g] + 1);
     for (int o = 0; o < 2; ++o) {
-      const I32 packed = GatherInts(near.point_levels, found.points[2 * g + o]);
+      const I32 packed = found.levels[2 * g + o];
       const I32 down = IsDown<IQ1_M>(found.shifts[g], o);
       for (int i = 0; i < kOctet; ++i) {
         const F32 q = LevelValue(packed, i, down) * times;
@@ -256,7 +283,7 @@ void EncodeGroupOfBlocks(const Blocks& blocks, uint8_t* bytes) {
     found.shifts[g] = SelectInt(zero, I32{}, found.shifts[g]);
   }
   const F32 d =
-      Select(zero, F32{}, FitBlock(found, near, scales, unit) * Type::kFactor);
+      Select(zero, F32{}, FitBlock(found, scales, unit) * Type::kFactor);
   for (int k = 0; k < blocks.n; ++k, bytes += Type::kBytes) {
     // A scale that is no number is one that ggml refuses.
     if (found.failed[k] || !(largest[k] >= 0 && largest[k] <= FLT_MAX)) {
@@ -270,7 +297,8 @@ void EncodeGroupOfBlocks(const Blocks& blocks, uint8_t* bytes) {
       groups.shifts[g] = found.shifts[g][k];
     }
     for (int o = 0; o < kOctets; ++o) {
-      groups.points[o] = static_cast<uint16_t>(found.points[o][k]);
+      groups.points[o] =
+          static_cast<uint16_t>(near.Find(found.levels[o][k]).first);
     }
     StoreGroups(Type(), groups, bytes);
   }

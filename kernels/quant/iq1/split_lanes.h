@@ -28,7 +28,7 @@
 // a 64th of the sum of w, as it always is, the two differ by less than
 // kTestError. Lanes in which that is not certain are searched plainly.
 //
-// Tested by iq1_test against FindSplit.
+// Tested by codec_test and iq1_test against the plain encoder.
 
 #ifndef NARROW_KERNELS_QUANT_IQ1_SPLIT_LANES_H_
 #define NARROW_KERNELS_QUANT_IQ1_SPLIT_LANES_H_
@@ -75,12 +75,13 @@ struct SplitPairs {
   }
 };
 
-// A split for each lane, levels as Split::levels by octet: numbers base 3.
+// A split for each lane; the levels of an octet have two bits each, the first
+// lowest.
 template <class Type>
 struct SplitLanes {
   F32 scale;
   I32 shift;
-  I32 numbers[Type::kGroup / kOctet];
+  I32 levels[Type::kGroup / kOctet];
   I32 none;    // lanes without a split
   I32 failed;  // lanes that must be searched plainly
 };
@@ -387,24 +388,20 @@ NARROW_LANE_FUNCTION void ScanFinalists(const PrefixSums<Type>& sums,
 
 // Levels from the places where they begin.
 template <class Type>
-NARROW_LANE_FUNCTION void NumberLevels(const I32* order, I32 ones, I32 twos,
-                                       I32* numbers) {
+NARROW_LANE_FUNCTION void PackLevels(const I32* order, I32 ones, I32 twos,
+                                     I32* levels) {
   constexpr int kWords = Type::kGroup / kOctet / 2;
-  // 3^0 … 3^7 as bits of floats, which Lookup8 moves untouched.
-  constexpr int32_t kPowers[16] = {1, 3, 9, 27, 81, 243, 729, 2187,
-                                   1, 3, 9, 27, 81, 243, 729, 2187};
-  const F32 powers = AsFloat(LoadInts(kPowers));
   I32 words[kWords] = {};  // two octets each
   for (int r = 0; r < Type::kGroup; ++r) {
-    const I32 power = AsInt(Lookup8(powers, order[r])) << ((order[r] & 8) << 1);
+    const I32 power = SplatInt(1) << ((order[r] & 15) * 2);
     const I32 times = (power & (ones <= r)) + (power & (twos <= r));
     for (int k = 0; k < kWords; ++k) {
       words[k] += kWords == 1 ? times : times & ((order[r] >> 4) == k);
     }
   }
   for (int k = 0; k < kWords; ++k) {
-    numbers[2 * k] = words[k] & 0xffff;
-    numbers[2 * k + 1] = (words[k] >> 16) & 0xffff;
+    levels[2 * k] = words[k] & 0xffff;
+    levels[2 * k + 1] = (words[k] >> 16) & 0xffff;
   }
 }
 
@@ -450,15 +447,15 @@ NARROW_LANE_FUNCTION void FindSplits(const F32* x, const F32* w,
       ((scan.n_finalists > kMaxFinalists) | (scan.best < 0)) & ~split->none;
   split->shift = scan.best & 0xff;
   split->scale = scan.scale;
-  NumberLevels<Type>(order, scan.best >> 16, (scan.best >> 8) & 0xff,
-                     split->numbers);
+  PackLevels<Type>(order, scan.best >> 16, (scan.best >> 8) & 0xff,
+                   split->levels);
   // Negative scales become positive by turning all signs.
   const I32 turn = split->scale < F32{};
   split->scale = Select(turn, -split->scale, split->scale);
   split->shift = SelectInt(turn, kShifts - 1 - split->shift, split->shift);
   for (int o = 0; o < kSize / kOctet; ++o) {
-    split->numbers[o] =
-        SelectInt(turn, 6560 - split->numbers[o], split->numbers[o]);
+    split->levels[o] =
+        SelectInt(turn, 0xaaaa - split->levels[o], split->levels[o]);
   }
 }
 
