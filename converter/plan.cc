@@ -238,7 +238,9 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
     if (tensor.meta.type != tensor.source->meta.type) {
       RETURN_IF_ERROR(FindImportance(importance, &plan, &tensor));
     }
-    if (tensor.meta.type != tensor.source->stored) {
+    // Under the file types of llama-quantize, nvfp4 is as it writes it.
+    if (recipe.file_type == FileType::kNVFP4 &&
+        tensor.meta.type != tensor.source->stored) {
       tensor.scale =
           ScaleFor(model, tensor.source->meta.name, tensor.meta, tensor.role);
     }
