@@ -43,6 +43,33 @@ class Sixteen {
   F32 parts_[16 / kLanes];
 };
 
+// The same of bytes, for indices 0 … 15.
+class SixteenBytes {
+ public:
+  NARROW_LANE_FUNCTION explicit SixteenBytes(const uint8_t* bytes) {
+    for (int i = 0; i < kLanes; i += 4) {
+      __builtin_memcpy(reinterpret_cast<char*>(&parts_) + 4 * i, bytes, 16);
+    }
+  }
+
+  NARROW_LANE_FUNCTION I32 At(I32 index) const {
+    // Indices above 127 give 0.
+    const I32 low_byte = index | static_cast<int32_t>(0x80808000);
+#if defined(__AVX512F__)
+    return reinterpret_cast<I32>(
+        _mm512_shuffle_epi8(reinterpret_cast<__m512i>(parts_),
+                            reinterpret_cast<__m512i>(low_byte)));
+#else
+    return reinterpret_cast<I32>(
+        _mm256_shuffle_epi8(reinterpret_cast<__m256i>(parts_),
+                            reinterpret_cast<__m256i>(low_byte)));
+#endif
+  }
+
+ private:
+  I32 parts_;
+};
+
 // The numbers for 16 bytes of two nibbles each.
 struct NibblePairs {
   __m128i low;

@@ -104,29 +104,45 @@ struct Nv {
 // sides of a whole middle have that middle.
 class Nibbles {
  public:
-  NARROW_LANE_FUNCTION Nibbles()
-      : middles_(Sixteen::Of(kMiddles, 16)), lower_(Sixteen::Of(kLower, 16)) {}
+  NARROW_LANE_FUNCTION Nibbles() : doubled_(kDoubled), lower_(kLower) {}
 
   NARROW_LANE_FUNCTION I32 Of(F32 x, float step, float inverse) const {
     const F32 size = Abs(x);
     const I32 bin = MinInt(Truncate(size * inverse), SplatInt(15));
-    // Towards zero in the middle.
-    const I32 code =
-        Truncate(lower_.At(bin)) - (size > middles_.At(bin) * step);
-    const I32 sign = (AsInt(x) >> 31) & 8 & (code > 0);
-    return code | sign;
+    const F32 middle = ToFloat(doubled_.At(bin)) * (0.5f * step);
+    // A middle goes towards zero, which has no sign.
+    const I32 code = lower_.At(bin) - (size > middle);
+    return code | ((x < -0.5f * step) & 8);
   }
 
  private:
-  static constexpr float kMiddles[16] = {
-      0.5f, 1.5f, 2.5f, 3.5f, 5, 5, 7, 7, 10, 10, 10, 10, 10, 10, 10, 10};
-  // The magnitude below the middle, as a place in e2m1.h's table.
-  static constexpr float kLower[16] = {0, 1, 2, 3, 4, 4, 5, 5,
-                                       6, 6, 6, 6, 6, 6, 6, 6};
+  // Twice the middle.
+  static constexpr uint8_t kDoubled[16] = {1,  3,  5,  7,  10, 10, 14, 14,
+                                           20, 20, 20, 20, 20, 20, 20, 20};
+  // The magnitude below it, as a nibble.
+  static constexpr uint8_t kLower[16] = {0, 1, 2, 3, 4, 4, 5, 5,
+                                         6, 6, 6, 6, 6, 6, 6, 6};
 
-  Sixteen middles_;
-  Sixteen lower_;
+  SixteenBytes doubled_;
+  SixteenBytes lower_;
 };
+
+// Sixteen weights' nibbles, j and j + 8 in byte j.
+NARROW_LANE_FUNCTION void StoreSubBlock(const Nibbles& nibbles,
+                                        const float* weights, float step,
+                                        float inverse, uint8_t* bytes) {
+  const I32 first = nibbles.Of(Load(weights), step, inverse);
+#if defined(__AVX512F__)
+  const __m128i codes =
+      _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(first));
+  const __m128i high = _mm_slli_epi16(_mm_srli_si128(codes, 8), 4);
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(bytes),
+                   _mm_or_si128(codes, high));
+#else
+  const I32 second = nibbles.Of(Load(weights + kLanes), step, inverse);
+  StoreBytes(first | (second << 4), bytes);
+#endif
+}
 
 // Codes of kLanes groups at most; encode(k, step, inverse) does one and
 // plain(k) one whose lane failed.
@@ -144,6 +160,7 @@ NARROW_LANE_FUNCTION void EncodeGroups(const float* weights, int n_groups,
   Store(scales.inverse, inverses);
   Store(AsFloat(scales.bytes), reinterpret_cast<float*>(bytes));
   const bool any_failed = Any(scales.failed);
+#pragma GCC unroll 4
   for (int k = 0; k < n_groups; ++k) {
     if (any_failed && scales.failed[k]) {
       plain(k);
@@ -226,13 +243,7 @@ void EncodeNVFP4(const float* weights, int64_t n_rows, int64_t n_cols,
         x, LanesUsed(n_groups - g),
         [=](int k, uint8_t scale) { *scale_at(k) = scale; },
         [=](int k, float step, float inverse) {
-          uint64_t halves[2];
-          for (int i = 0; i < kSize; i += kLanes) {
-            StoreBytes(nibbles.Of(Load(x + k * kSize + i), step, inverse),
-                       reinterpret_cast<uint8_t*>(halves) + i);
-          }
-          const uint64_t pairs = halves[0] | (halves[1] << 4);
-          __builtin_memcpy(codes_at(k), &pairs, sizeof(pairs));
+          StoreSubBlock(nibbles, x + k * kSize, step, inverse, codes_at(k));
         },
         [=](int k) {
           fp4::EncodeNvSubBlock(x + k * kSize, scale_at(k), codes_at(k));
