@@ -35,6 +35,7 @@ constexpr char kExamples[] = R"(Examples:
   narrow convert models/gemma-3-270m --to Q4_K_M
   narrow convert models/gemma-3-270m --to Q4_K_M,Q5_K_M,Q8_0 --out out/
   narrow convert model-f16.gguf --to Q4_K_M --imatrix imatrix.gguf
+  narrow convert model-Q4_K_M.gguf --to hf --out model/
   narrow convert models/gemma-3-270m --to Q4_K_M --dry-run
   narrow convert models/gemma-3-270m --to IQ3_XXS --imatrix imatrix.gguf \
       --mode strict
@@ -249,7 +250,8 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
       ->add_option("--to", flags->to,
                    "file types, comma separated: Q4_K_M, Q8_0, …; several are "
                    "written in one read of the weights; COPY keeps the type "
-                   "of every tensor")
+                   "of every tensor; hf makes a Hugging Face directory of a "
+                   "GGUF file")
       ->required()
       ->type_name("TYPE[,TYPE]");
   command

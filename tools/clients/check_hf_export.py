@@ -143,7 +143,11 @@ class Check:
         a, b = GGUFReader(ours), GGUFReader(theirs)
         x = {t.name: t for t in a.tensors}
         bad, off_by_one = [], 0
+        scales = {} if exactly else {
+            t.name: t.data for t in b.tensors if t.name.endswith(".scale")}
         for t in b.tensors:
+            if t.name in scales:
+                continue
             if t.name not in x:
                 bad.append(t.name)
                 continue
@@ -153,6 +157,10 @@ class Check:
             else:
                 p = dequantize(x[t.name].data, x[t.name].tensor_type)
                 q = dequantize(t.data, t.tensor_type)
+                scale = scales.get(t.name[:-len("weight")] + "scale")
+                if scale is not None:  # one a matrix
+                    q = q * scale.reshape(-1, *[1] * (q.ndim - 1))
+                    q = q.reshape(p.shape)
                 same = np.array_equal(p, q)
                 if not same and t.name.endswith("norm.weight"):
                     # Gemma's 1 + w goes through w and back in float32.
