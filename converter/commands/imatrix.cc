@@ -11,7 +11,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "calibration/collect_importance.h"
 #include "calibration/importance_coverage.h"
@@ -19,11 +18,11 @@
 #include "calibration/importance_sums.h"
 #include "converter/commands/command.h"
 #include "converter/commands/signals.h"
+#include "converter/imatrix_report.h"
 #include "converter/progress.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
-#include "formats/json/json_writer.h"
 #include "validate/importance_report.h"
 #include "validate/text.h"
 #include "validate/windows.h"
@@ -61,14 +60,6 @@ struct Flags {
   ImportanceOptions options;
   bool quiet = false;
   std::string json;
-};
-
-// What a run did, for its report.
-struct Outcome {
-  ImportanceCollection sums;
-  std::optional<CollectedImportance> collected;
-  ImportanceCoverage coverage;
-  std::vector<std::string> without_entry;
 };
 
 absl::Status CheckFlags(const Flags& flags) {
@@ -206,102 +197,11 @@ absl::Status WriteMatrix(const Flags& flags, const ImportanceCollection& sums) {
   return RemoveImportanceState(absl::StrCat(flags.out, ".state"));
 }
 
-std::string Report(const Flags& flags, const Outcome& outcome) {
-  const ImportanceCollection& sums = outcome.sums;
-  std::string text =
-      absl::StrCat("wrote ", flags.out, ": ", sums.entries.size(), " tensors, ",
-                   sums.n_chunks, " chunks of ", sums.chunk_size, " tokens\n");
-  if (outcome.collected.has_value()) {
-    const CollectedImportance& run = *outcome.collected;
-    const int64_t n_windows = run.sums.n_chunks - run.n_resumed;
-    absl::StrAppendFormat(
-        &text, "%d windows in %s, %.0f tokens/s", n_windows,
-        FormatDuration(run.seconds),
-        static_cast<double>(n_windows * run.sums.chunk_size) / run.seconds);
-    if (run.n_resumed > 0) {
-      absl::StrAppend(&text, "; ", run.n_resumed,
-                      " were done by a run that was stopped");
-    }
-    absl::StrAppend(&text, "\n");
-    if (run.perplexity.has_value()) {
-      absl::StrAppendFormat(&text, "perplexity %.4f +- %.4f over %d tokens\n",
-                            run.perplexity->perplexity,
-                            run.perplexity->standard_error,
-                            run.perplexity->n_scored);
-    }
-  }
-  constexpr size_t kShown = 10;
-  const ImportanceCoverage& coverage = outcome.coverage;
-  if (coverage.n_without > 0) {
-    absl::StrAppend(&text, "no token reached ", coverage.n_without, " of ",
-                    coverage.n_matrices, " matrices:\n");
-  }
-  for (size_t i = 0; i < coverage.gaps.size(); ++i) {
-    if (i == kShown) {
-      absl::StrAppend(&text, "  and of ", coverage.gaps.size() - kShown,
-                      " more tensors; --json lists them\n");
-      break;
-    }
-    const ImportanceCoverage::Gap& gap = coverage.gaps[i];
-    absl::StrAppend(&text, "  ", gap.n_without, " of ", gap.n_matrices,
-                    " experts of ", gap.tensor, "\n");
-  }
-  if (!outcome.without_entry.empty()) {
-    absl::StrAppend(&text, "no data at all for ", outcome.without_entry.size(),
-                    " tensors of the model, ", outcome.without_entry[0],
-                    " first\n");
-  }
-  return text;
-}
-
-std::string Json(const Flags& flags, const Outcome& outcome) {
-  JsonWriter json(JsonWriter::kIndented);
-  const auto strings = [&json](const char* key,
-                               const std::vector<std::string>& values) {
-    json.Key(key).BeginArray();
-    for (const std::string& value : values) {
-      json.String(value);
-    }
-    json.EndArray();
-  };
-  json.BeginObject();
-  json.Key("out").String(flags.out);
-  json.Key("tensors").Integer(
-      static_cast<int64_t>(outcome.sums.entries.size()));
-  json.Key("chunks").Integer(outcome.sums.n_chunks);
-  json.Key("chunk_size").Integer(outcome.sums.chunk_size);
-  strings("datasets", outcome.sums.datasets);
-  strings("combined", flags.combined);
-  if (outcome.collected.has_value()) {
-    const CollectedImportance& run = *outcome.collected;
-    json.Key("windows").Integer(run.sums.n_chunks);
-    json.Key("resumed_windows").Integer(run.n_resumed);
-    json.Key("seconds").Number(run.seconds);
-    if (run.perplexity.has_value()) {
-      json.Key("perplexity").Number(run.perplexity->perplexity);
-      json.Key("standard_error").Number(run.perplexity->standard_error);
-      json.Key("scored_tokens").Integer(run.perplexity->n_scored);
-    }
-  }
-  json.Key("matrices").Integer(outcome.coverage.n_matrices);
-  json.Key("matrices_without_data").Integer(outcome.coverage.n_without);
-  json.Key("without_data").BeginArray();
-  for (const ImportanceCoverage::Gap& gap : outcome.coverage.gaps) {
-    json.BeginObject();
-    json.Key("tensor").String(gap.tensor);
-    json.Key("matrices").Integer(gap.n_matrices);
-    json.Key("without").Integer(gap.n_without);
-    json.EndObject();
-  }
-  json.EndArray();
-  strings("without_entry", outcome.without_entry);
-  json.EndObject();
-  return json.text();
-}
-
 // What the files to combine and the text give together.
-absl::StatusOr<Outcome> Make(const Flags& flags) {
-  Outcome outcome;
+absl::StatusOr<ImatrixOutcome> Make(const Flags& flags) {
+  ImatrixOutcome outcome;
+  outcome.out = flags.out;
+  outcome.combined = flags.combined;
   ASSIGN_OR_RETURN(auto combined, ReadCombined(flags));
   std::unique_ptr<Checkpoint> model;
   if (!flags.model.empty()) {
@@ -367,12 +267,12 @@ absl::Status Run(const Flags& flags) {
   }
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   RETURN_IF_ERROR(CheckOutput(flags.out));
-  ASSIGN_OR_RETURN(const Outcome outcome, Make(flags));
+  ASSIGN_OR_RETURN(const ImatrixOutcome outcome, Make(flags));
   RETURN_IF_ERROR(WriteMatrix(flags, outcome.sums));
   if (!flags.quiet && flags.json != "-") {
-    std::fputs(Report(flags, outcome).c_str(), stdout);
+    std::fputs(ImatrixSummary(outcome).c_str(), stdout);
   }
-  return WriteJson(flags.json, Json(flags, outcome));
+  return WriteJson(flags.json, ImatrixJson(outcome));
 }
 
 // What --combine alone and --show have no use for needs `text`.
