@@ -77,8 +77,9 @@ struct Tables {
   uint32_t EntryFrom(size_t first) const {
     const size_t n = words.size() - first;
     assert(words.size() <= kFirstMask && n <= kMostWords);
-    const uint32_t bits = n > 8 ? 0 : (1u << n) - 1;
-    return static_cast<uint32_t>(first | n << kCountShift) | bits << kBitsShift;
+    const uint32_t bits = n > 8 ? 0xff : (1u << n) - 1;
+    return static_cast<uint32_t>(first | (n - 1) << kCountShift) |
+           bits << kBitsShift;
   }
 
   bool Dominates(int a, int b, int number) const {

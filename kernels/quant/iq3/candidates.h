@@ -4,7 +4,7 @@
 //   const Candidates& candidates = XxsCandidates();
 //   const uint32_t entry = candidates.entries[number];
 //   const uint32_t* words = candidates.words + (entry & kFirstMask);
-//   const int n_words = entry >> kCountShift & kCountMask;
+//   const int n_words = (entry >> kCountShift & kCountMask) + 1;
 //
 // The nearest point of a list minimises a sum of metric * (scale * (2 * level
 // + 1) - x)^2. Let b be further than a, or as far, in every coordinate,
@@ -34,11 +34,13 @@ namespace iq3 {
 inline constexpr int kNumbers = 4096;
 inline constexpr float kBorder = 0x1p-14f;
 
-// An entry: the place of the first candidate's word, how many there are, and a
-// bit for each if there are at most 8, else none.
+// An entry: the place of the first candidate's word, how many there are less
+// one, and a bit for each of the first eight.
 inline constexpr uint32_t kFirstMask = 0xffff;
 inline constexpr int kCountShift = 16;
 inline constexpr uint32_t kCountMask = 0xff;
+// Set in entries of more than eight candidates.
+inline constexpr uint32_t kBeyondEight = 0xf8u << kCountShift;
 inline constexpr int kBitsShift = 24;
 // A candidate has level i in bits 8 * i … 8 * i + 2.
 // The only candidate of levels that are a point themselves has this, too.

@@ -1,6 +1,6 @@
 // What codec_test does not see: that shortened lists lose no nearest point,
-// where groups of zeros leave the others in IQ3_S, and
-// the search where it is unsure.
+// where groups of zeros leave the others in IQ3_S, and the search where it is
+// unsure.
 
 #include <gtest/gtest.h>
 
@@ -47,7 +47,7 @@ int NearestAmong(const std::vector<std::vector<int>>& levels, const float* x,
 std::vector<std::vector<int>> LevelsOfEntry(const Candidates& candidates,
                                             uint32_t entry) {
   std::vector<std::vector<int>> levels;
-  const int n = static_cast<int>(entry >> kCountShift & kCountMask);
+  const int n = static_cast<int>(entry >> kCountShift & kCountMask) + 1;
   for (int j = 0; j < n; ++j) {
     const uint32_t word = candidates.words[(entry & kFirstMask) + j];
     levels.push_back({});
