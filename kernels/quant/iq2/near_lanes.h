@@ -65,6 +65,17 @@ NARROW_LANE_FUNCTION I32 LoadHalves(const uint16_t* from) {
 #endif
 }
 
+// Bit k: whether lane k of a is at most that of b. (GCC 12 makes a vector of
+// the comparison's mask first if asked in the generic way.)
+NARROW_LANE_FUNCTION uint32_t BitsAtMost(F32 a, F32 b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ);
+#else
+  return static_cast<uint32_t>(
+      _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LE_OQ)));
+#endif
+}
+
 // The least lanes of a and of b, in lanes 0 and 1.
 NARROW_LANE_FUNCTION __m128 LeastLanes(F32 a, F32 b) {
 #if defined(__AVX512F__)
@@ -94,7 +105,8 @@ NARROW_LANE_FUNCTION F32 Odds(int field) {
   return ToFloat(((LaneNumbers() >> (2 * field)) & 3) * 2 + 1);
 }
 
-// A and 2 B of a list's points, by levels.
+// A and 2 B of a list's points, by levels. What fills a list up has a fourth
+// level, and its line lies far above.
 struct LineTables {
   F32 slope[kTables];
   F32 drop[kTables];
@@ -115,6 +127,8 @@ NARROW_LANE_FUNCTION LineTables MakeTables(const float* x, const float* roots) {
       tables.drop[t] = field == 0 ? drop : tables.drop[t] + drop;
     }
   }
+  tables.drop[0] =
+      Select((LaneNumbers() & 3) == 3, Splat(-0x1p120f), tables.drop[0]);
   return tables;
 }
 
@@ -194,21 +208,29 @@ NARROW_LANE_FUNCTION F32 HeightAt(F32 slope, F32 drop, F32 scale) {
 #endif
 }
 
-// The lines of kLanes points, of which `left` are of the list; what follows
-// lies far above.
-NARROW_LANE_FUNCTION void FindLines(const LineTables& tables,
-                                    const uint16_t* words, int left, F32* slope,
-                                    F32* drop) {
-  I32 levels = LoadHalves(words);
-  *slope = Lookup(tables.slope[0], levels);
-  *drop = Lookup(tables.drop[0], levels);
-#pragma GCC unroll 8
-  for (int t = 1; t < kTables; ++t) {
-    levels = reinterpret_cast<I32>(AsUint(levels) >> (2 * kFields));
-    *slope += Lookup(tables.slope[t], levels);
-    *drop += Lookup(tables.drop[t], levels);
+NARROW_LANE_FUNCTION F32 LookupAll(const F32* tables, I32 levels) {
+  F32 pairs[kTables / 2];
+#pragma GCC unroll 4
+  for (int t = 0; t < kTables; t += 2) {
+    const U32 even = AsUint(levels) >> (2 * kFields * t);
+    pairs[t / 2] =
+        Lookup(tables[t], reinterpret_cast<I32>(even)) +
+        Lookup(tables[t + 1], reinterpret_cast<I32>(even >> (2 * kFields)));
   }
-  *drop = Select(LaneNumbers() < left, *drop, Splat(-0x1p120f));
+  F32 sum = pairs[0] + pairs[1];
+  if constexpr (kTables == 8) {
+    sum += pairs[2] + pairs[3];
+  }
+  return sum;
+}
+
+// The lines of kLanes points.
+NARROW_LANE_FUNCTION void FindLines(const LineTables& tables,
+                                    const uint16_t* words, F32* slope,
+                                    F32* drop) {
+  const I32 levels = LoadHalves(words);
+  *slope = LookupAll(tables.slope, levels);
+  *drop = LookupAll(tables.drop, levels);
 }
 
 // Who is lowest at a scale.
@@ -224,7 +246,7 @@ NARROW_LANE_FUNCTION Lowest FindBelow(const Lines& lines, int size, float scale,
   for (int i = 0; i < size; i += kLanes) {
     const F32 height =
         HeightAt(Load(lines.slope + i), Load(lines.drop + i), Splat(scale));
-    const uint32_t near = LaneBits(height <= Splat(limit));
+    const uint32_t near = BitsAtMost(height, Splat(limit));
     lowest.n_near += __builtin_popcount(near);
     lowest.place = near != 0 ? i + 31 - __builtin_clz(near) : lowest.place;
   }
@@ -275,7 +297,7 @@ NARROW_LANE_FUNCTION bool ResolveCrossing(const List& list,
   for (int c = run.first; c <= run.last; c += kLanes) {
     const F32 above = HeightAt(Splat(slope), Splat(drop), Load(run.scales + c));
     StoreInts(SelectInt(above < F32{}, begin_word, end_word), words + c);
-    uint32_t unsure = LaneBits(~(Abs(above) > Splat(margin)));
+    uint32_t unsure = BitsAtMost(Abs(above), Splat(margin));
     for (; unsure != 0; unsure &= unsure - 1) {
       const int at = c + __builtin_ctz(unsure);
       if (at <= run.last) {
@@ -310,63 +332,31 @@ inline __attribute__((noinline)) void Resolve(const List& list,
   }
 }
 
-// Vectors of a step.
-inline constexpr int kWays = kListStep / kLanes;
-
-// Words of the nearest points for all scales of a run. Up to kLanes words
-// beyond the last are overwritten.
-NARROW_LANE_FUNCTION void FindRun(const List& list, const UnitView& unit,
-                                  const LineTables& tables, const Run& run,
-                                  int32_t* words) {
+// Words of the nearest points for a run, from a list that is longer than a
+// step.
+inline __attribute__((noinline)) void FindRunOfLong(const List& list,
+                                                    const UnitView& unit,
+                                                    const LineTables& tables,
+                                                    const Run& run,
+                                                    int32_t* words) {
   const F32 first = Splat(run.scales[run.first]);
   const F32 last = Splat(run.scales[run.last]);
   Lines lines;
-  Lowest begin, end;
-  if (list.size <= kListStep) {  // most are
-    F32 slope[kWays], drop[kWays], at_first[kWays], at_last[kWays];
-#pragma GCC unroll 2
-    for (int way = 0; way < kWays; ++way) {
-      FindLines(tables, list.words + way * kLanes, list.size - way * kLanes,
-                slope + way, drop + way);
-      at_first[way] = HeightAt(slope[way], drop[way], first);
-      at_last[way] = HeightAt(slope[way], drop[way], last);
-    }
-    const __m128 least = LeastLanes(Min(at_first[0], at_first[kWays - 1]),
-                                    Min(at_last[0], at_last[kWays - 1]));
-    uint32_t near_first = 0, near_last = 0;
-#pragma GCC unroll 2
-    for (int way = 0; way < kWays; ++way) {
-      near_first |= LaneBits(at_first[way] <= Splat(least[0] + unit.margin))
-                    << (way * kLanes);
-      near_last |= LaneBits(at_last[way] <= Splat(least[1] + unit.margin))
-                   << (way * kLanes);
-    }
-    begin = {__builtin_popcount(near_first),
-             __builtin_ctz(near_first | 1 << 16)};
-    end = {__builtin_popcount(near_last), __builtin_ctz(near_last | 1 << 16)};
-    if (near_first != near_last || begin.n_near != 1) {
-      for (int way = 0; way < kWays; ++way) {
-        Store(slope[way], lines.slope + way * kLanes);
-        Store(drop[way], lines.drop + way * kLanes);
-      }
-    }
-  } else {
-    F32 least_first = Splat(__FLT_MAX__);
-    F32 least_last = least_first;
-    for (int i = 0; i < list.size; i += kLanes) {
-      F32 slope, drop;
-      FindLines(tables, list.words + i, list.size - i, &slope, &drop);
-      Store(slope, lines.slope + i);
-      Store(drop, lines.drop + i);
-      least_first = Min(least_first, HeightAt(slope, drop, first));
-      least_last = Min(least_last, HeightAt(slope, drop, last));
-    }
-    const __m128 least = LeastLanes(least_first, least_last);
-    begin = FindBelow(lines, list.size, run.scales[run.first],
-                      least[0] + unit.margin);
-    end = FindBelow(lines, list.size, run.scales[run.last],
-                    least[1] + unit.margin);
+  F32 least_first = Splat(__FLT_MAX__);
+  F32 least_last = least_first;
+  for (int i = 0; i < list.size; i += kLanes) {
+    F32 slope, drop;
+    FindLines(tables, list.words + i, &slope, &drop);
+    Store(slope, lines.slope + i);
+    Store(drop, lines.drop + i);
+    least_first = Min(least_first, HeightAt(slope, drop, first));
+    least_last = Min(least_last, HeightAt(slope, drop, last));
   }
+  const __m128 least = LeastLanes(least_first, least_last);
+  const Lowest begin = FindBelow(lines, list.size, run.scales[run.first],
+                                 least[0] + unit.margin);
+  const Lowest end =
+      FindBelow(lines, list.size, run.scales[run.last], least[1] + unit.margin);
   if (begin.n_near == 1 && end.n_near == 1 && begin.place == end.place) {
     const I32 word = SplatInt(list.words[begin.place]);
     for (int c = run.first; c <= run.last; c += kLanes) {
@@ -377,14 +367,105 @@ NARROW_LANE_FUNCTION void FindRun(const List& list, const UnitView& unit,
   Resolve(list, unit, lines, run, begin, end, words);
 }
 
+// Vectors of a step.
+inline constexpr int kWays = kListStep / kLanes;
+
+struct Step {
+  F32 slope[kWays];
+  F32 drop[kWays];
+
+  // Bit k: whether line k is at most at a height.
+  NARROW_LANE_FUNCTION uint32_t Below(const F32* heights, float limit) const {
+    uint32_t bits = 0;
+#pragma GCC unroll 2
+    for (int way = 0; way < kWays; ++way) {
+      bits |= BitsAtMost(heights[way], Splat(limit)) << (way * kLanes);
+    }
+    return bits;
+  }
+  NARROW_LANE_FUNCTION void Heights(float scale, F32* heights) const {
+#pragma GCC unroll 2
+    for (int way = 0; way < kWays; ++way) {
+      heights[way] = HeightAt(slope[way], drop[way], Splat(scale));
+    }
+  }
+};
+
+// Words of the nearest points for all scales of a run. Up to kLanes words
+// beyond the last are overwritten. For lists of one step, as most are, there
+// is no branch that depends on the lines but to the rare hard cases: a wrong
+// guess would wait for all of this.
+NARROW_LANE_FUNCTION void FindRun(const List& list, const UnitView& unit,
+                                  const LineTables& tables, const Run& run,
+                                  int32_t* words) {
+  if (list.size > kListStep) {
+    FindRunOfLong(list, unit, tables, run, words);
+    return;
+  }
+  const float first = run.scales[run.first];
+  const float last = run.scales[run.last];
+  Step step;
+  Lines lines;
+#pragma GCC unroll 2
+  for (int way = 0; way < kWays; ++way) {
+    FindLines(tables, list.words + way * kLanes, step.slope + way,
+              step.drop + way);
+    Store(step.slope[way], lines.slope + way * kLanes);
+    Store(step.drop[way], lines.drop + way * kLanes);
+  }
+  F32 at_first[kWays], at_last[kWays], at_crossing[kWays];
+  step.Heights(first, at_first);
+  step.Heights(last, at_last);
+  const __m128 least = LeastLanes(Min(at_first[0], at_first[kWays - 1]),
+                                  Min(at_last[0], at_last[kWays - 1]));
+  const uint32_t near_first = step.Below(at_first, least[0] + unit.margin);
+  const uint32_t near_last = step.Below(at_last, least[1] + unit.margin);
+  // (Bit 15 is there for numbers that are not.)
+  const int begin = __builtin_ctz(near_first | 1 << 15);
+  const int end = __builtin_ctz(near_last | 1 << 15);
+
+  // As ResolveCrossing.
+  const float margin = 1.25f * unit.margin;
+  const float slope = lines.slope[begin] - lines.slope[end];
+  const float drop = lines.drop[begin] - lines.drop[end];
+  const float crossing = drop / slope;
+  const float height = crossing * lines.slope[begin] - lines.drop[begin];
+  const float other = crossing * lines.slope[end] - lines.drop[end];
+  step.Heights(crossing, at_crossing);
+  const uint32_t near_crossing =
+      step.Below(at_crossing, (height > other ? height : other) + margin);
+  const I32 begin_word = SplatInt(list.words[begin]);
+  const I32 end_word = SplatInt(list.words[end]);
+  uint32_t unsure = 0;
+  for (int c = run.first; c <= run.last; c += kLanes) {
+    const F32 above = HeightAt(Splat(slope), Splat(drop), Load(run.scales + c));
+    StoreInts(SelectInt(above < F32{}, begin_word, end_word), words + c);
+    const uint32_t inside = (2u << (run.last - c < 31 ? run.last - c : 30)) - 1;
+    unsure |= BitsAtMost(Abs(above), Splat(margin)) & inside;
+  }
+  const bool crossed = static_cast<int>(crossing < first) &
+                       static_cast<int>(crossing > last) &
+                       static_cast<int>(unsure == 0) &
+                       static_cast<int>(__builtin_popcount(near_crossing) == 2);
+  const bool sure =
+      static_cast<int>((near_first & (near_first - 1)) == 0) &
+      static_cast<int>((near_last & (near_last - 1)) == 0) &
+      static_cast<int>((near_first != 0) & (near_last != 0)) &
+      (static_cast<int>(begin == end) | static_cast<int>(crossed));
+  if (!sure) {
+    Resolve(list, unit, lines, run, {__builtin_popcount(near_first), begin},
+            {__builtin_popcount(near_last), end}, words);
+  }
+}
+
 // Whether a weight lies so near to 2 or 4 scales that rounding decides on
 // which side; at either of two scales.
 NARROW_LANE_FUNCTION bool NearThreshold(const float* x, float a, float b) {
 #if defined(__AVX512F__)
   const __m512 half = _mm512_maskz_broadcast_f32x8(0xffff, _mm256_loadu_ps(x));
   const F32 scale = _mm512_mask_blend_ps(0xff, Splat(a), Splat(b));
-  return Any(Abs(Abs(half - scale * Splat(3.0f)) - scale) <
-             scale * Splat(0x1p-14f));
+  return BitsAtMost(Abs(Abs(half - scale * Splat(3.0f)) - scale),
+                    scale * Splat(0x1p-14f)) != 0;
 #else
   const F32 all = Load(x);
   return Any((Abs(Abs(all - Splat(3 * a)) - Splat(a)) < Splat(a * 0x1p-14f)) |

@@ -99,7 +99,8 @@ struct Tables {
   int32_t Append(const std::vector<uint16_t>& list) {
     const uint32_t place = static_cast<uint32_t>(words.size() / kListStep);
     words.insert(words.end(), list.begin(), list.end());
-    words.resize((words.size() + kListStep - 1) / kListStep * kListStep);
+    words.resize((words.size() + kListStep - 1) / kListStep * kListStep,
+                 0xffff);
     return static_cast<int32_t>(0x80000000u | (place << kLengthBits) |
                                 static_cast<uint32_t>(list.size()));
   }

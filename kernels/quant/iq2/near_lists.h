@@ -25,7 +25,7 @@ namespace narrow {
 namespace iq2 {
 
 // No list is longer; they begin at multiples of kListStep words, and as many
-// may be read as fill the last step.
+// may be read as fill the last step, of words that have level 3 everywhere.
 inline constexpr int kMaxList = 320;
 inline constexpr int kListStep = 16;
 
