@@ -50,13 +50,17 @@ using iq1::kDown;
 using iq1::kOctet;
 using iq1::kUp;
 
-// 14u on the sum of w x q, relative to a tenth and squared, and 8u on the sum
-// of w q^2, relative to a 64th.
-inline constexpr float kTestError = (2 * 10 * 14 + 64 * 8) / 16777216.0f;
-inline constexpr float kSlack = 1.6e-4f;
-inline constexpr int kMaxFinalists = 350;
-static_assert((kMaxFinalists + 1) * 5 / 16777216.0f < kSlack - kTestError,
-              "a gap is certain");
+inline constexpr int kMaxFinalists = 200;
+
+// 14u on the sum of w x q, relative to a tenth and squared, and on the sum of
+// w q^2 4u of itself or, where the scan subtracts, 8u relative to a 64th.
+template <class Type>
+struct Tolerance {
+  static constexpr float kTestError =
+      (2 * 10 * 14 + (Type::kShifts == 2 ? 4 : 8 * 64)) / 16777216.0f;
+  static constexpr float kSlack =
+      kTestError + (kMaxFinalists + 5) * 5 / 16777216.0f;
+};
 
 // Pairs of places in the scan's order.
 template <int kSize>
@@ -111,13 +115,30 @@ NARROW_LANE_FUNCTION F32 RoughInverse(F32 value) {
 #endif
 }
 
-// Bit k: lane k of a is at least that of b.
-NARROW_LANE_FUNCTION uint32_t AtLeastBits(F32 a, F32 b) {
+// Bit k of kLanes: lane k of a[0] is at least that of b[0]; the bits of the
+// other vectors follow.
+template <int kVectors>
+NARROW_LANE_FUNCTION uint64_t AtLeastBits(const F32* a, const F32* b) {
+  static_assert(kVectors == 2 || kVectors == 4, "as many as shifts");
 #if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+  __mmask16 bits[kVectors];
+  for (int k = 0; k < kVectors; ++k) {
+    bits[k] = _mm512_cmp_ps_mask(a[k], b[k], _CMP_GE_OQ);
+  }
+  const __mmask32 low = _mm512_kunpackw(bits[1], bits[0]);
+  if constexpr (kVectors == 2) {
+    return low;
+  } else {
+    return _mm512_kunpackd(_mm512_kunpackw(bits[3], bits[2]), low);
+  }
 #else
-  return static_cast<uint32_t>(
-      _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
+  uint64_t bits = 0;
+  for (int k = 0; k < kVectors; ++k) {
+    bits |= static_cast<uint64_t>(
+                _mm256_movemask_ps(_mm256_cmp_ps(a[k], b[k], _CMP_GE_OQ)))
+            << (8 * k);
+  }
+  return bits;
 #endif
 }
 
@@ -175,19 +196,33 @@ NARROW_LANE_FUNCTION void MakeTests(const PrefixSums<Type>& sums,
   constexpr int kSize = Type::kGroup;
   constexpr int kParts = PrefixSums<Type>::kParts;
   for (int shift = 0; shift < Type::kShifts; ++shift) {
-    tests->highest[shift] = F32{};
-    for (int i = 0; i <= kSize; ++i) {
-      tests->by_ones[shift][i] = tests->by_twos[shift][i] = F32{};
+    const float* q = Type::IsDown(shift, 0) ? kDown : kUp;
+    tests->highest[shift] = sums.x[0][kSize] * q[2];
+    if constexpr (kParts == 2) {
+      const float* q1 = Type::IsDown(shift, 1) ? kDown : kUp;
+      tests->highest[shift] += sums.x[1][kSize] * q1[2];
     }
+  }
+  for (int i = 0; i <= kSize; ++i) {
+    // By part, direction.
+    F32 by_ones[kParts][2], by_twos[kParts][2];
     for (int part = 0; part < kParts; ++part) {
-      const float* q = Type::IsDown(shift, part) ? kDown : kUp;
-      tests->highest[shift] += sums.x[part][kSize] * q[2];
-      const F32 total = sums.w[part][kSize];
-      for (int i = 0; i <= kSize; ++i) {
-        const F32 w = sums.w[part][i];
-        tests->by_ones[shift][i] += w * (q[0] * q[0] - q[1] * q[1]);
-        tests->by_twos[shift][i] +=
-            w * (q[1] * q[1]) + (total - w) * (q[2] * q[2]);
+      const F32 w = sums.w[part][i];
+      const F32 beyond = sums.w[part][kSize] - w;
+      for (int down = 0; down < 2; ++down) {
+        const float* q = down ? kDown : kUp;
+        by_ones[part][down] = w * (q[0] * q[0] - q[1] * q[1]);
+        by_twos[part][down] = w * (q[1] * q[1]) + beyond * (q[2] * q[2]);
+      }
+    }
+    for (int shift = 0; shift < Type::kShifts; ++shift) {
+      const int down = Type::IsDown(shift, 0);
+      tests->by_ones[shift][i] = by_ones[0][down];
+      tests->by_twos[shift][i] = by_twos[0][down];
+      if constexpr (kParts == 2) {
+        const int down1 = Type::IsDown(shift, 1);
+        tests->by_ones[shift][i] += by_ones[1][down1];
+        tests->by_twos[shift][i] += by_twos[1][down1];
       }
     }
   }
@@ -311,11 +346,9 @@ NARROW_LANE_FUNCTION void ExactSums(const PrefixSums<IQ1_M>& sums, int ones,
 
 // A finalist of the lanes that `tried` has.
 template <class Type>
-NARROW_LANE_FUNCTION void TryFinalist(const PrefixSums<Type>& sums,
-                                      int candidate, I32 tried, Scan* scan) {
+NARROW_LANE_FUNCTION void TryFinalist(const PrefixSums<Type>& sums, int pair,
+                                      int shift, I32 tried, Scan* scan) {
   static constexpr SplitPairs<Type::kGroup> kPairs;
-  const int pair = candidate / Type::kShifts;
-  const int shift = candidate % Type::kShifts;
   F32 code_x, code_square;
   ExactSums(sums, kPairs.ones[pair], kPairs.twos[pair], shift, &code_x,
             &code_square);
@@ -341,48 +374,58 @@ NARROW_LANE_FUNCTION I32 LanesOfBits(uint32_t bits) {
 #endif
 }
 
-// Finds the finalists of the lanes in `live` and scans them.
+// Scans the finalists, whose gain is at least `threshold`, nearly.
 template <class Type>
 NARROW_LANE_FUNCTION void ScanFinalists(const PrefixSums<Type>& sums,
                                         const Tests<Type>& tests, F32 threshold,
-                                        I32 live, Scan* scan) {
+                                        Scan* scan) {
   constexpr int kSize = Type::kGroup;
   constexpr int kShifts = Type::kShifts;
-  constexpr int kCount = SplitPairs<kSize>::kCount * kShifts;
+  constexpr int kCount = SplitPairs<kSize>::kCount;
   F32 by_twos[kShifts][kSize + 1];
   for (int s = 0; s < kShifts; ++s) {
     for (int j = 0; j <= kSize; ++j) {
       by_twos[s][j] = threshold * tests.by_twos[s][j];
     }
   }
-  // A candidate and the bits of its lanes; kept if it has any. (A branch for
-  // each would be mispredicted too often.)
-  uint32_t finalists[kCount + 1];
+  // A pair of places and the bits of its candidates; kept if it has any. (A
+  // branch for each would be mispredicted too often.)
+  uint64_t finalists[kCount + 1];
+  uint16_t pairs[kCount + 1];
   int n = 0;
-  const uint32_t live_bits = LaneBits(live);
-  uint32_t candidate = 0;
+  int pair = 0;
   for (int i = 0; i <= kSize; ++i) {
     F32 from[kShifts], by_ones[kShifts];
     for (int s = 0; s < kShifts; ++s) {
       from[s] = tests.highest[s] - tests.below[i];
       by_ones[s] = -(threshold * tests.by_ones[s][i]);
     }
-    for (int j = i; j <= kSize; ++j) {
-      for (int s = 0; s < kShifts; ++s, ++candidate) {
+    for (int j = i; j <= kSize; ++j, ++pair) {
+      F32 left[kShifts];
+      for (int s = 0; s < kShifts; ++s) {
         const F32 code_x = from[s] - tests.below[j];
-        const uint32_t bits =
-            AtLeastBits(FusedMultiplyAdd(code_x, code_x, by_ones[s]),
-                        by_twos[s][j]) &
-            live_bits;
-        finalists[n] = candidate << 16 | bits;
-        n += bits != 0;
+        left[s] = FusedMultiplyAdd(code_x, code_x, by_ones[s]);
       }
+      F32 right[kShifts];
+      for (int s = 0; s < kShifts; ++s) {
+        right[s] = by_twos[s][j];
+      }
+      finalists[n] = AtLeastBits<kShifts>(left, right);
+      pairs[n] = static_cast<uint16_t>(pair);
+      n += finalists[n] != 0;
     }
   }
   *scan = {Splat(-FLT_MAX), F32{}, SplatInt(-1), I32{}};
+  constexpr uint64_t kAllLanes = (1 << kLanes) - 1;
   for (int k = 0; k < n; ++k) {
-    TryFinalist<Type>(sums, static_cast<int>(finalists[k] >> 16),
-                      LanesOfBits(finalists[k] & 0xffff), scan);
+    for (uint64_t bits = finalists[k]; bits != 0;) {
+      const int shift = __builtin_ctzll(bits) / kLanes;
+      TryFinalist<Type>(sums, pairs[k], shift,
+                        LanesOfBits(static_cast<uint32_t>(
+                            bits >> (shift * kLanes) & kAllLanes)),
+                        scan);
+      bits &= ~(kAllLanes << (shift * kLanes));
+    }
   }
 }
 
@@ -440,7 +483,10 @@ NARROW_LANE_FUNCTION void FindSplits(const F32* x, const F32* w,
                     (tests.sum_w >= Splat(1e-28f)) &
                     (tests.sum_w <= Splat(1e28f));
   Scan scan;
-  ScanFinalists<Type>(sums, tests, gain * (1 - kSlack), sound, &scan);
+  // (Nothing is at least infinite.)
+  const F32 threshold = Select(sound, gain * (1 - Tolerance<Type>::kSlack),
+                               Splat(__builtin_inff()));
+  ScanFinalists<Type>(sums, tests, threshold, &scan);
   // Without weights there is nothing to scale.
   split->none = tests.sum_w == F32{};
   split->failed =
