@@ -323,16 +323,23 @@ NARROW_LANE_FUNCTION I32 NearestOfLanes(const Candidates& candidates,
   I32 nearest = leaders.nearest;
   uint32_t unsure =
       ~GreaterBits(leaders.second - leaders.least, scale * lines.margins[p]);
+  // All lanes from the first run without slots on.
   left &= 0xffff;
-  unsure = (unsure | left | (0 - left)) & wanted;
+  left |= 0 - left;
+  unsure = (unsure | left) & wanted;
   while (unsure != 0) {
     // The run of the first such lane.
     const int lane = __builtin_ctz(unsure);
     const uint32_t later = starts & (~1u << lane);
     const uint32_t run = (~0u << lane) & ((later & (0 - later)) - 1) & 0xffff;
     const uint32_t entry = candidates.entries[numbers[lane]];
-    const I32 redone = NearestOfRun(group, lines, p, scale, run & wanted,
-                                    WordsOf(candidates, entry), CountOf(entry));
+    const uint32_t* run_words = WordsOf(candidates, entry);
+    const I32 redone =
+        (left >> lane & 1) != 0
+            ? NearestOfRun(group, lines, p, scale, run & wanted, run_words,
+                           CountOf(entry))
+            : NearestExactly(group.x + kPoint * p, group.metric + kPoint * p,
+                             scale, run_words, CountOf(entry));
     nearest = reinterpret_cast<I32>(_mm512_mask_mov_epi32(
         reinterpret_cast<__m512i>(nearest), static_cast<__mmask16>(run),
         reinterpret_cast<__m512i>(redone)));
