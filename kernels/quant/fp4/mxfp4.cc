@@ -76,8 +76,8 @@ void Unpack(const uint8_t* bytes, BlockFields* fields, int8_t* codes) {
   }
 }
 
-// Weights of 2^128 and more, which the three largest scales give, are
-// infinities in float; ggml calls such blocks sound, and so are these numbers.
+// Weights of 2^128 and more, which the two largest scales give, are infinities
+// in float; ggml calls such blocks sound, and so are these numbers.
 bool IsFinite(const uint8_t* bytes) { return bytes[0] != fp4::kE8M0NaN; }
 
 void Encode(const float* weights, int64_t n_rows, int64_t n_cols,
