@@ -35,8 +35,8 @@ F32 QuantizeToLargest(const F32* numbers, int n, I32* integers) {
 template <class Type>
 F32 QuantizeWeighted(const F32* numbers, const F32* weights, I32* integers) {
   constexpr int kSubBlocks = kSuperBlock / Type::kSubBlock;
-  const F32 unit =
-      SearchUnit<kSubBlocks, Type::kScaleHigh>(numbers, weights, integers);
+  F32 unit;
+  SearchUnits<kSubBlocks, Type::kScaleHigh>(numbers, weights, integers, &unit);
   if (Type::kBoundImportanceScales) {
     for (int g = 0; g < kSubBlocks; ++g) {
       integers[g] = MinInt(integers[g], SplatInt(Type::kScaleHigh));

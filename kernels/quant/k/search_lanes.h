@@ -429,78 +429,105 @@ NARROW_LANE_FUNCTION void DescendSymmetric(const F32* x, int n,
   }
 }
 
-// The unit and codes modulo 256; as the reference's.
-template <int kSize, int kCodeHigh>
-NARROW_LANE_FUNCTION F32 SearchUnit(const F32* x, const F32* w, I32* codes) {
+// The unit and codes modulo 256; as the reference's. kWays groups side by
+// side, x[way * kSize + i]: each is a chain of operations that wait for one
+// another.
+template <int kSize, int kCodeHigh, int kWays = 1>
+NARROW_LANE_FUNCTION void SearchUnits(const F32* x, const F32* w, I32* codes,
+                                      F32* units) {
   const F32 high = Splat(static_cast<float>(kCodeHigh));
-  F32 peak = {};
+  F32 peak[kWays] = {};
   for (int i = 0; i < kSize; ++i) {
-    peak = Max(peak, x[i]);
+    for (int way = 0; way < kWays; ++way) {
+      peak[way] = Max(peak[way], x[way * kSize + i]);
+    }
   }
-  const I32 zero = peak < Splat(k_quants::kZeroLimit);
-  F32 best_inverse = high / peak;
-  F32 least_error = {};
+  I32 zero[kWays];
+  F32 best_inverse[kWays], least_error[kWays] = {};
+  for (int way = 0; way < kWays; ++way) {
+    zero[way] = peak[way] < Splat(k_quants::kZeroLimit);
+    best_inverse[way] = high / peak[way];
+  }
   for (int trial = -1; trial <= 2 * k_quants::kUnitOffsets; ++trial) {
     const int offset = trial - k_quants::kUnitOffsets;
     if (trial >= 0 && offset == 0) {
       continue;
     }
-    const F32 inverse =
-        trial < 0 ? best_inverse
-                  : Splat(k_quants::kOffsetStep * static_cast<float>(offset) +
-                          static_cast<float>(kCodeHigh)) /
-                        peak;
-    const F32 unit = Splat(1.0f) / inverse;
-    F32 error = {};
-    for (int i = 0; i < kSize; ++i) {
-      const I32 nearest = RoundToInt(inverse * x[i]);
-      const I32 code =
-          trial < 0 ? nearest & 255 : MinInt(nearest, SplatInt(kCodeHigh));
-      const F32 miss = x[i] - unit * ToFloat(code);
-      error += w[i] * miss * miss;
+    F32 inverse[kWays], unit[kWays], error[kWays] = {};
+    for (int way = 0; way < kWays; ++way) {
+      inverse[way] =
+          trial < 0 ? best_inverse[way]
+                    : Splat(k_quants::kOffsetStep * static_cast<float>(offset) +
+                            static_cast<float>(kCodeHigh)) /
+                          peak[way];
+      unit[way] = Splat(1.0f) / inverse[way];
     }
-    const I32 better =
-        trial < 0 ? SplatInt(-1) : static_cast<I32>(error < least_error);
-    least_error = Select(better, error, least_error);
-    best_inverse = Select(better, inverse, best_inverse);
+    for (int i = 0; i < kSize; ++i) {
+      for (int way = 0; way < kWays; ++way) {
+        const int k = way * kSize + i;
+        const I32 nearest = RoundToInt(inverse[way] * x[k]);
+        const I32 code =
+            trial < 0 ? nearest & 255 : MinInt(nearest, SplatInt(kCodeHigh));
+        const F32 miss = x[k] - unit[way] * ToFloat(code);
+        error[way] += w[k] * miss * miss;
+      }
+    }
+    for (int way = 0; way < kWays; ++way) {
+      const I32 better = trial < 0
+                             ? SplatInt(-1)
+                             : static_cast<I32>(error[way] < least_error[way]);
+      least_error[way] = Select(better, error[way], least_error[way]);
+      best_inverse[way] = Select(better, inverse[way], best_inverse[way]);
+    }
   }
 
-  ScaleSums sums = {F32{}, F32{}};
+  ScaleSums sums[kWays] = {};
   for (int i = 0; i < kSize; ++i) {
-    const I32 code =
-        MinInt(RoundToInt(best_inverse * x[i]), SplatInt(kCodeHigh));
-    codes[i] = code & 255;
-    sums.code_x += w[i] * x[i] * ToFloat(code);
-    sums.code_square += w[i] * ToFloat(code) * ToFloat(code);
+    for (int way = 0; way < kWays; ++way) {
+      const int k = way * kSize + i;
+      const I32 code =
+          MinInt(RoundToInt(best_inverse[way] * x[k]), SplatInt(kCodeHigh));
+      codes[k] = code & 255;
+      sums[way].code_x += w[k] * x[k] * ToFloat(code);
+      sums[way].code_square += w[k] * ToFloat(code) * ToFloat(code);
+    }
   }
   for (int pass = 0; pass < k_quants::kDescentPasses; ++pass) {
     I32 changed = {};
     for (int i = 0; i < kSize; ++i) {
-      const F32 old_code = ToFloat(codes[i]);
-      const F32 wx = w[i] * x[i];
-      ScaleSums trial;
-      trial.code_x = sums.code_x - wx * old_code;
-      trial.code_square = sums.code_square - w[i] * old_code * old_code;
-      const I32 open = (trial.code_x > F32{}) & (trial.code_square > F32{});
-      const I32 code =
-          MinInt(RoundToInt(x[i] * trial.code_square / trial.code_x),
-                 SplatInt(kCodeHigh));
-      trial.code_x += wx * ToFloat(code);
-      trial.code_square += w[i] * ToFloat(code) * ToFloat(code);
-      const I32 better = open & (code != codes[i]) & Beats(trial, sums) & ~zero;
-      codes[i] = SelectInt(better, code & 255, codes[i]);
-      sums.code_x = Select(better, trial.code_x, sums.code_x);
-      sums.code_square = Select(better, trial.code_square, sums.code_square);
-      changed |= better;
+      for (int way = 0; way < kWays; ++way) {
+        const int k = way * kSize + i;
+        const F32 old_code = ToFloat(codes[k]);
+        const F32 wx = w[k] * x[k];
+        ScaleSums trial;
+        trial.code_x = sums[way].code_x - wx * old_code;
+        trial.code_square = sums[way].code_square - w[k] * old_code * old_code;
+        const I32 open = (trial.code_x > F32{}) & (trial.code_square > F32{});
+        const I32 code =
+            MinInt(RoundToInt(x[k] * trial.code_square / trial.code_x),
+                   SplatInt(kCodeHigh));
+        trial.code_x += wx * ToFloat(code);
+        trial.code_square += w[k] * ToFloat(code) * ToFloat(code);
+        const I32 better =
+            open & (code != codes[k]) & Beats(trial, sums[way]) & ~zero[way];
+        codes[k] = SelectInt(better, code & 255, codes[k]);
+        sums[way].code_x = Select(better, trial.code_x, sums[way].code_x);
+        sums[way].code_square =
+            Select(better, trial.code_square, sums[way].code_square);
+        changed |= better;
+      }
     }
     if (!Any(changed)) {
       break;
     }
   }
-  for (int i = 0; i < kSize; ++i) {
-    codes[i] = SelectInt(zero, SplatInt(0), codes[i]);
+  for (int way = 0; way < kWays; ++way) {
+    for (int i = 0; i < kSize; ++i) {
+      const int k = way * kSize + i;
+      codes[k] = SelectInt(zero[way], SplatInt(0), codes[k]);
+    }
+    units[way] = Select(zero[way], F32{}, ScaleOf(sums[way]));
   }
-  return Select(zero, F32{}, ScaleOf(sums));
 }
 
 }  // namespace k_lanes
