@@ -24,6 +24,20 @@ const char* VariantName(const BlockCodec& codec) {
   return chosen == codec.encode_for(Isa::kAvx2) ? "avx2" : "avx512";
 }
 
+// Whether a layer's matrix of this type needs an importance matrix, under
+// any file type.
+bool DemandsImportance(const BlockCodec& codec) {
+  return DemandsImportance(FileType::kQ8_0, codec.type,
+                           TensorRole::kAttentionQ);
+}
+
+const char* ImportanceWord(const BlockCodec& codec) {
+  if (DemandsImportance(codec)) {
+    return "demanded";
+  }
+  return codec.uses_importance ? "used" : "ignored";
+}
+
 void PrintFileTypes() {
   std::printf("File types (--to):\n  %-10s %5s  %s\n", "name", "id",
               "tensor types it may use");
@@ -49,8 +63,7 @@ void PrintTensorTypes() {
       std::printf("  %-8s %4d %8d %6d %11.4f %10s  %s\n", g.name, g.ggml_id,
                   static_cast<int>(g.block_weights),
                   static_cast<int>(g.block_bytes), g.bits_per_weight(),
-                  codec->uses_importance ? "used" : "ignored",
-                  VariantName(*codec));
+                  ImportanceWord(*codec), VariantName(*codec));
     }
   }
 }
@@ -79,6 +92,7 @@ void WriteReport(JsonWriter* json) {
     json->Key("block_bytes").Integer(g.block_bytes);
     json->Key("bits_per_weight").Number(g.bits_per_weight());
     json->Key("uses_importance").Bool(codec->uses_importance);
+    json->Key("demands_importance").Bool(DemandsImportance(*codec));
     json->EndObject();
   }
   json->EndArray().EndObject();
