@@ -28,10 +28,10 @@ using iq3::kGroups;
 using iq3::kInGrid;
 using iq3::kSuperBlock;
 
-// Numbers that the reasoning of candidates.h covers: nothing overflows, and
-// scales are precise.
+// Numbers that the reasoning of candidates.h and nearest_lanes.h covers: sums
+// and distances are finite, scales are precise.
 constexpr float kLargestWeight = 0x1p30f;
-constexpr float kLargestImportance = 0x1p60f;
+constexpr float kLargestImportance = 0x1p40f;
 constexpr float kLeastMagnitude = 0x1p-30f;
 
 // What the scan found: the best scale's candidates, if there is one.
