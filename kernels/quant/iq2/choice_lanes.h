@@ -20,7 +20,15 @@ template <int kRows>
 NARROW_LANE_FUNCTION uint32_t Changes(const int32_t* row) {
   uint32_t bits = 0;
   for (int c = 0; c < kRows; c += kLanes) {
-    bits |= LaneBits(LoadInts(row + c) != LoadInts(row + c + 1)) << c;
+    const I32 here = LoadInts(row + c);
+    const I32 next = LoadInts(row + c + 1);
+#if defined(__AVX512F__)
+    const uint32_t differ = _mm512_cmpneq_epi32_mask(
+        reinterpret_cast<__m512i>(here), reinterpret_cast<__m512i>(next));
+#else
+    const uint32_t differ = LaneBits(here != next);
+#endif
+    bits |= differ << c;
   }
   return bits;
 }
