@@ -192,19 +192,25 @@ NARROW_LANE_FUNCTION void FitGroup(const Blocks& blocks, const NearLists& near,
   for (uint32_t lanes = LaneBits(idle); lanes != 0; lanes &= lanes - 1) {
     scalar.Clear(__builtin_ctz(lanes));
   }
+  // Found beforehand, so that the lists are on their way.
+  NearLists::Entry entries[kGroupOctets][kLanes];
+  for (int o = 0; o < kGroupOctets; ++o) {
+    for (int k = 0; k < blocks.n; ++k) {
+      entries[o][k] = near.Find(scalar.levels[o][k]);
+      __builtin_prefetch(near.levels + entries[o][k].first);
+    }
+  }
   int32_t inexact[kLanes] = {};
   for (int k = 0; k < blocks.n; ++k) {
-    const int32_t shift = scalar.shift[k];
     for (int o = 0; o < kGroupOctets; ++o) {
-      const NearLists::Entry entry = near.Find(scalar.levels[o][k]);
-      if (entry.n == 0) {
+      if (entries[o][k].n == 0) {
         continue;
       }
       inexact[k] = -1;
-      scalar.levels[o][k] =
-          NearestOf(near, entry, blocks.weights[k] + first + o * kOctet,
-                    found->w[k] + first + o * kOctet, scalar.scale[k],
-                    Type::IsDown(shift, o) ? kDown : kUp, scalar.bound[o][k]);
+      scalar.levels[o][k] = NearestOf(
+          near, entries[o][k], blocks.weights[k] + first + o * kOctet,
+          found->w[k] + first + o * kOctet, scalar.scale[k],
+          Type::IsDown(scalar.shift[k], o) ? kDown : kUp, scalar.bound[o][k]);
     }
   }
 

@@ -207,10 +207,14 @@ TEST(Iq1Test, ListsHoldTheIndexInItsOrder) {
     }
     const uint16_t* list = index.lists + ~index.entries[number];
     ASSERT_EQ(entry.n % iq1::kNearStep, 0);
-    ASSERT_EQ(entry.n_near % iq1::kNearStep, 0);
+    ASSERT_EQ(entry.n_far % iq1::kNearStep, 0);
     std::vector<int> points;
-    for (int k = 0; k < entry.n; ++k) {
-      const int point = near.Find(near.levels[entry.first + k]).first;
+    for (int k = 0; k < entry.n + entry.n_far; ++k) {
+      const bool far = k >= entry.n;
+      const int point =
+          near.Find(near.levels[far ? entry.first_far + k - entry.n
+                                    : entry.first + k])
+              .first;
       if (points.empty() || points.back() != point) {
         points.push_back(point);
       }
@@ -220,7 +224,7 @@ TEST(Iq1Test, ListsHoldTheIndexInItsOrder) {
         distance += step * step;
       }
       // What ThreeStepBound may leave out.
-      EXPECT_TRUE(k < entry.n_near || distance == 3);
+      EXPECT_TRUE(!far || distance == 3);
     }
     EXPECT_EQ(points, std::vector<int>(list + 1, list + 1 + list[0]));
   }

@@ -1,6 +1,5 @@
 #include "kernels/quant/iq1/near_lists.h"
 
-#include <cstddef>
 #include <vector>
 
 #include "kernels/quant/iq1/groups.h"
@@ -25,25 +24,22 @@ struct Tables {
     for (int e = 0; e < index.n_entries; ++e) {
       const int32_t entry = index.entries[e];
       if (entry >= 0) {
-        entries.push_back({entry, 0, 0});
+        entries.push_back({entry, 0, 0, 0});
         continue;
       }
       const uint16_t* list = index.lists + ~entry;
-      const int n = list[0];
-      // Where the last shell is at distance 3, it has three steps of one.
-      int n_near = n;
-      if (Distance(grid, e, list[n]) == 3) {
-        while (n_near > 0 && Distance(grid, e, list[n_near]) == 3) {
-          --n_near;
-        }
+      const int n_near = CountNear(grid, e, list);
+      entries.push_back({static_cast<int32_t>(levels.size()), 0, 0, 0});
+      entries.back().n = Append(list + 1, n_near);
+    }
+    // Apart, so that what is read often lies together.
+    for (int e = 0; e < index.n_entries; ++e) {
+      if (entries[e].n > 0) {
+        const uint16_t* list = index.lists + ~index.entries[e];
+        const int n_near = CountNear(grid, e, list);
+        entries[e].first_far = static_cast<int32_t>(levels.size());
+        entries[e].n_far = Append(list + 1 + n_near, list[0] - n_near);
       }
-      const size_t first = levels.size();
-      Append(list + 1, n_near);
-      const size_t second = levels.size();
-      Append(list + 1 + n_near, n - n_near);
-      entries.push_back({static_cast<int32_t>(first),
-                         static_cast<int16_t>(levels.size() - first),
-                         static_cast<int16_t>(second - first)});
     }
     for (int packed = 0; packed < 256; ++packed) {
       int number = 0;
@@ -67,11 +63,24 @@ struct Tables {
     return sum;
   }
 
-  void Append(const uint16_t* points, int n) {
-    for (int k = 0; k < (n + kNearStep - 1) / kNearStep * kNearStep; ++k) {
+  // Points of a list that are not far. Where the last shell is at distance 3,
+  // it has three steps of one.
+  static int CountNear(const Grid& grid, int number, const uint16_t* list) {
+    int n = list[0];
+    while (n > 0 && Distance(grid, number, list[n]) == 3) {
+      --n;
+    }
+    return n;
+  }
+
+  // Gives how many became of them.
+  int16_t Append(const uint16_t* points, int n) {
+    const int n_filled = (n + kNearStep - 1) / kNearStep * kNearStep;
+    for (int k = 0; k < n_filled; ++k) {
       levels.push_back(
           static_cast<uint16_t>(point_levels[points[k < n ? k : n - 1]]));
     }
+    return static_cast<int16_t>(n_filled);
   }
 
   std::vector<NearLists::Entry> entries;

@@ -105,16 +105,16 @@ NARROW_LANE_FUNCTION F32 ThreeStepBound(I32 levels, const F32* x, const F32* w,
          1e-5f * (sum + Abs(first) + Abs(second) + Abs(third));
 }
 
-// Points `begin` to `end` of a list.
-NARROW_LANE_FUNCTION void TryPoints(const uint16_t* levels, int begin, int end,
+// `n` points of a list, the first of which is at `place`.
+NARROW_LANE_FUNCTION void TryPoints(const uint16_t* levels, int n, int place,
                                     const F32* costs, F32* least, I32* places) {
-  for (int k = begin; k < end; k += kLanes) {
+  for (int k = 0; k < n; k += kLanes) {
     const I32 packed = LoadWords(levels + k);
     F32 error = Lookup4(costs[0], packed);
     for (int i = 1; i < iq1::kOctet; ++i) {
       error += Lookup4(costs[i], packed >> (2 * i));
     }
-    *places = SelectInt(error < *least, SplatInt(k), *places);
+    *places = SelectInt(error < *least, SplatInt(place + k), *places);
     *least = Min(error, *least);
   }
 }
@@ -133,22 +133,23 @@ NARROW_LANE_FUNCTION int NearestOf(const iq1::NearLists& near,
     const __m128 miss = _mm_sub_ps(values, _mm_set1_ps(x[i]));
     costs[i] = Repeat4(_mm_mul_ps(_mm_mul_ps(_mm_set1_ps(w[i]), miss), miss));
   }
-  const uint16_t* levels = near.levels + entry.first;
   F32 least = Splat(FLT_MAX);
   I32 places = {};
-  TryPoints(levels, 0, entry.n_near, costs, &least, &places);
+  TryPoints(near.levels + entry.first, entry.n, 0, costs, &least, &places);
   if (LaneBits(least <= Splat(bound)) == 0) {
-    TryPoints(levels, entry.n_near, entry.n, costs, &least, &places);
+    TryPoints(near.levels + entry.first_far, entry.n_far, entry.n, costs,
+              &least, &places);
   }
   // The first place of the least error.
   uint32_t lanes = LaneBits(least == Splat(LeastLane(least)));
-  int best = entry.n;
+  int best = entry.n + entry.n_far;
   for (; lanes != 0; lanes &= lanes - 1) {
     const int lane = __builtin_ctz(lanes);
     const int place = places[lane] + lane;
     best = place < best ? place : best;
   }
-  return levels[best];
+  return near.levels[best < entry.n ? entry.first + best
+                                    : entry.first_far + best - entry.n];
 }
 
 }  // namespace iq1_lanes
