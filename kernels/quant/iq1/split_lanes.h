@@ -17,11 +17,11 @@
 // Why the scan of finalists ends where the whole scan does. Let u = 2^-24. A
 // candidate surely beats the stored one if its gain is greater by a factor of
 // 1 + 5u, and only if it is not less by 1 - 5u. Of at most kMaxFinalists gains
-// between 1 - kSlack + kTestError and 1 of the greatest, or one of these ends,
-// some two neighbours are a factor of 1 + 5u apart. Call upper those above the
-// gap. When the first upper one comes, both scans hold something lower, or
-// nothing, so both take it. From there on both hold upper ones only, and all
-// of these are finalists.
+// between 1 - kSlack + kTestError + kGainError and 1 of the greatest, or one of
+// these ends, some two neighbours are a factor of 1 + 5u apart. Call upper
+// those above the gap. When the first upper one comes, both scans hold
+// something lower, or nothing, so both take it. From there on both hold upper
+// ones only, and all of these are finalists.
 //
 // Step 2 computes the sums otherwise than the scan. Where a finalist's sum of
 // w x q is at least a tenth of the sum of |w x|, and its sum of w q^2 at least
@@ -50,16 +50,18 @@ using iq1::kDown;
 using iq1::kOctet;
 using iq1::kUp;
 
-inline constexpr int kMaxFinalists = 200;
+inline constexpr int kMaxFinalists = 150;
 
 // 14u on the sum of w x q, relative to a tenth and squared, and on the sum of
-// w q^2 4u of itself or, where the scan subtracts, 8u relative to a 64th.
+// w q^2 4u of itself or, where the scan subtracts, 8u relative to a 64th. The
+// gain of step 1 is a sum of 32 terms, up to 38u and 33u off.
 template <class Type>
 struct Tolerance {
   static constexpr float kTestError =
       (2 * 10 * 14 + (Type::kShifts == 2 ? 4 : 8 * 64)) / 16777216.0f;
+  static constexpr float kGainError = (2 * 10 * 38 + 33) / 16777216.0f;
   static constexpr float kSlack =
-      kTestError + (kMaxFinalists + 5) * 5 / 16777216.0f;
+      kTestError + kGainError + (kMaxFinalists + 5) * 5 / 16777216.0f;
 };
 
 // Pairs of places in the scan's order.
