@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "calibration/importance.h"
+#include "calibration/importance/importance.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
 

@@ -13,7 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "calibration/importance.h"
+#include "calibration/importance/importance.h"
 #include "converter/pipeline.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "calibration/collect_importance.h"
-#include "calibration/importance_coverage.h"
-#include "calibration/importance_sums.h"
+#include "calibration/importance/collect_importance.h"
+#include "calibration/importance/importance_coverage.h"
+#include "calibration/importance/importance_sums.h"
 
 namespace narrow {
 

@@ -11,7 +11,7 @@
 #define NARROW_CONVERTER_OUTPUT_METADATA_H_
 
 #include "absl/status/statusor.h"
-#include "calibration/importance.h"
+#include "calibration/importance/importance.h"
 #include "converter/mix_rules.h"
 #include "converter/recipe.h"
 #include "formats/arch/checkpoint.h"

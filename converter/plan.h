@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "calibration/importance.h"
+#include "calibration/importance/importance.h"
 #include "converter/output_shards.h"
 #include "converter/recipe.h"
 #include "converter/tensor_role.h"

@@ -9,8 +9,8 @@
 
 #include <string>
 
-#include "calibration/importance_statistics.h"
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_statistics.h"
+#include "calibration/importance/importance_sums.h"
 
 namespace narrow {
 

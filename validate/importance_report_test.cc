@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 #include "formats/json/json.h"
 
 namespace narrow {

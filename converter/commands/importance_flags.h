@@ -9,7 +9,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
-#include "calibration/importance.h"
+#include "calibration/importance/importance.h"
 
 namespace narrow {
 

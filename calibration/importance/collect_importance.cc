@@ -1,6 +1,6 @@
 // Tested by: collect_importance_test.
 
-#include "calibration/collect_importance.h"
+#include "calibration/importance/collect_importance.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "calibration/importance_collector.h"
-#include "calibration/importance_state.h"
+#include "calibration/importance/importance_collector.h"
+#include "calibration/importance/importance_state.h"
 #include "formats/base/file.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"

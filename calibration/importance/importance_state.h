@@ -8,8 +8,8 @@
 //
 // The file is private to one version of the program: no other reads it.
 
-#ifndef NARROW_CALIBRATION_IMPORTANCE_STATE_H_
-#define NARROW_CALIBRATION_IMPORTANCE_STATE_H_
+#ifndef NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_STATE_H_
+#define NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_STATE_H_
 
 #include <cstdint>
 #include <vector>
@@ -17,7 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "calibration/importance_collector.h"
+#include "calibration/importance/importance_collector.h"
 
 namespace narrow {
 
@@ -50,4 +50,4 @@ absl::StatusOr<ImportanceState> ReadImportanceState(absl::string_view path);
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_IMPORTANCE_STATE_H_
+#endif  // NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_STATE_H_

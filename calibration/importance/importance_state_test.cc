@@ -1,4 +1,4 @@
-#include "calibration/importance_state.h"
+#include "calibration/importance/importance_state.h"
 
 #include <gtest/gtest.h>
 

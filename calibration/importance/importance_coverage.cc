@@ -1,6 +1,6 @@
 // Tested by: importance_coverage_test.
 
-#include "calibration/importance_coverage.h"
+#include "calibration/importance/importance_coverage.h"
 
 #include <algorithm>
 

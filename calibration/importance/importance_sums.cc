@@ -1,6 +1,6 @@
 // Tested by: importance_sums_test.
 
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 
 #include <algorithm>
 #include <cassert>

@@ -8,7 +8,7 @@
 //
 // Tested by: importance_state_test.
 
-#include "calibration/importance_state.h"
+#include "calibration/importance/importance_state.h"
 
 #include <cstring>
 #include <memory>

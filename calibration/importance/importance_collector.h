@@ -9,8 +9,8 @@
 // that always see the same rows (queries, keys and values; gate and up) are
 // summed once. Belongs to one thread, and uses the pool's.
 
-#ifndef NARROW_CALIBRATION_IMPORTANCE_COLLECTOR_H_
-#define NARROW_CALIBRATION_IMPORTANCE_COLLECTOR_H_
+#ifndef NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_COLLECTOR_H_
+#define NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_COLLECTOR_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
@@ -92,4 +92,4 @@ class ImportanceCollector : public Observer {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_IMPORTANCE_COLLECTOR_H_
+#endif  // NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_COLLECTOR_H_

@@ -1,6 +1,6 @@
 // The collector against plain sums of everything the runner shows.
 
-#include "calibration/importance_collector.h"
+#include "calibration/importance/importance_collector.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "calibration/importance_coverage.h"
+#include "calibration/importance/importance_coverage.h"
 
 namespace narrow {
 namespace {

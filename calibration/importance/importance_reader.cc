@@ -21,7 +21,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_reader.h"

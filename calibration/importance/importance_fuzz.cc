@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "calibration/importance.h"
+#include "calibration/importance/importance.h"
 #include "tools/fuzz/memory_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

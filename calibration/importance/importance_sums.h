@@ -11,8 +11,8 @@
 //
 // Plain values.
 
-#ifndef NARROW_CALIBRATION_IMPORTANCE_SUMS_H_
-#define NARROW_CALIBRATION_IMPORTANCE_SUMS_H_
+#ifndef NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_SUMS_H_
+#define NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_SUMS_H_
 
 #include <cstdint>
 #include <map>
@@ -77,4 +77,4 @@ absl::Status WriteImportanceDat(const ImportanceCollection& collection,
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_IMPORTANCE_SUMS_H_
+#endif  // NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_SUMS_H_

@@ -6,15 +6,15 @@
 //
 // Pure functions.
 
-#ifndef NARROW_CALIBRATION_IMPORTANCE_COVERAGE_H_
-#define NARROW_CALIBRATION_IMPORTANCE_COVERAGE_H_
+#ifndef NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_COVERAGE_H_
+#define NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_COVERAGE_H_
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 #include "formats/arch/checkpoint.h"
 
 namespace narrow {
@@ -44,4 +44,4 @@ absl::Status CheckIsOfModel(const Checkpoint& model,
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_IMPORTANCE_COVERAGE_H_
+#endif  // NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_COVERAGE_H_

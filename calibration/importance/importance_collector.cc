@@ -1,6 +1,6 @@
 // Tested by: importance_collector_test, against plain sums of the same rows.
 
-#include "calibration/importance_collector.h"
+#include "calibration/importance/importance_collector.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "calibration/importance_statistics.h"
+#include "calibration/importance/importance_statistics.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 
 namespace narrow {
 namespace {

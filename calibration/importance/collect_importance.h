@@ -12,8 +12,8 @@
 // matrix products do. Memory is a group's hidden states, the decoded weights
 // that RunnerOptions allows and the sums.
 
-#ifndef NARROW_CALIBRATION_COLLECT_IMPORTANCE_H_
-#define NARROW_CALIBRATION_COLLECT_IMPORTANCE_H_
+#ifndef NARROW_CALIBRATION_IMPORTANCE_COLLECT_IMPORTANCE_H_
+#define NARROW_CALIBRATION_IMPORTANCE_COLLECT_IMPORTANCE_H_
 
 #include <atomic>
 #include <cstdint>
@@ -25,7 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
 
@@ -84,4 +84,4 @@ absl::Status RemoveImportanceState(const std::string& state_path);
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_COLLECT_IMPORTANCE_H_
+#endif  // NARROW_CALIBRATION_IMPORTANCE_COLLECT_IMPORTANCE_H_

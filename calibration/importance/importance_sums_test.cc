@@ -1,6 +1,6 @@
 // Files of llama-imatrix read, combined and written again, and damaged ones.
 
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -6,8 +6,8 @@
 //
 // Plain values.
 
-#ifndef NARROW_CALIBRATION_IMPORTANCE_H_
-#define NARROW_CALIBRATION_IMPORTANCE_H_
+#ifndef NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_H_
+#define NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_H_
 
 #include <cstdint>
 #include <map>
@@ -16,7 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 
 namespace narrow {
 
@@ -58,4 +58,4 @@ absl::StatusOr<ImportanceMatrix> ReadImportance(
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_IMPORTANCE_H_
+#endif  // NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_H_

@@ -7,15 +7,15 @@
 //
 // Pure functions on plain values; sums in double, in the order of the file.
 
-#ifndef NARROW_CALIBRATION_IMPORTANCE_STATISTICS_H_
-#define NARROW_CALIBRATION_IMPORTANCE_STATISTICS_H_
+#ifndef NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_STATISTICS_H_
+#define NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_STATISTICS_H_
 
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <vector>
 
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 
 namespace narrow {
 
@@ -71,4 +71,4 @@ ImportanceStatistics StatisticsOf(const ImportanceCollection& collection);
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_IMPORTANCE_STATISTICS_H_
+#endif  // NARROW_CALIBRATION_IMPORTANCE_IMPORTANCE_STATISTICS_H_

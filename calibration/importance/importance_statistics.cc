@@ -1,4 +1,4 @@
-#include "calibration/importance_statistics.h"
+#include "calibration/importance/importance_statistics.h"
 
 #include <algorithm>
 #include <cmath>

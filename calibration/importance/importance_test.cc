@@ -1,6 +1,6 @@
 // Files that llama-imatrix wrote, and damaged copies of them.
 
-#include "calibration/importance.h"
+#include "calibration/importance/importance.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // Whole collections: against llama-imatrix's files, and against themselves
 // with other threads, groups and interruptions.
 
-#include "calibration/collect_importance.h"
+#include "calibration/importance/collect_importance.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "calibration/importance_state.h"
+#include "calibration/importance/importance_state.h"
 #include "formats/base/file.h"
 #include "formats/safetensors/safetensors_reader.h"
 #include "formats/tokenizer/tokenizer.h"

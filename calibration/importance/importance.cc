@@ -3,7 +3,7 @@
 //
 // Tested by: importance_test, on files that llama-imatrix wrote.
 
-#include "calibration/importance.h"
+#include "calibration/importance/importance.h"
 
 #include <cstddef>
 #include <utility>

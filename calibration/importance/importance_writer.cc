@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "calibration/importance_sums.h"
+#include "calibration/importance/importance_sums.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_writer.h"
