@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "converter/mix_rules.h"
-#include "converter/output_metadata.h"
-#include "converter/prune_layers.h"
+#include "converter/gguf/output_metadata.h"
+#include "converter/gguf/prune_layers.h"
+#include "converter/mix/mix_rules.h"
+#include "converter/mix/type_chooser.h"
 #include "converter/tensor_scale.h"
-#include "converter/type_chooser.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_format.h"
 #include "kernels/quant/codec.h"

@@ -17,9 +17,9 @@
 
 #include "absl/status/statusor.h"
 #include "calibration/importance/importance.h"
-#include "converter/output_shards.h"
+#include "converter/gguf/output_shards.h"
+#include "converter/mix/tensor_role.h"
 #include "converter/recipe.h"
-#include "converter/tensor_role.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/metadata.h"
 #include "formats/tensor.h"

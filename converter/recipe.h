@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "converter/file_type.h"
-#include "converter/metadata_overrides.h"
+#include "converter/gguf/metadata_overrides.h"
+#include "converter/mix/file_type.h"
 #include "formats/gguf/gguf_split.h"
 #include "formats/quant_type.h"
 

@@ -13,7 +13,7 @@
 #define NARROW_CONVERTER_TENSOR_SCALE_H_
 
 #include "absl/strings/string_view.h"
-#include "converter/tensor_role.h"
+#include "converter/mix/tensor_role.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/tensor.h"
 

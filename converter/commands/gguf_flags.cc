@@ -1,7 +1,7 @@
 #include "converter/commands/gguf_flags.h"
 
-#include "converter/metadata_overrides.h"
-#include "converter/prune_layers.h"
+#include "converter/gguf/metadata_overrides.h"
+#include "converter/gguf/prune_layers.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_split.h"
 

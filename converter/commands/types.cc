@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_format.h"
 #include "converter/commands/command.h"
-#include "converter/file_type.h"
-#include "converter/mix_rules.h"
+#include "converter/mix/file_type.h"
+#include "converter/mix/mix_rules.h"
 #include "formats/json/json_writer.h"
 #include "formats/quant_type.h"
 #include "kernels/cpu.h"

@@ -1,7 +1,7 @@
 // Every choice that llama-quantize made for the synthetic models of
 // testdata/mix, and the messages of what it refuses.
 
-#include "converter/type_chooser.h"
+#include "converter/mix/type_chooser.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "converter/tensor_role.h"
+#include "converter/mix/tensor_role.h"
 #include "formats/json/json.h"
 
 namespace narrow {

@@ -6,8 +6,8 @@
 //
 // Pure functions.
 
-#ifndef NARROW_CONVERTER_OUTPUT_SHARDS_H_
-#define NARROW_CONVERTER_OUTPUT_SHARDS_H_
+#ifndef NARROW_CONVERTER_GGUF_OUTPUT_SHARDS_H_
+#define NARROW_CONVERTER_GGUF_OUTPUT_SHARDS_H_
 
 #include <cstdint>
 #include <optional>
@@ -46,4 +46,4 @@ std::string FilePath(absl::string_view path,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_OUTPUT_SHARDS_H_
+#endif  // NARROW_CONVERTER_GGUF_OUTPUT_SHARDS_H_

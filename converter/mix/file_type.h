@@ -5,8 +5,8 @@
 //
 // Constant tables; safe from any thread.
 
-#ifndef NARROW_CONVERTER_FILE_TYPE_H_
-#define NARROW_CONVERTER_FILE_TYPE_H_
+#ifndef NARROW_CONVERTER_MIX_FILE_TYPE_H_
+#define NARROW_CONVERTER_MIX_FILE_TYPE_H_
 
 #include <cstdint>
 
@@ -19,7 +19,7 @@ namespace narrow {
 
 enum class FileType : uint8_t {
 #define NARROW_FILE_TYPE(enumerator, ...) enumerator,
-#include "converter/file_types.inc"
+#include "converter/mix/file_types.inc"
 #undef NARROW_FILE_TYPE
 };
 
@@ -39,4 +39,4 @@ absl::StatusOr<FileType> ParseFileType(absl::string_view name);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_FILE_TYPE_H_
+#endif  // NARROW_CONVERTER_MIX_FILE_TYPE_H_

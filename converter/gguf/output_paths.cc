@@ -1,4 +1,4 @@
-#include "converter/output_paths.h"
+#include "converter/gguf/output_paths.h"
 
 #include <filesystem>
 #include <system_error>

@@ -7,12 +7,12 @@
 //
 // Pure functions.
 
-#ifndef NARROW_CONVERTER_OUTPUT_METADATA_H_
-#define NARROW_CONVERTER_OUTPUT_METADATA_H_
+#ifndef NARROW_CONVERTER_GGUF_OUTPUT_METADATA_H_
+#define NARROW_CONVERTER_GGUF_OUTPUT_METADATA_H_
 
 #include "absl/status/statusor.h"
 #include "calibration/importance/importance.h"
-#include "converter/mix_rules.h"
+#include "converter/mix/mix_rules.h"
 #include "converter/recipe.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/metadata.h"
@@ -34,4 +34,4 @@ void OverrideFacts(const Recipe& recipe, const Metadata& metadata,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_OUTPUT_METADATA_H_
+#endif  // NARROW_CONVERTER_GGUF_OUTPUT_METADATA_H_

@@ -1,4 +1,4 @@
-#include "converter/file_type.h"
+#include "converter/mix/file_type.h"
 
 #include <string>
 #include <vector>
@@ -14,7 +14,7 @@ namespace {
 constexpr FileTypeInfo kFileTypes[] = {
 #define NARROW_FILE_TYPE(enumerator, name, id, default_type) \
   {FileType::enumerator, name, id, QuantType::default_type},
-#include "converter/file_types.inc"
+#include "converter/mix/file_types.inc"
 #undef NARROW_FILE_TYPE
 };
 

@@ -5,8 +5,8 @@
 //
 // Names are enough, so GGUF files of families unknown to us are served too.
 
-#ifndef NARROW_CONVERTER_TENSOR_ROLE_H_
-#define NARROW_CONVERTER_TENSOR_ROLE_H_
+#ifndef NARROW_CONVERTER_MIX_TENSOR_ROLE_H_
+#define NARROW_CONVERTER_MIX_TENSOR_ROLE_H_
 
 #include <cstdint>
 
@@ -44,4 +44,4 @@ absl::string_view KeepReason(absl::string_view arch, const TensorMeta& meta);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_TENSOR_ROLE_H_
+#endif  // NARROW_CONVERTER_MIX_TENSOR_ROLE_H_

@@ -1,11 +1,11 @@
-#include "converter/type_chooser.h"
+#include "converter/mix/type_chooser.h"
 
 #include <optional>
 #include <regex>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "converter/tensor_role.h"
+#include "converter/mix/tensor_role.h"
 #include "formats/base/status.h"
 
 namespace narrow {

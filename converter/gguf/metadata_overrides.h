@@ -13,8 +13,8 @@
 //
 // Plain values, pure functions.
 
-#ifndef NARROW_CONVERTER_METADATA_OVERRIDES_H_
-#define NARROW_CONVERTER_METADATA_OVERRIDES_H_
+#ifndef NARROW_CONVERTER_GGUF_METADATA_OVERRIDES_H_
+#define NARROW_CONVERTER_GGUF_METADATA_OVERRIDES_H_
 
 #include <string>
 #include <variant>
@@ -54,4 +54,4 @@ absl::Status ApplyOverride(const MetadataOverride& row, OverridePlace place,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_METADATA_OVERRIDES_H_
+#endif  // NARROW_CONVERTER_GGUF_METADATA_OVERRIDES_H_

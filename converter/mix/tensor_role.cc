@@ -1,4 +1,4 @@
-#include "converter/tensor_role.h"
+#include "converter/mix/tensor_role.h"
 
 #include "absl/strings/match.h"
 

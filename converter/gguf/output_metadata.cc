@@ -1,4 +1,4 @@
-#include "converter/output_metadata.h"
+#include "converter/gguf/output_metadata.h"
 
 #include <algorithm>
 #include <map>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "converter/metadata_overrides.h"
+#include "converter/gguf/metadata_overrides.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_format.h"
 

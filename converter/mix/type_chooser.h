@@ -10,15 +10,15 @@
 // rules of the file type; 5. a relative with smaller blocks where rows do not
 // divide. A chooser counts what it is shown, so each tensor is shown once.
 
-#ifndef NARROW_CONVERTER_TYPE_CHOOSER_H_
-#define NARROW_CONVERTER_TYPE_CHOOSER_H_
+#ifndef NARROW_CONVERTER_MIX_TYPE_CHOOSER_H_
+#define NARROW_CONVERTER_MIX_TYPE_CHOOSER_H_
 
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "converter/mix_rules.h"
+#include "converter/mix/mix_rules.h"
 #include "converter/recipe.h"
 #include "formats/tensor.h"
 
@@ -60,4 +60,4 @@ class TypeChooser {
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_TYPE_CHOOSER_H_
+#endif  // NARROW_CONVERTER_MIX_TYPE_CHOOSER_H_

@@ -1,4 +1,4 @@
-#include "converter/metadata_overrides.h"
+#include "converter/gguf/metadata_overrides.h"
 
 #include <cmath>
 #include <cstdint>

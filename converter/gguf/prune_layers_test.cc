@@ -1,4 +1,4 @@
-#include "converter/prune_layers.h"
+#include "converter/gguf/prune_layers.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

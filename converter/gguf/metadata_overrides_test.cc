@@ -1,4 +1,4 @@
-#include "converter/metadata_overrides.h"
+#include "converter/gguf/metadata_overrides.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -15,8 +15,8 @@
 //
 // Plain values.
 
-#ifndef NARROW_CONVERTER_PRUNE_LAYERS_H_
-#define NARROW_CONVERTER_PRUNE_LAYERS_H_
+#ifndef NARROW_CONVERTER_GGUF_PRUNE_LAYERS_H_
+#define NARROW_CONVERTER_GGUF_PRUNE_LAYERS_H_
 
 #include <cstdint>
 #include <string>
@@ -63,4 +63,4 @@ class LayerPruning {
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_PRUNE_LAYERS_H_
+#endif  // NARROW_CONVERTER_GGUF_PRUNE_LAYERS_H_

@@ -7,8 +7,8 @@
 //
 // Functions of their arguments and the file system.
 
-#ifndef NARROW_CONVERTER_OUTPUT_PATHS_H_
-#define NARROW_CONVERTER_OUTPUT_PATHS_H_
+#ifndef NARROW_CONVERTER_GGUF_OUTPUT_PATHS_H_
+#define NARROW_CONVERTER_GGUF_OUTPUT_PATHS_H_
 
 #include <string>
 
@@ -33,4 +33,4 @@ absl::Status CheckInputIsKept(const Checkpoint& model, const std::string& file);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_OUTPUT_PATHS_H_
+#endif  // NARROW_CONVERTER_GGUF_OUTPUT_PATHS_H_

@@ -12,7 +12,7 @@
 //
 // Tested by: type_chooser_test, against choices recorded from llama-quantize.
 
-#include "converter/mix_rules.h"
+#include "converter/mix/mix_rules.h"
 
 #include <algorithm>
 #include <iterator>

@@ -1,4 +1,4 @@
-#include "converter/output_shards.h"
+#include "converter/gguf/output_shards.h"
 
 #include "absl/strings/strip.h"
 #include "formats/base/status.h"

@@ -9,8 +9,8 @@
 // for a tensor may depend on how many of its kind came before. Tensors that
 // an override names must not be shown to it.
 
-#ifndef NARROW_CONVERTER_MIX_RULES_H_
-#define NARROW_CONVERTER_MIX_RULES_H_
+#ifndef NARROW_CONVERTER_MIX_MIX_RULES_H_
+#define NARROW_CONVERTER_MIX_MIX_RULES_H_
 
 #include <cstdint>
 #include <optional>
@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "converter/file_type.h"
-#include "converter/tensor_role.h"
+#include "converter/mix/file_type.h"
+#include "converter/mix/tensor_role.h"
 #include "formats/tensor.h"
 
 namespace narrow {
@@ -90,4 +90,4 @@ std::vector<FileType> OfferedFileTypes();
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_MIX_RULES_H_
+#endif  // NARROW_CONVERTER_MIX_MIX_RULES_H_
