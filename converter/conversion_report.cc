@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "converter/fallbacks.h"
 #include "converter/progress.h"
+#include "formats/base/status.h"
 #include "formats/json/json_writer.h"
 
 namespace narrow {
@@ -72,7 +73,7 @@ std::string TensorTable(const Plan& plan) {
   std::string text =
       absl::StrFormat(kRow, "tensor", "shape", "from", "to", "reason");
   for (const PlannedTensor& tensor : plan.tensors) {
-    absl::StrAppendFormat(&text, kRow, tensor.meta.name,
+    absl::StrAppendFormat(&text, kRow, OneLine(tensor.meta.name),
                           ShapeString(tensor.meta.shape),
                           TypeName(tensor.source->meta.type),
                           TypeName(tensor.meta.type), tensor.reason);

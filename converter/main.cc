@@ -14,9 +14,8 @@
 #include <cstring>
 #include <string>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "converter/commands/command.h"
+#include "formats/base/status.h"
 
 namespace {
 
@@ -55,19 +54,17 @@ void AllowManyFiles() {
   }
 }
 
-// `message` in one line that commands no terminal: names from damaged files
-// may hold anything.
-std::string OneLine(absl::string_view message) {
-  std::string line;
-  for (const char c : message) {
-    const unsigned char byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      absl::StrAppend(&line, "\\x", absl::Hex(byte, absl::kZeroPad2));
-    } else {
-      line += c;
+// An option whose value is empty, as of a shell variable that is not set,
+// would do the same as one that is not given: quantize without importance,
+// say.
+void RefuseEmptyValues(CLI::App* app) {
+  for (CLI::App* command : app->get_subcommands({})) {
+    for (CLI::Option* option : command->get_options()) {
+      option->check([](const std::string& value) {
+        return value.empty() ? "its value is empty" : "";
+      });
     }
   }
-  return line;
 }
 
 // Results that did not reach standard output are a failure, unless a reader
@@ -104,6 +101,7 @@ int main(int argc, char** argv) {
 #define NARROW_COMMAND(name, function) narrow::function(&app, &result);
 #include "converter/commands/commands.inc"
 #undef NARROW_COMMAND
+  RefuseEmptyValues(&app);
   if (argc < 2) {
     std::fputs(app.help().c_str(), stderr);
     return narrow::kExitUsage;
@@ -118,7 +116,7 @@ int main(int argc, char** argv) {
   }
   if (!result.status.ok()) {
     std::fprintf(stderr, "narrow: error: %s\n",
-                 OneLine(result.status.message()).c_str());
+                 narrow::OneLine(result.status.message()).c_str());
     return result.exit_code;
   }
   return FlushStandardOutput() ? narrow::kExitOk : narrow::kExitFailed;

@@ -214,8 +214,9 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
   OverrideFacts(recipe, plan.metadata, &facts);
   plan.notes = pruning.Warnings(plan.metadata);
   if (recipe.copy &&
-      (recipe.pure || !recipe.overrides.empty() ||
-       recipe.output_type.has_value() || recipe.embedding_type.has_value())) {
+      (recipe.pure || !recipe.overrides.empty() || recipe.leave_output ||
+       recipe.mode == Mode::kStrict || recipe.output_type.has_value() ||
+       recipe.embedding_type.has_value())) {
     plan.notes.push_back(
         "COPY keeps the type of every tensor; the flags that choose types "
         "change nothing");

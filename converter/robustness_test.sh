@@ -144,6 +144,66 @@ cp odd.dat matrix.dat
   2>err.txt
 check "the importance matrix is not replaced" cmp -s odd.dat matrix.dat
 
+"$narrow" convert "$tiny" --to Q8_0 --out empty.gguf --imatrix "" 2>err.txt
+status=$?
+check "an empty value is a usage error" fails_with 2
+check "and the option is named" says "--imatrix"
+check "and nothing is written" missing empty.gguf
+echo 'attn_q=q8_0' >types.txt
+"$narrow" convert "$tiny" --to Q4_K_M --tensor-type-file types.txt \
+  --out types.txt 2>err.txt
+check "the file of types is not replaced" grep -q attn_q types.txt
+"$narrow" convert good.gguf --to COPY --leave-output-tensor --out flags.gguf \
+  -q 2>err.txt
+check "COPY says what has no part in it" says "COPY keeps the type"
+"$narrow" convert good.gguf --to COPY --model-name other --out flags.gguf \
+  -q 2>err.txt
+check "so does a GGUF file of a directory's options" says "--model-name"
+"$narrow" convert good.gguf --to hf --out folder --json folder 2>err.txt
+check "no directory is the report" missing folder
+
+# A tensor and a key named with an escape code: no table shows it.
+LC_ALL=C sed 's/blk\.1\.attn_q/b\x1b[1m.attn_q/; s/llama\.vocab_size/llama.\x1b[31msizes/' \
+  good.gguf >escape.gguf
+"$narrow" inspect escape.gguf >tables.txt
+check "names with escape codes are listed" grep -qF 'b\x1b[1m.attn_q' tables.txt
+"$narrow" convert escape.gguf --to COPY --dry-run >>tables.txt 2>&1
+check "and no escape code reaches the terminal" \
+  test "$(LC_ALL=C grep -c $'\033' tables.txt)" -eq 0
+
+# Importance matrices: what lies where a run would write.
+for i in {1..400}; do echo "The quick brown fox jumps over $i lazy dogs."; done >text.txt
+matrix() { "$narrow" imatrix "$tiny" --text text.txt -c 64 "$@" 2>err.txt; }
+matrix --out made.gguf --chunks 3 -q
+check "makes a matrix" test -s made.gguf
+cp text.txt theirs.gguf.state
+matrix --out theirs.gguf --chunks 3
+status=$?
+check "a file in the state's place that is no state fails" fails_with 1
+check "and stays" cmp -s text.txt theirs.gguf.state
+check "and is named" says theirs.gguf.state
+printf 'narrow sums 00' >theirs.gguf.state
+matrix --out theirs.gguf --chunks 3 -q
+check "a damaged state is left aside" cmp -s made.gguf theirs.gguf
+check "with a warning" says "starts anew"
+matrix --out made.gguf --save-every nan
+status=$?
+check "no number of seconds is a usage error" fails_with 2
+cp made.gguf kept.gguf
+"$narrow" imatrix --show made.gguf --picture made.gguf >show.txt 2>err.txt
+status=$?
+check "a picture in the place of a matrix fails" fails_with 1
+check "which stays" cmp -s kept.gguf made.gguf
+"$narrow" imatrix --show made.gguf --picture both.svg --json ./both.svg \
+  >show.txt 2>err.txt
+check "one path for picture and report is refused" missing both.svg
+for i in first second; do
+  "$narrow" imatrix --show made.gguf --picture drawn.svg >show.txt 2>err.txt
+  check "a picture is drawn, $i time" test $? -eq 0
+done
+"$narrow" imatrix --show made.gguf -c 100 2>err.txt
+check "options of a run are refused where none is made" test $? -eq 2
+
 # Too little room: a limit on file sizes, found before the work.
 (
   ulimit -f 1000

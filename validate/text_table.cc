@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
+
+#include "formats/base/status.h"
 
 namespace narrow {
 namespace {
@@ -17,6 +20,9 @@ size_t Width(const std::string& text) {
 
 void TextTable::AddRow(std::vector<std::string> cells) {
   assert(cells.size() == columns_.size());
+  for (std::string& cell : cells) {
+    cell = OneLine(cell);
+  }
   rows_.push_back(std::move(cells));
 }
 

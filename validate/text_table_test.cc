@@ -16,6 +16,12 @@ TEST(TextTable, AlignsByCharactersNotBytes) {
             "longer.gguf  12.50 ± 0.25     x\n");
 }
 
+TEST(TextTable, EscapesWhatWouldCommandATerminal) {
+  TextTable table({{"name", TextTable::kLeft}});
+  table.AddRow({"a\x1b[31m\n"});
+  EXPECT_EQ(table.Render(), "name\n-------------\na\\x1b[31m\\x0a\n");
+}
+
 TEST(TextTable, WithoutRowsIsItsHead) {
   EXPECT_EQ(TextTable({{"a"}, {"bc"}}).Render(), "a  bc\n-  --\n");
 }

@@ -95,7 +95,7 @@ class Collection {
     ASSIGN_OR_RETURN(runner_, ModelRunner::Create(&model_, options_.runner));
     ASSIGN_OR_RETURN(state_.fingerprint,
                      FingerprintOf(model_, ids_, window_bos_, options_));
-    Resume();
+    RETURN_IF_ERROR(Resume());
     start_ = saved_ = Clock::now();
     Report(0);
     while (state_.n_windows < n_windows_) {
@@ -141,11 +141,14 @@ class Collection {
   }
 
   // Goes on from the state of a stopped run, if there is one of this run.
-  void Resume() {
+  absl::Status Resume() {
     if (options_.state_path.empty() || !FileExists(options_.state_path)) {
-      return;
+      return absl::OkStatus();
     }
     auto state = ReadImportanceState(options_.state_path);
+    if (absl::IsInvalidArgument(state.status())) {
+      return state.status();
+    }
     if (!state.ok()) {
       result_.warnings.push_back(
           absl::StrCat(state.status().message(), "; collection starts anew"));
@@ -161,6 +164,7 @@ class Collection {
       state_ = *std::move(state);
       result_.n_resumed = n_saved_ = state_.n_windows;
     }
+    return absl::OkStatus();
   }
 
   int64_t GroupSize() const {

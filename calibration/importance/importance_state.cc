@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "formats/base/file.h"
@@ -23,7 +24,9 @@
 namespace narrow {
 namespace {
 
+// The version is the last four.
 constexpr absl::string_view kMagic = "narrow sums 0001";
+constexpr absl::string_view kAnyMagic = "narrow sums ";
 
 template <typename T>
 void Append(const T& value, std::string* out) {
@@ -153,6 +156,13 @@ absl::StatusOr<ImportanceState> ReadImportanceState(absl::string_view path) {
   };
   absl::string_view bytes(reinterpret_cast<const char*>(file->bytes().data()),
                           file->bytes().size());
+  if (!bytes.empty() && !absl::StartsWith(bytes, kAnyMagic) &&
+      !absl::StartsWith(kAnyMagic, bytes)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "not the state of a stopped run, and would be replaced by one; rename "
+        "it, or choose another --out; reading ",
+        path));
+  }
   uint64_t checksum = 0;
   if (bytes.size() < kMagic.size() + sizeof(checksum) ||
       bytes.substr(0, kMagic.size()) != kMagic) {

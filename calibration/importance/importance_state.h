@@ -45,7 +45,8 @@ struct ImportanceState {
 // Complete under its name or not at all.
 absl::Status WriteImportanceState(const ImportanceState& state,
                                   absl::string_view path);
-// DataLoss for a file that is damaged, or that another version wrote.
+// DataLoss for a file that is damaged, or that another version wrote;
+// InvalidArgument for one of another kind, which is not ours to replace.
 absl::StatusOr<ImportanceState> ReadImportanceState(absl::string_view path);
 
 }  // namespace narrow

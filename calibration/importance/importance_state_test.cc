@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "formats/base/file.h"
 
 namespace narrow {
@@ -59,18 +60,34 @@ TEST(ImportanceStateTest, DamageIsSeen) {
   const std::string path = Temp("damaged");
   ASSERT_TRUE(WriteImportanceState(Some(), path).ok());
   const std::string whole = ReadTextFile(path, 1 << 20).value();
+  constexpr size_t kKindBytes = 12;  // the magic, without the version
   for (size_t i = 0; i < whole.size(); ++i) {
     std::string flipped = whole;
     flipped[i] = static_cast<char>(flipped[i] ^ 1);
     WriteQuickly(path, flipped);
     EXPECT_EQ(ReadImportanceState(path).status().code(),
-              absl::StatusCode::kDataLoss)
+              i < kKindBytes ? absl::StatusCode::kInvalidArgument
+                             : absl::StatusCode::kDataLoss)
         << "byte " << i;
     WriteQuickly(path, whole.substr(0, i));
     EXPECT_EQ(ReadImportanceState(path).status().code(),
               absl::StatusCode::kDataLoss)
         << "cut to " << i;
   }
+}
+
+TEST(ImportanceStateTest, AFileOfAnotherKindIsNotOurs) {
+  const std::string path = Temp("text");
+  WriteQuickly(path, "narrow is the gate");
+  const absl::Status status = ReadImportanceState(path).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::StrContains(status.message(), path)) << status;
+  WriteQuickly(path, "narrow sums 0000 of an older version");
+  EXPECT_EQ(ReadImportanceState(path).status().code(),
+            absl::StatusCode::kDataLoss);
+  WriteQuickly(path, "");
+  EXPECT_EQ(ReadImportanceState(path).status().code(),
+            absl::StatusCode::kDataLoss);
 }
 
 // Lengths that lie under a checksum that is right.

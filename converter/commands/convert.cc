@@ -121,12 +121,27 @@ absl::Status CheckFiles(const Checkpoint& model,
     for (const std::string& file : FilesOf(output)) {
       RETURN_IF_ERROR(CheckOutputFile(file, flags.model, flags.json));
       RETURN_IF_ERROR(CheckInputIsKept(model, file));
-      if (!flags.importance.path.empty()) {
-        RETURN_IF_ERROR(CheckOutputFile(file, flags.importance.path, ""));
+      for (const std::string& input :
+           {flags.importance.path, flags.types.tensor_type_file}) {
+        if (!input.empty()) {
+          RETURN_IF_ERROR(CheckOutputFile(file, input, ""));
+        }
       }
     }
   }
   return absl::OkStatus();
+}
+
+// Of a GGUF file, what these say is fixed.
+void WarnOfDirectoryOptions(const CLI::App& command, const Checkpoint& model) {
+  for (const char* name : {"--outtype", "--pre", "--model-name"}) {
+    if (model.is_gguf() && command.count(name) > 0) {
+      std::fprintf(stderr,
+                   "narrow: warning: %s is for model directories and changes "
+                   "nothing, since %s is a GGUF file; see --override-kv\n",
+                   name, OneLine(model.path()).c_str());
+    }
+  }
 }
 
 // Lists what strict mode does not accept, and fails if there is any.
@@ -139,7 +154,7 @@ absl::Status CheckStrict(const std::vector<Plan>& plans) {
     const std::vector<std::string> problems = StrictProblems(plan);
     for (const std::string& problem : problems) {
       std::fprintf(stderr, "narrow: strict: %s: %s\n", RecipeName(plan.recipe),
-                   problem.c_str());
+                   OneLine(problem).c_str());
     }
     status.Update(StrictError(plan, problems.size()));
   }
@@ -160,13 +175,15 @@ absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
   return WriteOutputs(model, outputs, options);
 }
 
-absl::Status Run(const Flags& flags, const std::vector<Recipe>& recipes) {
+absl::Status Run(const CLI::App& command, const Flags& flags,
+                 const std::vector<Recipe>& recipes) {
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
                    OutputPaths(flags, recipes));
   ASSIGN_OR_RETURN(const auto model,
                    Checkpoint::Open(flags.model, flags.checkpoint));
+  WarnOfDirectoryOptions(command, *model);
   ASSIGN_OR_RETURN(const std::optional<ImportanceMatrix> importance,
                    ReadImportanceAsked(flags.importance));
 
@@ -191,7 +208,7 @@ absl::Status Run(const Flags& flags, const std::vector<Recipe>& recipes) {
       std::fputs(TensorTable(*output.plan).c_str(), stdout);
     }
     for (const std::string& warning : Warnings(*output.plan)) {
-      std::fprintf(stderr, "narrow: warning: %s\n", warning.c_str());
+      std::fprintf(stderr, "narrow: warning: %s\n", OneLine(warning).c_str());
     }
   }
   RETURN_IF_ERROR(CheckStrict(plans));
@@ -231,7 +248,7 @@ CommandResult CheckAndRun(const CLI::App& command, const Flags& flags) {
   if (!recipes.ok()) {
     return {recipes.status(), kExitUsage};
   }
-  return {Run(flags, *recipes)};
+  return {Run(command, flags, *recipes)};
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "converter/hf/hf_export.h"
 #include "converter/progress.h"
 #include "formats/arch/checkpoint.h"
+#include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/json/json_writer.h"
 
@@ -123,7 +124,7 @@ std::string Json(const HfRequest& request, const std::string& out,
 
 void PrintTensors(const HfExport& plan) {
   for (const DisassembledTensor& tensor : plan.tensors) {
-    absl::PrintF("%-60s %-18s from %s\n", tensor.meta.name,
+    absl::PrintF("%-60s %-18s from %s\n", OneLine(tensor.meta.name),
                  ShapeString(tensor.meta.shape),
                  TypeName(tensor.source->meta.type));
   }
@@ -144,10 +145,14 @@ absl::Status Run(const HfRequest& request, const HfExportOptions& options) {
   RETURN_IF_ERROR(CheckJsonPath(request.json));
   const std::string out =
       request.out.empty() ? DefaultFolder(request.model) : request.out;
+  if (!request.json.empty() && SameFile(request.json, out)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "output ", out, " is also the file of --json; choose another"));
+  }
   ASSIGN_OR_RETURN(const auto model, Checkpoint::Open(request.model, {}));
   ASSIGN_OR_RETURN(const HfExport plan, PlanHfExport(*model, options));
   for (const std::string& warning : plan.warnings) {
-    std::fprintf(stderr, "narrow: warning: %s\n", warning.c_str());
+    std::fprintf(stderr, "narrow: warning: %s\n", OneLine(warning).c_str());
   }
   if (request.dry_run) {
     if (request.json != "-") {

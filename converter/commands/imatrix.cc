@@ -2,6 +2,7 @@
 // such matrices as one.
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "calibration/importance/collect_importance.h"
@@ -213,7 +215,7 @@ absl::StatusOr<ImatrixOutcome> Make(const Flags& flags) {
   if (!flags.texts.empty()) {
     ASSIGN_OR_RETURN(outcome.collected, Collect(flags, *model));
     for (const std::string& warning : outcome.collected->warnings) {
-      std::fprintf(stderr, "narrow: warning: %s\n", warning.c_str());
+      std::fprintf(stderr, "narrow: warning: %s\n", OneLine(warning).c_str());
     }
   }
   if (!combined.has_value()) {
@@ -243,12 +245,38 @@ std::string PicturePath(const Flags& flags) {
   return absl::StrCat(stem, ".svg");
 }
 
+// A picture replaces an older one, but no matrix or text named by mistake.
+absl::Status CheckPicture(const std::string& path, const std::string& json) {
+  if (path.empty()) {
+    return absl::OkStatus();
+  }
+  if (!json.empty() && SameFile(path, json)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--picture and --json are one file, ", path));
+  }
+  if (FileExists(path) && !IsSpecialFile(path)) {
+    ASSIGN_OR_RETURN(const auto old, MappedFile::Open(path));
+    constexpr absl::string_view kBegin = "<svg";
+    const absl::string_view bytes(
+        reinterpret_cast<const char*>(old->bytes().data()),
+        old->bytes().size());
+    if (!bytes.empty() && !absl::StartsWith(bytes, kBegin)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--picture would replace ", path,
+                       ", which is no picture of this program; name another "
+                       "file, or remove it"));
+    }
+  }
+  return Annotate(OutputFile::Create(path).status(), "--picture");
+}
+
 absl::Status Show(const Flags& flags) {
+  const std::string path = PicturePath(flags);
+  RETURN_IF_ERROR(CheckPicture(path, flags.json));
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const ImportanceCollection sums,
                    ReadImportanceSums(flags.shown));
   const ImportanceStatistics statistics = StatisticsOf(sums);
-  const std::string path = PicturePath(flags);
   if (!path.empty()) {
     RETURN_IF_ERROR(WriteTextFile(path, ImportancePicture(sums, statistics)));
   }
@@ -326,7 +354,14 @@ void AddRunOptions(CLI::App* command, CLI::Option* text, Flags* flags) {
                    "many seconds (default: 60)")
       ->type_name("SECONDS")
       ->needs(text)
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(CLI::Range(0.0, 1e6))
+      // Comparisons let it through.
+      ->check([](const std::string& value) {
+        double seconds;
+        return absl::SimpleAtod(value, &seconds) && std::isnan(seconds)
+                   ? "not a number"
+                   : "";
+      });
   command
       ->add_option("--precision", flags->precision,
                    "products in bfloat16 where the processor has them (fast, "
@@ -350,8 +385,9 @@ void AddImatrixCommand(CLI::App* app, CommandResult* result) {
   CLI::App* command = app->add_subcommand(
       "imatrix", "measure which inputs of each weight matrix matter");
   command->footer(kExamples);
-  command->add_option("-m,--model,model", flags->model,
-                      "model directory or GGUF file of any type");
+  CLI::Option* model =
+      command->add_option("-m,--model,model", flags->model,
+                          "model directory or GGUF file of any type");
   CLI::Option* text =
       command
           ->add_option("-f,--text,--file", flags->texts,
@@ -375,11 +411,12 @@ void AddImatrixCommand(CLI::App* app, CommandResult* result) {
       ->type_name("FORMAT")
       ->check(CLI::IsMember({"gguf", "dat"}))
       ->needs(out);
-  command
-      ->add_option("--show,--show-statistics", flags->shown,
-                   "print a matrix's statistics by tensor and by layer, and "
-                   "draw them")
-      ->type_name("FILE");
+  CLI::Option* show =
+      command
+          ->add_option("--show,--show-statistics", flags->shown,
+                       "print a matrix's statistics by tensor and by layer, "
+                       "and draw them")
+          ->type_name("FILE");
   command
       ->add_option("--picture", flags->picture,
                    "where --show draws, SVG (default: beside FILE), or none")
@@ -389,6 +426,10 @@ void AddImatrixCommand(CLI::App* app, CommandResult* result) {
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->options.runner.n_threads);
   AddJsonOption(command, &flags->json);
+  for (const char* name : {"--context", "--pre", "--threads"}) {
+    command->get_option(name)->excludes(show);
+  }
+  command->get_option("--pre")->needs(model);
   command->callback([flags, result] {
     const absl::Status checked = CheckFlags(*flags);
     *result = checked.ok() ? CommandResult{Run(*flags)}

@@ -188,7 +188,7 @@ void Print(const TensorSource& source, const Flags& flags) {
   std::printf("metadata: %d keys\n",
               static_cast<int>(source.metadata().size()));
   for (const Metadata::Entry& entry : source.metadata().entries()) {
-    std::printf("  %s = %s\n", entry.first.c_str(),
+    std::printf("  %s = %s\n", OneLine(entry.first).c_str(),
                 ValueText(entry.second, flags.full).c_str());
   }
   std::map<std::string, Totals> by_type;
@@ -199,7 +199,7 @@ void Print(const TensorSource& source, const Flags& flags) {
     Add(meta, &by_type[TypeName(meta.type)]);
     Add(meta, &all);
     if (!flags.no_tensors) {
-      std::printf("  %-40s %-22s %-8s %12s\n", meta.name.c_str(),
+      std::printf("  %-40s %-22s %-8s %12s\n", OneLine(meta.name).c_str(),
                   ShapeString(meta.shape).c_str(), TypeName(meta.type),
                   absl::StrCat(meta.n_bytes()).c_str());
     }

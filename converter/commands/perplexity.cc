@@ -102,7 +102,7 @@ absl::Status Run(const Flags& flags, const PerplexityOptions& options) {
   bars.reset();
   RETURN_IF_ERROR(report.status());
   for (const std::string& warning : report->warnings) {
-    std::fprintf(stderr, "narrow: warning: %s\n", warning.c_str());
+    std::fprintf(stderr, "narrow: warning: %s\n", OneLine(warning).c_str());
   }
   if (flags.json != "-") {
     std::fputs(RenderReport(*report).c_str(), stdout);

@@ -1,7 +1,6 @@
 #include "converter/gguf/output_paths.h"
 
 #include <filesystem>
-#include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -22,13 +21,6 @@ std::string BaseName(const std::string& model) {
     return shard->prefix;
   }
   return path.extension() == ".gguf" ? path.stem().string() : name;
-}
-
-bool SameFile(const std::string& a, const std::string& b) {
-  std::error_code error;
-  return std::filesystem::equivalent(a, b, error) ||
-         std::filesystem::absolute(a, error).lexically_normal() ==
-             std::filesystem::absolute(b, error).lexically_normal();
 }
 
 absl::Status IsInput(const std::string& file) {

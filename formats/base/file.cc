@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -42,7 +44,30 @@ void SyncFolder(const std::string& folder) {
   }
 }
 
+absl::Status DiskFull(const std::string& path, int64_t n_bytes,
+                      int64_t free_bytes) {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "output needs ", n_bytes, " bytes, the disk has ", free_bytes,
+      " free; free some space or choose another --out; creating ", path));
+}
+
+// Room on the disk of the open file `fd`; nothing where that is unknown.
+std::optional<int64_t> FreeBytes(int fd) {
+  struct statvfs info;
+  if (fstatvfs(fd, &info) != 0 || info.f_blocks == 0) {
+    return std::nullopt;
+  }
+  return static_cast<int64_t>(info.f_bavail) *
+         static_cast<int64_t>(info.f_frsize);
+}
+
 absl::Status Reserve(int fd, const std::string& path, int64_t n_bytes) {
+  // posix_fallocate takes what there is before it fails: for that while,
+  // nobody else could write.
+  const std::optional<int64_t> free_bytes = FreeBytes(fd);
+  if (free_bytes.has_value() && n_bytes > *free_bytes) {
+    return DiskFull(path, n_bytes, *free_bytes);
+  }
   // ftruncate first, so that a file system without fallocate still works.
   const int error = posix_fallocate(fd, 0, n_bytes);
   if (error == 0 || error == EOPNOTSUPP || error == EINVAL) {
@@ -55,15 +80,7 @@ absl::Status Reserve(int fd, const std::string& path, int64_t n_bytes) {
         path));
   }
   if (error == ENOSPC) {
-    struct statvfs info;
-    const std::string folder = ParentFolder(path);
-    const int64_t free_bytes = statvfs(folder.c_str(), &info) == 0
-                                   ? static_cast<int64_t>(info.f_bavail) *
-                                         static_cast<int64_t>(info.f_frsize)
-                                   : 0;
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "output needs ", n_bytes, " bytes, the disk has ", free_bytes,
-        " free; free some space or choose another --out; creating ", path));
+    return DiskFull(path, n_bytes, free_bytes.value_or(0));
   }
   return ErrnoError("reserving space for", path, error);
 }
@@ -283,6 +300,13 @@ std::string JoinPath(absl::string_view folder, absl::string_view name) {
     return std::string(name);
   }
   return absl::StrCat(folder, folder.back() == '/' ? "" : "/", name);
+}
+
+bool SameFile(const std::string& a, const std::string& b) {
+  std::error_code error;
+  return std::filesystem::equivalent(a, b, error) ||
+         std::filesystem::absolute(a, error).lexically_normal() ==
+             std::filesystem::absolute(b, error).lexically_normal();
 }
 
 }  // namespace narrow

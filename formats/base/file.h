@@ -113,6 +113,9 @@ bool IsSpecialFile(absl::string_view path);
 // `folder` and `name` with one slash between them.
 std::string JoinPath(absl::string_view folder, absl::string_view name);
 
+// Whether both paths name one file, which need not exist.
+bool SameFile(const std::string& a, const std::string& b);
+
 }  // namespace narrow
 
 #endif  // NARROW_FORMATS_BASE_FILE_H_

@@ -13,6 +13,7 @@ namespace narrow {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string TempPath(const std::string& name) {
   return JoinPath(::testing::TempDir(), name);
@@ -100,6 +101,9 @@ TEST(OutputFileTest, FindsAFullDiskBeforeWork) {
   auto file = OutputFile::Create(path, int64_t{1} << 55);
   EXPECT_EQ(file.status().code(), absl::StatusCode::kResourceExhausted)
       << file.status();
+  // Told before anything is taken, not while it is.
+  EXPECT_THAT(std::string(file.status().message()),
+              Not(HasSubstr("has 0 free")));
   EXPECT_FALSE(FileExists(path + ".partial"));
 }
 

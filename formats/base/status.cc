@@ -20,4 +20,17 @@ std::string QuotedName(absl::string_view name) {
                       shown.size() < name.size() ? "…'" : "'");
 }
 
+std::string OneLine(absl::string_view text) {
+  std::string line;
+  for (const char c : text) {
+    const unsigned char byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      absl::StrAppend(&line, "\\x", absl::Hex(byte, absl::kZeroPad2));
+    } else {
+      line += c;
+    }
+  }
+  return line;
+}
+
 }  // namespace narrow

@@ -28,6 +28,10 @@ absl::Status Annotate(const absl::Status& status, absl::string_view detail);
 // printable ASCII escaped, cut when long. Names from files may hold anything.
 std::string QuotedName(absl::string_view name);
 
+// `text` in one line that commands no terminal: control characters escaped,
+// all else as it is.
+std::string OneLine(absl::string_view text);
+
 }  // namespace narrow
 
 #define NARROW_CONCAT_INNER(a, b) a##b
