@@ -105,7 +105,7 @@ struct ScalarSplits {
   float scale[kLanes];
   int32_t shift[kLanes];
   int32_t levels[kGroupOctets][kLanes];  // later those of the points
-  float bound[kGroupOctets][kLanes];     // ThreeStepBound
+  int32_t orderly[kGroupOctets][kLanes];
 
   NARROW_LANE_FUNCTION void Set(const SplitLanes<Type>& split, const F32* x,
                                 const F32* w) {
@@ -113,9 +113,9 @@ struct ScalarSplits {
     StoreInts(split.shift, shift);
     for (int o = 0; o < kGroupOctets; ++o) {
       StoreInts(split.levels[o], levels[o]);
-      Store(ThreeStepBound(split.levels[o], x + o * kOctet, w + o * kOctet,
-                           split.scale, IsDown<Type>(split.shift, o)),
-            bound[o]);
+      StoreInts(IsOrderly(split.levels[o], x + o * kOctet, w + o * kOctet,
+                          split.scale, IsDown<Type>(split.shift, o)),
+                orderly[o]);
     }
   }
   // No scale, and point 0, whose levels are all 0.
@@ -146,7 +146,7 @@ NARROW_LANE_FUNCTION void FindSplitPlainly(const float* x, const float* w,
       packed |= plain.levels[kOctet * o + i] << (2 * i);
     }
     splits->levels[o][lane] = packed;
-    splits->bound[o][lane] = -1;
+    splits->orderly[o][lane] = 0;
   }
 }
 
@@ -207,10 +207,11 @@ NARROW_LANE_FUNCTION void FitGroup(const Blocks& blocks, const NearLists& near,
         continue;
       }
       inexact[k] = -1;
-      scalar.levels[o][k] = NearestOf(
-          near, entries[o][k], blocks.weights[k] + first + o * kOctet,
-          found->w[k] + first + o * kOctet, scalar.scale[k],
-          Type::IsDown(scalar.shift[k], o) ? kDown : kUp, scalar.bound[o][k]);
+      scalar.levels[o][k] =
+          NearestOf(near, entries[o][k], blocks.weights[k] + first + o * kOctet,
+                    found->w[k] + first + o * kOctet, scalar.scale[k],
+                    Type::IsDown(scalar.shift[k], o) ? kDown : kUp,
+                    scalar.orderly[o][k] != 0);
     }
   }
 

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -190,6 +191,34 @@ TEST(Iq1Test, NearestPointIsTheLeastOfAll) {
   }
 }
 
+// Numbers of the points in `n` words of levels, without what fills them up.
+std::vector<int> PointsOf(const iq1::NearLists& near, int first, int n) {
+  EXPECT_EQ(n % iq1::kNearStep, 0);
+  std::vector<int> points;
+  for (int k = first; k < first + n; ++k) {
+    const int point = near.Find(near.levels[k]).first;
+    if (points.empty() || points.back() != point) {
+      points.push_back(point);
+    }
+  }
+  return points;
+}
+
+// Whether `winner` costs no more than `point` in any coordinate of orderly
+// octets with the levels `number`.
+bool LiesBetween(int number, int winner, int point) {
+  const uint8_t* a = Iq1Grid().levels + 8 * winner;
+  const uint8_t* b = Iq1Grid().levels + 8 * point;
+  for (int i = 0; i < 8; ++i, number /= 3) {
+    const int level = number % 3;
+    if (a[i] != b[i] && a[i] != level &&
+        (level == 1 || std::abs(a[i] - level) > std::abs(b[i] - level))) {
+      return false;
+    }
+  }
+  return true;
+}
+
 TEST(Iq1Test, ListsHoldTheIndexInItsOrder) {
   const GridIndex& index = Iq1Index();
   const iq1::NearLists& near = iq1::Iq1NearLists();
@@ -206,27 +235,23 @@ TEST(Iq1Test, ListsHoldTheIndexInItsOrder) {
       continue;
     }
     const uint16_t* list = index.lists + ~index.entries[number];
-    ASSERT_EQ(entry.n % iq1::kNearStep, 0);
-    ASSERT_EQ(entry.n_far % iq1::kNearStep, 0);
-    std::vector<int> points;
-    for (int k = 0; k < entry.n + entry.n_far; ++k) {
-      const bool far = k >= entry.n;
-      const int point =
-          near.Find(near.levels[far ? entry.first_far + k - entry.n
-                                    : entry.first + k])
-              .first;
-      if (points.empty() || points.back() != point) {
-        points.push_back(point);
+    const std::vector<int> whole(list + 1, list + 1 + list[0]);
+    EXPECT_EQ(PointsOf(near, entry.first_whole, entry.n_whole), whole);
+    // The others lose to an earlier one.
+    const std::vector<int> winners = PointsOf(near, entry.first, entry.n);
+    size_t n = 0;
+    for (const int point : whole) {
+      if (n < winners.size() && winners[n] == point) {
+        ++n;
+        continue;
       }
-      int distance = 0;
-      for (int i = 0, left = number; i < 8; ++i, left /= 3) {
-        const int step = left % 3 - Iq1Grid().levels[8 * point + i];
-        distance += step * step;
+      bool loses = false;
+      for (size_t k = 0; k < n; ++k) {
+        loses |= LiesBetween(number, winners[k], point);
       }
-      // What ThreeStepBound may leave out.
-      EXPECT_TRUE(!far || distance == 3);
+      EXPECT_TRUE(loses);
     }
-    EXPECT_EQ(points, std::vector<int>(list + 1, list + 1 + list[0]));
+    EXPECT_EQ(n, winners.size());
   }
 }
 

@@ -1,5 +1,6 @@
 #include "kernels/quant/iq1/near_lists.h"
 
+#include <cstddef>
 #include <vector>
 
 #include "kernels/quant/iq1/groups.h"
@@ -20,6 +21,7 @@ struct Tables {
       }
       point_levels.push_back(packed);
     }
+    MakeHalfSteps();
     levels.reserve(index.n_lists_words * 3 / 2);
     for (int e = 0; e < index.n_entries; ++e) {
       const int32_t entry = index.entries[e];
@@ -27,18 +29,16 @@ struct Tables {
         entries.push_back({entry, 0, 0, 0});
         continue;
       }
-      const uint16_t* list = index.lists + ~entry;
-      const int n_near = CountNear(grid, e, list);
       entries.push_back({static_cast<int32_t>(levels.size()), 0, 0, 0});
-      entries.back().n = Append(list + 1, n_near);
+      KeepWinners(grid, e, index.lists + ~entry);
+      entries.back().n = Append(winners.data(), winners.size());
     }
     // Apart, so that what is read often lies together.
     for (int e = 0; e < index.n_entries; ++e) {
       if (entries[e].n > 0) {
         const uint16_t* list = index.lists + ~index.entries[e];
-        const int n_near = CountNear(grid, e, list);
-        entries[e].first_far = static_cast<int32_t>(levels.size());
-        entries[e].n_far = Append(list + 1 + n_near, list[0] - n_near);
+        entries[e].first_whole = static_cast<int32_t>(levels.size());
+        entries[e].n_whole = Append(list + 1, list[0]);
       }
     }
     for (int packed = 0; packed < 256; ++packed) {
@@ -53,28 +53,54 @@ struct Tables {
              half_numbers.data()};
   }
 
-  // From the levels with a number to a point.
-  static int Distance(const Grid& grid, int number, int point) {
-    int sum = 0;
-    for (int i = 0; i < kOctet; ++i, number /= 3) {
-      const int step = number % 3 - grid.levels[kOctet * point + i];
-      sum += step * step;
+  // For each two halves of levels, two bits a coordinate: the steps from the
+  // first to the second. One half lies between two others if the steps to it
+  // are among those to the farther.
+  void MakeHalfSteps() {
+    static constexpr uint8_t kSteps[3][3] = {{0, 1, 3}, {1, 0, 2}, {3, 1, 0}};
+    for (int from = 0; from < 81; ++from) {
+      for (int to = 0; to < 81; ++to) {
+        int steps = 0;
+        for (int i = 0, a = from, b = to; i < 4; ++i, a /= 3, b /= 3) {
+          steps |= kSteps[a % 3][b % 3] << (2 * i);
+        }
+        half_steps[from][to] = static_cast<uint8_t>(steps);
+      }
     }
-    return sum;
   }
 
-  // Points of a list that are not far. Where the last shell is at distance 3,
-  // it has three steps of one.
-  static int CountNear(const Grid& grid, int number, const uint16_t* list) {
-    int n = list[0];
-    while (n > 0 && Distance(grid, number, list[n]) == 3) {
-      --n;
+  // Fills `winners` with the points of a list that may win.
+  void KeepWinners(const Grid& grid, int number, const uint16_t* list) {
+    const uint8_t* low = half_steps[number % 81];
+    const uint8_t* high = half_steps[number / 81];
+    winners.clear();
+    steps_to.clear();
+    int single_steps = 0;
+    for (int k = 1; k <= list[0]; ++k) {
+      const int to = grid.numbers[list[k]];
+      const int steps = low[to % 81] | high[to / 81] << 8;
+      if ((steps & single_steps) != 0) {
+        continue;
+      }
+      bool loses = false;
+      for (const int winner : steps_to) {
+        loses |= (winner & ~steps) == 0;
+      }
+      if (loses) {
+        continue;
+      }
+      winners.push_back(list[k]);
+      if ((steps & (steps - 1)) == 0) {
+        single_steps |= steps;
+      } else {
+        steps_to.push_back(steps);
+      }
     }
-    return n;
   }
 
   // Gives how many became of them.
-  int16_t Append(const uint16_t* points, int n) {
+  int16_t Append(const uint16_t* points, size_t n_points) {
+    const int n = static_cast<int>(n_points);
     const int n_filled = (n + kNearStep - 1) / kNearStep * kNearStep;
     for (int k = 0; k < n_filled; ++k) {
       levels.push_back(
@@ -83,6 +109,9 @@ struct Tables {
     return static_cast<int16_t>(n_filled);
   }
 
+  uint8_t half_steps[81][81];
+  std::vector<uint16_t> winners;
+  std::vector<int> steps_to;  // those of more than one
   std::vector<NearLists::Entry> entries;
   std::vector<uint16_t> levels;
   std::vector<int32_t> point_levels;

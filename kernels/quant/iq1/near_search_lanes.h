@@ -65,48 +65,38 @@ NARROW_LANE_FUNCTION float LeastLane(F32 values) {
   return _mm_cvtss_f32(least);
 }
 
-// For octets in lanes, a number that no sum of errors is below whose levels
-// differ from `levels` by one in just three coordinates: the error of these
-// levels and the three least increases. The terms are those of the sums, so
-// a margin of many roundings, of all terms there are, makes up for another
-// order of addition.
-NARROW_LANE_FUNCTION F32 ThreeStepBound(I32 levels, const F32* x, const F32* w,
-                                        F32 scale, I32 down) {
+// Whether octets in lanes are orderly, as of NearLists.
+NARROW_LANE_FUNCTION I32 IsOrderly(I32 levels, const F32* x, const F32* w,
+                                   F32 scale, I32 down) {
   const F32 low =
       scale * Select(down, Splat(iq1::kDown[0]), Splat(iq1::kUp[0]));
   const F32 middle =
       scale * Select(down, Splat(iq1::kDown[1]), Splat(iq1::kUp[1]));
   const F32 high =
       scale * Select(down, Splat(iq1::kDown[2]), Splat(iq1::kUp[2]));
-  F32 sum = {};
-  F32 first = Splat(FLT_MAX);
-  F32 second = Splat(FLT_MAX);
-  F32 third = Splat(FLT_MAX);
+  I32 orderly = SplatInt(-1);
   for (int i = 0; i < iq1::kOctet; ++i) {
-    const I32 level = (levels >> (2 * i)) & 3;
     const F32 miss_low = low - x[i];
     const F32 miss_middle = middle - x[i];
     const F32 miss_high = high - x[i];
     const F32 error_low = w[i] * miss_low * miss_low;
     const F32 error_middle = w[i] * miss_middle * miss_middle;
     const F32 error_high = w[i] * miss_high * miss_high;
-    const I32 at_middle = level == 1;
-    const F32 here = Select(at_middle, error_middle,
-                            Select(level == 0, error_low, error_high));
-    const F32 beside =
-        Select(at_middle, Min(error_low, error_high), error_middle);
-    sum += here;
-    const F32 more = beside - here;
-    third = Min(third, Max(second, more));
-    second = Min(second, Max(first, more));
-    first = Min(first, more);
+    // 00: low <= middle <= high; 01: middle <= both; 10: high <= middle <= low.
+    const I32 is_high = (levels & (2 << (2 * i))) != 0;
+    const I32 is_low = (levels & (3 << (2 * i))) == 0;
+    const I32 low_last = error_middle <= error_low;
+    const I32 high_last = error_middle <= error_high;
+    const I32 low_first = error_low <= error_middle;
+    const I32 high_first = error_high <= error_middle;
+    orderly &= SelectInt(is_low, low_first, low_last) &
+               SelectInt(is_high, high_first, high_last);
   }
-  return sum + (first + second + third) -
-         1e-5f * (sum + Abs(first) + Abs(second) + Abs(third));
+  return orderly;
 }
 
-// `n` points of a list, the first of which is at `place`.
-NARROW_LANE_FUNCTION void TryPoints(const uint16_t* levels, int n, int place,
+// `n` points of a list.
+NARROW_LANE_FUNCTION void TryPoints(const uint16_t* levels, int n,
                                     const F32* costs, F32* least, I32* places) {
   for (int k = 0; k < n; k += kLanes) {
     const I32 packed = LoadWords(levels + k);
@@ -114,18 +104,17 @@ NARROW_LANE_FUNCTION void TryPoints(const uint16_t* levels, int n, int place,
     for (int i = 1; i < iq1::kOctet; ++i) {
       error += Lookup4(costs[i], packed >> (2 * i));
     }
-    *places = SelectInt(error < *least, SplatInt(place + k), *places);
+    *places = SelectInt(error < *least, SplatInt(k), *places);
     *least = Min(error, *least);
   }
 }
 
 // The levels of the first of list `entry` whose error is least, as by the
-// reference; x and w are an octet's, q the values of the levels, `bound` as
-// ThreeStepBound gives.
+// reference; x and w are an octet's, q the values of the levels.
 NARROW_LANE_FUNCTION int NearestOf(const iq1::NearLists& near,
                                    iq1::NearLists::Entry entry, const float* x,
                                    const float* w, float scale, const float* q,
-                                   float bound) {
+                                   bool is_orderly) {
   const __m128 values =
       _mm_mul_ps(_mm_set1_ps(scale), _mm_set_ps(0.0f, q[2], q[1], q[0]));
   F32 costs[iq1::kOctet];
@@ -135,21 +124,18 @@ NARROW_LANE_FUNCTION int NearestOf(const iq1::NearLists& near,
   }
   F32 least = Splat(FLT_MAX);
   I32 places = {};
-  TryPoints(near.levels + entry.first, entry.n, 0, costs, &least, &places);
-  if (LaneBits(least <= Splat(bound)) == 0) {
-    TryPoints(near.levels + entry.first_far, entry.n_far, entry.n, costs,
-              &least, &places);
-  }
+  const uint16_t* list =
+      near.levels + (is_orderly ? entry.first : entry.first_whole);
+  TryPoints(list, is_orderly ? entry.n : entry.n_whole, costs, &least, &places);
   // The first place of the least error.
   uint32_t lanes = LaneBits(least == Splat(LeastLane(least)));
-  int best = entry.n + entry.n_far;
+  int best = 0x7fff;
   for (; lanes != 0; lanes &= lanes - 1) {
     const int lane = __builtin_ctz(lanes);
     const int place = places[lane] + lane;
     best = place < best ? place : best;
   }
-  return near.levels[best < entry.n ? entry.first + best
-                                    : entry.first_far + best - entry.n];
+  return list[best];
 }
 
 }  // namespace iq1_lanes
