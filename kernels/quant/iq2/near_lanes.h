@@ -142,6 +142,10 @@ NARROW_LANE_FUNCTION F32 MarginOf(F32 sum_r, F32 sum_rx, F32 sum_rx2, F32 high,
           (sum_rx2 + tiny) / low + tiny);
 }
 
+// More points than this for each scale are compared with points in the lanes,
+// fewer with scales.
+inline constexpr int kManyPoints = 2;
+
 // One unit: eight numbers each, and its margin.
 struct UnitView {
   const float* x;
@@ -173,25 +177,22 @@ inline __attribute__((noinline)) int ExactlyNearest(const List& list,
   // Levels are two bits and a look-up takes four: repeated by Odds, which
   // looks at the low field alone.
   F32 least = Splat(__FLT_MAX__);
-  I32 place = {};
+  F32 place = {};
   for (int first = 0; first < list.size; first += kLanes) {
-    I32 words = LoadHalves(list.words + first);
+    U32 words = AsUint(LoadHalves(list.words + first));
     F32 distance = {};
+#pragma GCC unroll 8
     for (int i = 0; i < kUnit; ++i, words >>= 2) {
-      distance += Lookup(shares[i], words & 3);
+      distance += Lookup(shares[i], reinterpret_cast<I32>(words & 3));
     }
     const I32 here = LaneNumbers() + first;
     const I32 better = (distance < least) & (here < list.size);
     least = Select(better, distance, least);
-    place = SelectInt(better, here, place);
+    place = Select(better, ToFloat(here), place);
   }
-  const I32 candidates =
-      SelectInt(least == Splat(LeastLane(least)), place, SplatInt(kMaxList));
-  int nearest = kMaxList;
-  for (int k = 0; k < kLanes; ++k) {
-    nearest = candidates[k] < nearest ? candidates[k] : nearest;
-  }
-  return nearest;
+  const I32 nearest = least == Splat(LeastLane(least));
+  return static_cast<int>(
+      LeastLane(Select(nearest, place, Splat(static_cast<float>(kMaxList)))));
 }
 
 // Lines of a list.
@@ -233,102 +234,108 @@ NARROW_LANE_FUNCTION void FindLines(const LineTables& tables,
   *drop = LookupAll(tables.drop, levels);
 }
 
-// Who is lowest at a scale.
-struct Lowest {
-  int n_near;  // points within the margin
-  int place;   // the last of them
-};
-
-// Points not above `limit`.
-NARROW_LANE_FUNCTION Lowest FindBelow(const Lines& lines, int size, float scale,
-                                      float limit) {
-  Lowest lowest = {0, 0};
-  for (int i = 0; i < size; i += kLanes) {
-    const F32 height =
-        HeightAt(Load(lines.slope + i), Load(lines.drop + i), Splat(scale));
-    const uint32_t near = BitsAtMost(height, Splat(limit));
-    lowest.n_near += __builtin_popcount(near);
-    lowest.place = near != 0 ? i + 31 - __builtin_clz(near) : lowest.place;
-  }
-  return lowest;
-}
-
-NARROW_LANE_FUNCTION Lowest FindLowest(const Lines& lines, int size,
-                                       float scale, float margin) {
-  F32 least = Splat(__FLT_MAX__);
-  for (int i = 0; i < size; i += kLanes) {
-    least = Min(least, HeightAt(Load(lines.slope + i), Load(lines.drop + i),
-                                Splat(scale)));
-  }
-  return FindBelow(lines, size, scale, LeastLane(least) + margin);
-}
-
 // A run of candidates whose levels are the same.
 struct Run {
   const float* scales;
   int first, last;
 };
 
-// Words of the nearest points where one point, `begin`, is lowest at the
-// first scale and another, `end`, at the last: they cross in between, and if
-// no third line passes below that crossing, none does anywhere in the run.
-// False if one may.
-NARROW_LANE_FUNCTION bool ResolveCrossing(const List& list,
-                                          const UnitView& unit,
-                                          const Lines& lines, const Run& run,
-                                          int begin, int end, int32_t* words) {
-  // Twice the margin's errors are in the difference and in the crossing.
-  const float margin = 1.25f * unit.margin;
-  const float slope = lines.slope[begin] - lines.slope[end];
-  const float drop = lines.drop[begin] - lines.drop[end];
-  const float crossing = drop / slope;
-  if (!(crossing < run.scales[run.first] && crossing > run.scales[run.last])) {
-    return false;
+// Points of a list that may be the nearest, in its order.
+struct Few {
+  int size;
+  uint16_t words[kMaxList + kLanes];
+};
+
+// Point p is left out if it lies more than the margin above the lowest one at
+// the first scale, b, and at the last, e, and above both at a place between.
+// Then it lies above b from the first to that place, and above e from there
+// on. (Any place will do; where b and e cross leaves out most.)
+NARROW_LANE_FUNCTION void FindFew(const List& list, const UnitView& unit,
+                                  const Lines& lines, const Run& run,
+                                  float least_first, float least_last,
+                                  Few* few) {
+  const float first = run.scales[run.first];
+  const float last = run.scales[run.last];
+  int begin = 0;
+  int end = 0;
+  for (int i = (list.size - 1) / kLanes * kLanes; i >= 0; i -= kLanes) {
+    const F32 slope = Load(lines.slope + i);
+    const F32 drop = Load(lines.drop + i);
+    const uint32_t at_first =
+        BitsAtMost(HeightAt(slope, drop, Splat(first)), Splat(least_first));
+    const uint32_t at_last =
+        BitsAtMost(HeightAt(slope, drop, Splat(last)), Splat(least_last));
+    begin = at_first != 0 ? i + __builtin_ctz(at_first) : begin;
+    end = at_last != 0 ? i + __builtin_ctz(at_last) : end;
   }
-  const float height = crossing * lines.slope[begin] - lines.drop[begin];
-  const float other = crossing * lines.slope[end] - lines.drop[end];
-  const Lowest lowest = FindBelow(lines, list.size, crossing,
-                                  (height > other ? height : other) + margin);
-  if (lowest.n_near != 2) {
-    return false;
-  }
-  const I32 begin_word = SplatInt(list.words[begin]);
-  const I32 end_word = SplatInt(list.words[end]);
-  for (int c = run.first; c <= run.last; c += kLanes) {
-    const F32 above = HeightAt(Splat(slope), Splat(drop), Load(run.scales + c));
-    StoreInts(SelectInt(above < F32{}, begin_word, end_word), words + c);
-    uint32_t unsure = BitsAtMost(Abs(above), Splat(margin));
-    for (; unsure != 0; unsure &= unsure - 1) {
-      const int at = c + __builtin_ctz(unsure);
-      if (at <= run.last) {
-        words[at] = list.words[ExactlyNearest(list, unit, run.scales[at])];
-      }
+  float between = (lines.drop[begin] - lines.drop[end]) /
+                  (lines.slope[begin] - lines.slope[end]);
+  between = between < first ? between : first;
+  between = between > last ? between : last;
+  const float height = between * lines.slope[begin] - lines.drop[begin];
+  const float other = between * lines.slope[end] - lines.drop[end];
+  const F32 limit_first = Splat(least_first + unit.margin);
+  const F32 limit_last = Splat(least_last + unit.margin);
+  const F32 limit_between =
+      Splat((height > other ? height : other) + 1.25f * unit.margin);
+  few->size = 0;
+  for (int i = 0; i < list.size; i += kLanes) {
+    const F32 slope = Load(lines.slope + i);
+    const F32 drop = Load(lines.drop + i);
+    uint32_t near =
+        BitsAtMost(HeightAt(slope, drop, Splat(first)), limit_first) |
+        BitsAtMost(HeightAt(slope, drop, Splat(last)), limit_last) |
+        BitsAtMost(HeightAt(slope, drop, Splat(between)), limit_between);
+    for (; near != 0; near &= near - 1) {
+      few->words[few->size++] = list.words[i + __builtin_ctz(near)];
     }
   }
-  return true;
 }
 
-// The same one by one.
-NARROW_LANE_FUNCTION void ResolveEach(const List& list, const UnitView& unit,
-                                      const Lines& lines, const Run& run,
-                                      int32_t* words) {
-  for (int c = run.first; c <= run.last; ++c) {
-    const Lowest lowest =
-        FindLowest(lines, list.size, run.scales[c], unit.margin);
-    words[c] = list.words[lowest.n_near == 1
-                              ? lowest.place
-                              : ExactlyNearest(list, unit, run.scales[c])];
+// The nearest of a few points in ggml's arithmetic, scales in the lanes.
+NARROW_LANE_FUNCTION I32 ExactlyNearestOf(const Few& few, const UnitView& unit,
+                                          F32 scale) {
+  const F32 levels[4] = {scale, scale * Splat(3.0f), scale * Splat(5.0f)};
+  F32 least = {};
+  I32 nearest = {};
+  for (int j = 0; j < few.size; ++j) {
+    const uint32_t word = few.words[j];
+    F32 distance = {};
+#pragma GCC unroll 8
+    for (int i = 0; i < kUnit; ++i) {
+      const F32 miss = levels[word >> (2 * i) & 3] - Splat(unit.x[i]);
+      distance += Splat(unit.roots[i]) * miss * miss;
+    }
+    const I32 closer = j == 0 ? SplatInt(-1) : distance < least;
+    least = Select(closer, distance, least);
+    nearest = SelectInt(closer, SplatInt(static_cast<int32_t>(word)), nearest);
   }
+  return nearest;
 }
 
-inline __attribute__((noinline)) void Resolve(const List& list,
-                                              const UnitView& unit,
-                                              const Lines& lines,
-                                              const Run& run, Lowest begin,
-                                              Lowest end, int32_t* words) {
-  if (begin.n_near != 1 || end.n_near != 1 ||
-      !ResolveCrossing(list, unit, lines, run, begin.place, end.place, words)) {
-    ResolveEach(list, unit, lines, run, words);
+// Words of the nearest points for a run of which the lines alone do not tell
+// them.
+inline __attribute__((noinline)) void Resolve(
+    const List& list, const UnitView& unit, const Lines& lines, const Run& run,
+    float least_first, float least_last, int32_t* words) {
+  Few few;
+  FindFew(list, unit, lines, run, least_first, least_last, &few);
+  if (few.size == 1) {
+    for (int c = run.first; c <= run.last; c += kLanes) {
+      StoreInts(SplatInt(few.words[0]), words + c);
+    }
+    return;
+  }
+  const int n_scales = run.last - run.first + 1;
+  if (few.size > kManyPoints * n_scales) {
+    for (int c = run.first; c <= run.last; ++c) {
+      words[c] =
+          few.words[ExactlyNearest({few.words, few.size}, unit, run.scales[c])];
+    }
+    return;
+  }
+  for (int c = run.first; c <= run.last; c += kLanes) {
+    StoreInts(ExactlyNearestOf(few, unit, Load(run.scales + c)), words + c);
   }
 }
 
@@ -353,18 +360,7 @@ inline __attribute__((noinline)) void FindRunOfLong(const List& list,
     least_last = Min(least_last, HeightAt(slope, drop, last));
   }
   const __m128 least = LeastLanes(least_first, least_last);
-  const Lowest begin = FindBelow(lines, list.size, run.scales[run.first],
-                                 least[0] + unit.margin);
-  const Lowest end =
-      FindBelow(lines, list.size, run.scales[run.last], least[1] + unit.margin);
-  if (begin.n_near == 1 && end.n_near == 1 && begin.place == end.place) {
-    const I32 word = SplatInt(list.words[begin.place]);
-    for (int c = run.first; c <= run.last; c += kLanes) {
-      StoreInts(word, words + c);
-    }
-    return;
-  }
-  Resolve(list, unit, lines, run, begin, end, words);
+  Resolve(list, unit, lines, run, least[0], least[1], words);
 }
 
 // Vectors of a step.
@@ -424,7 +420,10 @@ NARROW_LANE_FUNCTION void FindRun(const List& list, const UnitView& unit,
   const int begin = __builtin_ctz(near_first | 1 << 15);
   const int end = __builtin_ctz(near_last | 1 << 15);
 
-  // As ResolveCrossing.
+  // Where one point, `begin`, is lowest at the first scale and another, `end`,
+  // at the last, they cross in between, and if no third line passes below that
+  // crossing, none does anywhere in the run. Twice the margin's errors are in
+  // the difference and in the crossing.
   const float margin = 1.25f * unit.margin;
   const float slope = lines.slope[begin] - lines.slope[end];
   const float drop = lines.drop[begin] - lines.drop[end];
@@ -453,8 +452,7 @@ NARROW_LANE_FUNCTION void FindRun(const List& list, const UnitView& unit,
       static_cast<int>((near_first != 0) & (near_last != 0)) &
       (static_cast<int>(begin == end) | static_cast<int>(crossed));
   if (!sure) {
-    Resolve(list, unit, lines, run, {__builtin_popcount(near_first), begin},
-            {__builtin_popcount(near_last), end}, words);
+    Resolve(list, unit, lines, run, least[0], least[1], words);
   }
 }
 
