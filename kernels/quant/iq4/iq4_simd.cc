@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/quant/block_lanes.h"
 #include "kernels/quant/iq4/plain_calls.h"
 #include "kernels/quant/iq4/search_lanes.h"
 #include "kernels/quant/nibble_lanes.h"
@@ -19,38 +20,6 @@ namespace {
 using iq4::kSize;
 using iq4::kSubBlocks;
 using iq4::kSuperBlock;
-
-// Where the blocks of a group lie. A lane without one repeats the first, and
-// its result is dropped.
-struct Group {
-  int n_blocks;  // 1 … kLanes
-  const float* weights[kLanes];
-  const float* importance[kLanes];  // all nullptr without
-};
-
-// out[i] lane k = blocks[k][i] for 32 weights.
-NARROW_LANE_FUNCTION void LoadLanes(const float* const* blocks, int first,
-                                    F32* out) {
-  for (int i = 0; i < kSize; i += kLanes) {
-    F32 square[kLanes];
-    for (int k = 0; k < kLanes; ++k) {
-      square[k] = Load(blocks[k] + first + i);
-    }
-    Transpose(square);
-    for (int k = 0; k < kLanes; ++k) {
-      out[i + k] = square[k];
-    }
-  }
-}
-
-// Lanes with an infinity or a NaN among `n` numbers.
-NARROW_LANE_FUNCTION I32 NotFinite(const F32* numbers, int n) {
-  I32 greatest = {};
-  for (int i = 0; i < n; ++i) {
-    greatest = MaxInt(greatest, AsInt(numbers[i]) & 0x7fffffff);
-  }
-  return greatest >= 0x7f800000;
-}
 
 NARROW_LANE_FUNCTION F32 TwiceMeanSquare(const F32* x, int n) {
   F32 sum = {};
@@ -70,7 +39,7 @@ NARROW_LANE_FUNCTION F32 BlockScale(const Group& group, const F32* x, int first,
       w[i] = x[i] * x[i];
     }
   } else {
-    LoadLanes(group.importance, first, w);
+    LoadLanes<kSize>(group.importance, first, w);
     for (int i = 0; i < kSize; ++i) {
       w[i] *= Sqrt(twice_mean_square + x[i] * x[i]);
     }
@@ -105,7 +74,7 @@ struct Nl {
   // Gives the lanes that lanes cannot encode.
   static I32 EncodeGroup(const Group& group, uint8_t* bytes) {
     F32 x[kSize];
-    LoadLanes(group.weights, 0, x);
+    LoadLanes<kSize>(group.weights, 0, x);
     const F32 d = BlockScale(group, x, 0, TwiceMeanSquare(x, kSize));
     StoreHalves(F16FromFloat(d), group.n_blocks, bytes, kBytes);
     StorePlaces(x, Inverse(d), group.n_blocks, bytes + 2, kBytes);
@@ -125,7 +94,7 @@ struct Xs {
   static I32 EncodeGroup(const Group& group, uint8_t* bytes) {
     F32 x[kSuperBlock];
     for (int i = 0; i < kSuperBlock; i += kSize) {
-      LoadLanes(group.weights, i, x + i);
+      LoadLanes<kSize>(group.weights, i, x + i);
     }
     const F32 twice_mean_square = TwiceMeanSquare(x, kSuperBlock);
     F32 scales[kSubBlocks];
@@ -165,32 +134,19 @@ struct Xs {
 template <class Type>
 void EncodeRows(const float* weights, int64_t n_rows, int64_t n_cols,
                 const float* importance, uint8_t* bytes) {
-  const int64_t n_blocks = n_rows * (n_cols / Type::kBlock);
-  int64_t column = 0;
-  for (int64_t block = 0; block < n_blocks; block += kLanes) {
-    Group group;
-    const int64_t left = n_blocks - block;
-    group.n_blocks = left < kLanes ? static_cast<int>(left) : kLanes;
-    for (int k = 0; k < kLanes; ++k) {
-      const bool present = k < group.n_blocks;
-      group.weights[k] =
-          present ? weights + (block + k) * Type::kBlock : group.weights[0];
-      group.importance[k] = importance == nullptr ? nullptr
-                            : present             ? importance + column
-                                                  : group.importance[0];
-      column = column + Type::kBlock < n_cols ? column + Type::kBlock : 0;
-    }
-    uint8_t* out = bytes + block * Type::kBytes;
-    const I32 failed = Type::EncodeGroup(group, out);
-    if (Any(failed)) {
-      for (int k = 0; k < group.n_blocks; ++k) {
-        if (failed[k]) {
-          Type::EncodePlainly(group.weights[k], group.importance[k],
-                              out + k * Type::kBytes);
+  ForEachGroup<Type::kBlock, Type::kBytes>(
+      weights, n_rows, n_cols, importance, bytes,
+      [](const Group& group, uint8_t* out) {
+        const I32 failed = Type::EncodeGroup(group, out);
+        if (Any(failed)) {
+          for (int k = 0; k < group.n_blocks; ++k) {
+            if (failed[k]) {
+              Type::EncodePlainly(group.weights[k], group.importance[k],
+                                  out + k * Type::kBytes);
+            }
+          }
         }
-      }
-    }
-  }
+      });
 }
 
 // 32 weights from their places.

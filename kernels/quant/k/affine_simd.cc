@@ -124,9 +124,10 @@ void EncodeAffineGroup(const Group& group, uint8_t* bytes) {
 template <class Type>
 void EncodeAffine(const float* weights, int64_t n_rows, int64_t n_cols,
                   const float* importance, uint8_t* bytes) {
-  ForEachGroup<Type>(weights, n_rows, n_cols, importance, bytes,
-                     importance != nullptr ? EncodeAffineGroup<Type, true>
-                                           : EncodeAffineGroup<Type, false>);
+  ForEachGroup<kSuperBlock, Type::kBytes>(
+      weights, n_rows, n_cols, importance, bytes,
+      importance != nullptr ? EncodeAffineGroup<Type, true>
+                            : EncodeAffineGroup<Type, false>);
 }
 
 }  // namespace

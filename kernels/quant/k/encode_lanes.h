@@ -1,11 +1,10 @@
 // The k-quant encoders with a super-block in every lane: what all types
 // share. affine_simd.cc and symmetric_simd.cc choose the scales.
 //
-// kLanes super-blocks, neighbours in memory and thus maybe of several rows,
-// are transposed so that vector i holds weight i of each. Scales are searched
-// in that form. What follows is independent from weight to weight, so the
-// weights are rounded and packed a block at a time from where they lie.
-// A lane without a block repeats the first one, and its result is dropped.
+// The super-blocks of a group are transposed so that vector i holds weight i
+// of each. Scales are searched in that form. What follows is independent from
+// weight to weight, so the weights are rounded and packed a block at a time
+// from where they lie.
 
 #ifndef NARROW_KERNELS_QUANT_K_ENCODE_LANES_H_
 #define NARROW_KERNELS_QUANT_K_ENCODE_LANES_H_
@@ -13,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/quant/block_lanes.h"
 #include "kernels/quant/k/code_planes.h"
 #include "kernels/quant/k/plain_calls.h"
 #include "kernels/quant/k/sub_scales.h"
@@ -25,39 +25,6 @@ namespace k_lanes {
 
 using k_quants::kSuperBlock;
 using k_quants::SubScales;
-
-// Where the super-blocks of a group lie.
-struct Group {
-  int n_blocks;  // 1 … kLanes
-  const float* weights[kLanes];
-  const float* importance[kLanes];  // all nullptr without
-};
-
-// out[i] lane k = rows[k][first + i] for kSize weights.
-template <int kSize>
-NARROW_LANE_FUNCTION void LoadLanes(const float* const* rows, int first,
-                                    F32* out) {
-  static_assert(kSize % kLanes == 0, "whole squares only");
-  for (int i = 0; i < kSize; i += kLanes) {
-    F32 square[kLanes];
-    for (int k = 0; k < kLanes; ++k) {
-      square[k] = Load(rows[k] + first + i);
-    }
-    Transpose(square);
-    for (int k = 0; k < kLanes; ++k) {
-      out[i + k] = square[k];
-    }
-  }
-}
-
-// Lanes in which some of the `n` numbers is infinite or a NaN.
-NARROW_LANE_FUNCTION I32 NotFinite(const F32* numbers, int n) {
-  I32 greatest = {};
-  for (int i = 0; i < n; ++i) {
-    greatest = MaxInt(greatest, AsInt(numbers[i]) & 0x7fffffff);
-  }
-  return greatest >= 0x7f800000;
-}
 
 NARROW_LANE_FUNCTION F32 SumOfSquares(const F32* x, int n) {
   F32 sum = {};
@@ -157,33 +124,6 @@ NARROW_LANE_FUNCTION void StoreGroup(const Group& group,
     if (!done) {
       EncodePlainly(Type(), group.weights[k], group.importance[k], bytes);
     }
-  }
-}
-
-// Rows, kLanes blocks at a time. `encode_group(group, bytes)`.
-template <class Type, class EncodeGroup>
-NARROW_LANE_FUNCTION void ForEachGroup(const float* weights, int64_t n_rows,
-                                       int64_t n_cols, const float* importance,
-                                       uint8_t* bytes,
-                                       const EncodeGroup& encode_group) {
-  const int64_t n_blocks = n_rows * (n_cols / kSuperBlock);
-  int64_t col = 0;
-  for (int64_t block = 0; block < n_blocks; block += kLanes) {
-    Group group;
-    const int64_t left = n_blocks - block;
-    group.n_blocks = left < kLanes ? static_cast<int>(left) : kLanes;
-    for (int k = 0; k < kLanes; ++k) {
-      const bool present = k < group.n_blocks;
-      group.weights[k] =
-          present ? weights + (block + k) * kSuperBlock : group.weights[0];
-      group.importance[k] = importance == nullptr ? nullptr
-                            : present             ? importance + col
-                                                  : group.importance[0];
-      if (present) {
-        col = col + kSuperBlock == n_cols ? 0 : col + kSuperBlock;
-      }
-    }
-    encode_group(group, bytes + block * Type::kBytes);
   }
 }
 

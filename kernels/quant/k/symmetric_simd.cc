@@ -135,7 +135,7 @@ void EncodeGroupQ6_K(const Group& group, uint8_t* bytes) {
 
 void EncodeQ3_K(const float* weights, int64_t n_rows, int64_t n_cols,
                 const float* importance, uint8_t* bytes) {
-  k_lanes::ForEachGroup<k_quants::Q3_K>(
+  ForEachGroup<k_quants::kSuperBlock, k_quants::Q3_K::kBytes>(
       weights, n_rows, n_cols, importance, bytes,
       importance != nullptr ? k_lanes::EncodeImportanceQ3_K
                             : k_lanes::EncodePlainQ3_K);
@@ -143,7 +143,7 @@ void EncodeQ3_K(const float* weights, int64_t n_rows, int64_t n_cols,
 
 void EncodeQ6_K(const float* weights, int64_t n_rows, int64_t n_cols,
                 const float* importance, uint8_t* bytes) {
-  k_lanes::ForEachGroup<k_quants::Q6_K>(
+  ForEachGroup<k_quants::kSuperBlock, k_quants::Q6_K::kBytes>(
       weights, n_rows, n_cols, importance, bytes,
       importance != nullptr ? k_lanes::EncodeGroupQ6_K<true>
                             : k_lanes::EncodeGroupQ6_K<false>);
