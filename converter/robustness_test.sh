@@ -100,6 +100,15 @@ check "before the work" missing early.gguf
 "$narrow" inspect good.gguf --json again.gguf >/dev/null 2>err.txt
 check "a report replaces no model" cmp -s good.gguf again.gguf
 
+"$narrow" convert own --to Q8_0 --out own.gguf --json own/config.json 2>err.txt
+check "nor the configuration of a model" \
+  cmp -s "$tiny/config.json" own/config.json
+check "and the reason is given" says "is no report"
+"$narrow" convert good.gguf --to hf --out /proc/folder 2>err.txt
+status=$?
+check "a directory that cannot be made fails" fails_with 1
+check "and is named" says "/proc/folder.partial"
+
 # Standard streams: full, closed, or with a reader that went away.
 "$narrow" types >/dev/full 2>err.txt
 status=$?

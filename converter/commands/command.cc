@@ -1,13 +1,39 @@
 #include "converter/commands/command.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 
 namespace narrow {
+namespace {
+
+// Files of a model's folder, which are JSON as reports are.
+constexpr const char* kModelFiles[] = {"added_tokens.json",
+                                       "chat_template.json",
+                                       "config.json",
+                                       "generation_config.json",
+                                       "preprocessor_config.json",
+                                       "processor_config.json",
+                                       "special_tokens_map.json",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "vocab.json"};
+constexpr char kShardIndex[] = ".index.json";
+
+bool IsNamedAsModelFile(absl::string_view path) {
+  const absl::string_view name = path.substr(path.rfind('/') + 1);
+  return absl::EndsWith(name, kShardIndex) ||
+         std::find(std::begin(kModelFiles), std::end(kModelFiles), name) !=
+             std::end(kModelFiles);
+}
+
+}  // namespace
 
 void AddJsonOption(CLI::App* app, std::string* json_path) {
   app->add_option("--json", *json_path,
@@ -28,7 +54,8 @@ absl::Status CheckJsonPath(const std::string& path) {
   }
   if (FileExists(path)) {
     ASSIGN_OR_RETURN(const auto old, MappedFile::Open(path));
-    if (!old->bytes().empty() && old->bytes()[0] != '{') {
+    if (!old->bytes().empty() &&
+        (old->bytes()[0] != '{' || IsNamedAsModelFile(path))) {
       return absl::InvalidArgumentError(absl::StrCat(
           "--json would replace ", path,
           ", which is no report; name another file, or remove it"));

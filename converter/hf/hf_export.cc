@@ -231,7 +231,14 @@ bool IsOurs(absl::string_view name) {
 // with files of another kind is somebody else's.
 absl::Status PreparePartial(const fs::path& partial) {
   std::error_code error;
+  const auto failed = [&] {
+    return absl::PermissionDeniedError(
+        absl::StrCat(error.message(), "; preparing ", partial.string()));
+  };
   fs::create_directories(partial, error);
+  if (error) {
+    return failed();
+  }
   std::vector<fs::path> files;
   for (fs::directory_iterator it(partial, error), end; !error && it != end;
        it.increment(error)) {
@@ -249,9 +256,7 @@ absl::Status PreparePartial(const fs::path& partial) {
       fs::remove(file, error);
     }
   }
-  return error ? absl::PermissionDeniedError(absl::StrCat(
-                     error.message(), "; preparing ", partial.string()))
-               : absl::OkStatus();
+  return error ? failed() : absl::OkStatus();
 }
 
 void RemovePartial(const fs::path& partial) {
