@@ -25,7 +25,7 @@
 #include "formats/arch/checkpoint.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
-#include "validate/importance_report.h"
+#include "validate/importance/importance_report.h"
 #include "validate/text.h"
 #include "validate/windows.h"
 

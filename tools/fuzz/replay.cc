@@ -3,8 +3,9 @@
 //   gguf_fuzz SEED...
 //
 // The damage is the same in every run. A crash is the failure; the seed and
-// the number of the copy are then the last thing printed.
+// the number of the copy are then printed.
 
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
@@ -54,6 +55,17 @@ std::string Damaged(std::string bytes, Generator* generator) {
   return bytes;
 }
 
+// What is being run; for a crash.
+const char* g_seed = "";
+int g_copy = 0;
+
+void OnCrash(int signal_number) {
+  std::fprintf(stderr, "signal %d in %s, copy %d\n", signal_number, g_seed,
+               g_copy);
+  std::signal(signal_number, SIG_DFL);
+  std::raise(signal_number);
+}
+
 void RunOn(const std::string& bytes) {
   // On the heap, without a terminator: a sanitizer sees one byte too many.
   const std::vector<uint8_t> data(bytes.begin(), bytes.end());
@@ -63,6 +75,9 @@ void RunOn(const std::string& bytes) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  for (const int signal_number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+    std::signal(signal_number, OnCrash);
+  }
   Generator generator;
   for (int i = 1; i < argc; ++i) {
     std::ifstream in(argv[i], std::ios::binary);
@@ -71,12 +86,10 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "cannot read %s\n", argv[i]);
       return 1;
     }
-    for (int copy = 0; copy <= kDamagedCopies; ++copy) {
-      std::printf("\r%s, copy %d", argv[i], copy);
-      std::fflush(stdout);
-      RunOn(copy == 0 ? bytes : Damaged(bytes, &generator));
+    g_seed = argv[i];
+    for (g_copy = 0; g_copy <= kDamagedCopies; ++g_copy) {
+      RunOn(g_copy == 0 ? bytes : Damaged(bytes, &generator));
     }
-    std::printf("\n");
   }
   if (argc < 2) {
     std::fprintf(stderr, "no seeds\n");

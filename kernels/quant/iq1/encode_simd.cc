@@ -192,27 +192,34 @@ NARROW_LANE_FUNCTION void FitGroup(const Blocks& blocks, const NearLists& near,
   for (uint32_t lanes = LaneBits(idle); lanes != 0; lanes &= lanes - 1) {
     scalar.Clear(__builtin_ctz(lanes));
   }
-  // Found beforehand, so that the lists are on their way.
-  NearLists::Entry entries[kGroupOctets][kLanes];
+  // Octets that are no points, found beforehand: that avoids mispredicted
+  // branches, and their lists are on their way.
+  struct {
+    NearLists::Entry entry;
+    uint8_t octet;
+    uint8_t lane;
+  } sought[kGroupOctets * kLanes + 1];
+  int n_sought = 0;
+  int32_t inexact[kLanes] = {};
   for (int o = 0; o < kGroupOctets; ++o) {
     for (int k = 0; k < blocks.n; ++k) {
-      entries[o][k] = near.Find(scalar.levels[o][k]);
-      __builtin_prefetch(near.levels + entries[o][k].first);
+      const NearLists::Entry entry = near.Find(scalar.levels[o][k]);
+      __builtin_prefetch(near.levels + entry.first);
+      sought[n_sought] = {entry, static_cast<uint8_t>(o),
+                          static_cast<uint8_t>(k)};
+      const int32_t is_sought = entry.n != 0;
+      inexact[k] |= -is_sought;
+      n_sought += is_sought;
     }
   }
-  int32_t inexact[kLanes] = {};
-  for (int k = 0; k < blocks.n; ++k) {
-    for (int o = 0; o < kGroupOctets; ++o) {
-      if (entries[o][k].n == 0) {
-        continue;
-      }
-      inexact[k] = -1;
-      scalar.levels[o][k] =
-          NearestOf(near, entries[o][k], blocks.weights[k] + first + o * kOctet,
-                    found->w[k] + first + o * kOctet, scalar.scale[k],
-                    Type::IsDown(scalar.shift[k], o) ? kDown : kUp,
-                    scalar.orderly[o][k] != 0);
-    }
+  for (int i = 0; i < n_sought; ++i) {
+    const int o = sought[i].octet;
+    const int k = sought[i].lane;
+    scalar.levels[o][k] =
+        NearestOf(near, sought[i].entry, blocks.weights[k] + first + o * kOctet,
+                  found->w[k] + first + o * kOctet, scalar.scale[k],
+                  Type::IsDown(scalar.shift[k], o) ? kDown : kUp,
+                  scalar.orderly[o][k] != 0);
   }
 
   const F32 scale = Load(scalar.scale);

@@ -8,7 +8,7 @@
 //    every fourth split, improved by rounding under its scale and fitting
 //    the scale, twice.
 // 2. All candidates whose gain is at least (1 - kSlack) of that, by a test of
-//    three operations: with X the prefix sums of w x, T their total and c the
+//    two operations: with X the prefix sums of w x, T their total and c the
 //    highest level value, the sum of w x q is c T - X[ones] - X[twos]; the
 //    sum of w q^2 is a function of `ones` plus one of `twos`. Those that pass
 //    are the finalists.
@@ -17,16 +17,19 @@
 // Why the scan of finalists ends where the whole scan does. Let u = 2^-24. A
 // candidate surely beats the stored one if its gain is greater by a factor of
 // 1 + 5u, and only if it is not less by 1 - 5u. Of at most kMaxFinalists gains
-// between 1 - kSlack + kTestError + kGainError and 1 of the greatest, or one of
-// these ends, some two neighbours are a factor of 1 + 5u apart. Call upper
+// between 1 - kSlack and 1 of the greatest, or one of these ends, some two
+// neighbours are a factor of 1 + 5u apart. Call upper
 // those above the gap. When the first upper one comes, both scans hold
 // something lower, or nothing, so both take it. From there on both hold upper
 // ones only, and all of these are finalists.
 //
-// Step 2 computes the sums otherwise than the scan. Where a finalist's sum of
-// w x q is at least a tenth of the sum of |w x|, and its sum of w q^2 at least
-// a 64th of the sum of w, as it always is, the two differ by less than
-// kTestError. Lanes in which that is not certain are searched plainly.
+// Steps 1 and 2 compute the sums otherwise than the scan, so LeastGain and
+// ScanFinalists take off what that may make. With m the sum of |w x|, sums of
+// w x q are at most 1.125 m and those of w q^2 at most 1.27 times the sum of
+// w. The scan's are 14u m and, where it subtracts, 8u times the sum of w off
+// those of step 2, and 38u m and 33u of themselves, beside these 8u, off those
+// of step 1. Lanes in which a finalist's sum of w x q may be less than a tenth
+// of m are searched plainly.
 //
 // Tested by codec_test and iq1_test against the plain encoder.
 
@@ -52,17 +55,10 @@ using iq1::kUp;
 
 inline constexpr int kMaxFinalists = 150;
 
-// 14u on the sum of w x q, relative to a tenth and squared, and on the sum of
-// w q^2 4u of itself or, where the scan subtracts, 8u relative to a 64th. The
-// gain of step 1 is a sum of 32 terms, up to 38u and 33u off.
-template <class Type>
-struct Tolerance {
-  static constexpr float kTestError =
-      (2 * 10 * 14 + (Type::kShifts == 2 ? 4 : 8 * 64)) / 16777216.0f;
-  static constexpr float kGainError = (2 * 10 * 38 + 33) / 16777216.0f;
-  static constexpr float kSlack =
-      kTestError + kGainError + (kMaxFinalists + 5) * 5 / 16777216.0f;
-};
+// u.
+inline constexpr float kRounding = 1 / 16777216.0f;
+// Of the greatest gain.
+inline constexpr float kSlack = (kMaxFinalists + 5) * 5 * kRounding;
 
 // Pairs of places in the scan's order.
 template <int kSize>
@@ -117,30 +113,32 @@ NARROW_LANE_FUNCTION F32 RoughInverse(F32 value) {
 #endif
 }
 
-// Bit k of kLanes: lane k of a[0] is at least that of b[0]; the bits of the
-// other vectors follow.
-template <int kVectors>
-NARROW_LANE_FUNCTION uint64_t AtLeastBits(const F32* a, const F32* b) {
-  static_assert(kVectors == 2 || kVectors == 4, "as many as shifts");
+// Bit k: lane k of `a` is at least that of `b`.
+NARROW_LANE_FUNCTION uint32_t AtLeastBits(F32 a, F32 b) {
 #if defined(__AVX512F__)
-  __mmask16 bits[kVectors];
-  for (int k = 0; k < kVectors; ++k) {
-    bits[k] = _mm512_cmp_ps_mask(a[k], b[k], _CMP_GE_OQ);
-  }
-  const __mmask32 low = _mm512_kunpackw(bits[1], bits[0]);
-  if constexpr (kVectors == 2) {
-    return low;
-  } else {
-    return _mm512_kunpackd(_mm512_kunpackw(bits[3], bits[2]), low);
-  }
+  return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
 #else
-  uint64_t bits = 0;
+  return static_cast<uint32_t>(
+      _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ)));
+#endif
+}
+
+// Whether any lane of any a[k] is at least that of b[k].
+template <int kVectors>
+NARROW_LANE_FUNCTION bool AnyAtLeast(const F32* a, const F32* b) {
+#if defined(__AVX512F__)
+  // A compare that begins with a mask costs no more.
+  __mmask16 less = 0xffff;
   for (int k = 0; k < kVectors; ++k) {
-    bits |= static_cast<uint64_t>(
-                _mm256_movemask_ps(_mm256_cmp_ps(a[k], b[k], _CMP_GE_OQ)))
-            << (8 * k);
+    less = _mm512_mask_cmp_ps_mask(less, a[k], b[k], _CMP_NGE_UQ);
   }
-  return bits;
+  return less != 0xffff;
+#else
+  __m256 at_least = _mm256_cmp_ps(a[0], b[0], _CMP_GE_OQ);
+  for (int k = 1; k < kVectors; ++k) {
+    at_least = _mm256_or_ps(at_least, _mm256_cmp_ps(a[k], b[k], _CMP_GE_OQ));
+  }
+  return _mm256_movemask_ps(at_least) != 0;
 #endif
 }
 
@@ -273,6 +271,14 @@ NARROW_LANE_FUNCTION F32 CoarseGain(const Tests<Type>& tests, F32* scale,
   return best * 0.999f;
 }
 
+// A gain that the scan surely sees in the split of gain `gain` and this scale.
+NARROW_LANE_FUNCTION F32 LeastGain(F32 gain, F32 scale, F32 magnitude,
+                                   F32 sum_w) {
+  scale = Abs(scale);
+  return gain - kRounding * (80.0f * magnitude * scale + 40.0f * gain +
+                             10.0f * scale * scale * sum_w);
+}
+
 // The gain of rounding under `scale`, and the scale of that rounding. A split
 // has the same places for all octets, so where their shifts differ they lie
 // midway.
@@ -318,7 +324,9 @@ struct Scan {
 NARROW_LANE_FUNCTION void ExactSums(const PrefixSums<IQ1_S>& sums, int ones,
                                     int twos, int shift, F32* code_x,
                                     F32* code_square) {
-  const float* q = shift == 0 ? kUp : kDown;
+  static constexpr float kValues[2][3] = {{kUp[0], kUp[1], kUp[2]},
+                                          {kDown[0], kDown[1], kDown[2]}};
+  const float* q = kValues[shift];
   const F32* x = sums.x[0];
   const F32* w = sums.w[0];
   constexpr int kSize = IQ1_S::kGroup;
@@ -331,16 +339,22 @@ NARROW_LANE_FUNCTION void ExactSums(const PrefixSums<IQ1_S>& sums, int ones,
 NARROW_LANE_FUNCTION void ExactSums(const PrefixSums<IQ1_M>& sums, int ones,
                                     int twos, int shift, F32* code_x,
                                     F32* code_square) {
+  // By direction: the level values' highest, and what a weight below either
+  // place adds to the square. (All are exact.)
+  static constexpr float kHighest[2] = {kUp[2], kDown[2]};
+  static constexpr float kOnes[2] = {kUp[0] * kUp[0] - kUp[1] * kUp[1],
+                                     kDown[0] * kDown[0] - kDown[1] * kDown[1]};
+  static constexpr float kTwos[2] = {kUp[1] * kUp[1] - kUp[2] * kUp[2],
+                                     kDown[1] * kDown[1] - kDown[2] * kDown[2]};
   F32 its_x[2], its_square[2];
   for (int part = 0; part < 2; ++part) {
-    const float* q = IQ1_M::IsDown(shift, part) ? kDown : kUp;
+    const int down = shift >> (1 - part) & 1;
     const F32* x = sums.x[part];
     const F32* w = sums.w[part];
     constexpr int kSize = IQ1_M::kGroup;
-    its_x[part] = x[kSize] * q[2] - (x[ones] + x[twos]);
-    its_square[part] = w[kSize] * q[2] * q[2] +
-                       w[ones] * (q[0] * q[0] - q[1] * q[1]) +
-                       w[twos] * (q[1] * q[1] - q[2] * q[2]);
+    its_x[part] = x[kSize] * kHighest[down] - (x[ones] + x[twos]);
+    its_square[part] = w[kSize] * kHighest[down] * kHighest[down] +
+                       w[ones] * kOnes[down] + w[twos] * kTwos[down];
   }
   *code_x = its_x[0] + its_x[1];
   *code_square = its_square[0] + its_square[1];
@@ -377,57 +391,72 @@ NARROW_LANE_FUNCTION I32 LanesOfBits(uint32_t bits) {
 }
 
 // Scans the finalists, whose gain is at least `threshold`, nearly.
+//
+// With F = c T - X[ones], the test is that of step 2, multiplied out:
+//   -2 F X[twos] + (X[twos]^2 - threshold by_twos) >= threshold by_ones - F^2
+// F is at most 2.125 m, so that all squares, products and differences are
+// rounded by less than 14u m^2, and the sums are 2 x 1.125 x 14u m^2 and
+// 8u threshold sum_w off.
 template <class Type>
 NARROW_LANE_FUNCTION void ScanFinalists(const PrefixSums<Type>& sums,
                                         const Tests<Type>& tests, F32 threshold,
-                                        Scan* scan) {
+                                        F32 magnitude, Scan* scan) {
   constexpr int kSize = Type::kGroup;
   constexpr int kShifts = Type::kShifts;
   constexpr int kCount = SplitPairs<kSize>::kCount;
-  F32 by_twos[kShifts][kSize + 1];
-  for (int s = 0; s < kShifts; ++s) {
-    for (int j = 0; j <= kSize; ++j) {
-      by_twos[s][j] = threshold * tests.by_twos[s][j];
+  static constexpr SplitPairs<kSize> kPairs;
+  F32 factor[kSize + 1][kShifts], limit[kSize + 1][kShifts];
+  F32 by_twos[kSize + 1][kShifts];
+  const F32 margin = kRounding * (56.0f * magnitude * magnitude +
+                                  12.0f * threshold * tests.sum_w);
+  for (int i = 0; i <= kSize; ++i) {
+    const F32 below = tests.below[i];
+    for (int s = 0; s < kShifts; ++s) {
+      const F32 from = tests.highest[s] - below;
+      factor[i][s] = -2.0f * from;
+      limit[i][s] = FusedMultiplyAdd(-from, from,
+                                     threshold * tests.by_ones[s][i] - margin);
+      by_twos[i][s] =
+          FusedMultiplyAdd(below, below, -(threshold * tests.by_twos[s][i]));
     }
   }
-  // A pair of places and the bits of its candidates; kept if it has any. (A
-  // branch for each would be mispredicted too often.)
-  uint64_t finalists[kCount + 1];
+  // Pairs of places with a finalist. (Branches would often be mispredicted,
+  // here and below.)
   uint16_t pairs[kCount + 1];
-  int n = 0;
+  int n_pairs = 0;
   int pair = 0;
   for (int i = 0; i <= kSize; ++i) {
-    F32 from[kShifts], by_ones[kShifts];
-    for (int s = 0; s < kShifts; ++s) {
-      from[s] = tests.highest[s] - tests.below[i];
-      by_ones[s] = -(threshold * tests.by_ones[s][i]);
-    }
     for (int j = i; j <= kSize; ++j, ++pair) {
       F32 left[kShifts];
       for (int s = 0; s < kShifts; ++s) {
-        const F32 code_x = from[s] - tests.below[j];
-        left[s] = FusedMultiplyAdd(code_x, code_x, by_ones[s]);
+        left[s] = FusedMultiplyAdd(factor[i][s], tests.below[j], by_twos[j][s]);
       }
-      F32 right[kShifts];
-      for (int s = 0; s < kShifts; ++s) {
-        right[s] = by_twos[s][j];
-      }
-      finalists[n] = AtLeastBits<kShifts>(left, right);
-      pairs[n] = static_cast<uint16_t>(pair);
-      n += finalists[n] != 0;
+      pairs[n_pairs] = static_cast<uint16_t>(pair);
+      n_pairs += AnyAtLeast<kShifts>(left, limit[i]);
+    }
+  }
+  // Candidates with a finalist in some lanes.
+  struct {
+    uint16_t pair;
+    uint8_t shift;
+    uint32_t lanes;
+  } tried[kCount * kShifts + 1];
+  int n_tried = 0;
+  for (int k = 0; k < n_pairs; ++k) {
+    const int i = kPairs.ones[pairs[k]];
+    const int j = kPairs.twos[pairs[k]];
+    for (int s = 0; s < kShifts; ++s) {
+      const uint32_t lanes = AtLeastBits(
+          FusedMultiplyAdd(factor[i][s], tests.below[j], by_twos[j][s]),
+          limit[i][s]);
+      tried[n_tried] = {pairs[k], static_cast<uint8_t>(s), lanes};
+      n_tried += lanes != 0;
     }
   }
   *scan = {Splat(-FLT_MAX), F32{}, SplatInt(-1), I32{}};
-  constexpr uint64_t kAllLanes = (1 << kLanes) - 1;
-  for (int k = 0; k < n; ++k) {
-    for (uint64_t bits = finalists[k]; bits != 0;) {
-      const int shift = __builtin_ctzll(bits) / kLanes;
-      TryFinalist<Type>(sums, pairs[k], shift,
-                        LanesOfBits(static_cast<uint32_t>(
-                            bits >> (shift * kLanes) & kAllLanes)),
-                        scan);
-      bits &= ~(kAllLanes << (shift * kLanes));
-    }
+  for (int k = 0; k < n_tried; ++k) {
+    TryFinalist<Type>(sums, tried[k].pair, tried[k].shift,
+                      LanesOfBits(tried[k].lanes), scan);
   }
 }
 
@@ -464,16 +493,17 @@ NARROW_LANE_FUNCTION void FindSplits(const F32* x, const F32* w,
   Tests<Type> tests;
   MakeTests<Type>(sums, &tests);
 
+  F32 magnitude = {};
+  for (int i = 0; i < kSize; ++i) {
+    magnitude += Abs(w[i] * x[i]);
+  }
   F32 scale;
   I32 shift;
   F32 gain = CoarseGain<Type>(tests, &scale, &shift);
   for (int k = 0; k < 2; ++k) {
     // (A NaN loses.)
-    gain = Max(ImproveScale<Type>(x, w, shift, &scale), gain);
-  }
-  F32 magnitude = {};
-  for (int i = 0; i < kSize; ++i) {
-    magnitude += Abs(w[i] * x[i]);
+    const F32 improved = ImproveScale<Type>(x, w, shift, &scale);
+    gain = Max(LeastGain(improved, scale, magnitude, tests.sum_w), gain);
   }
   // A finalist's sum of w x q is at least a tenth of `magnitude`, for its
   // square is its gain times a sum of at least sum_w / 64. And no step of the
@@ -486,9 +516,9 @@ NARROW_LANE_FUNCTION void FindSplits(const F32* x, const F32* w,
                     (tests.sum_w <= Splat(1e28f));
   Scan scan;
   // (Nothing is at least infinite.)
-  const F32 threshold = Select(sound, gain * (1 - Tolerance<Type>::kSlack),
-                               Splat(__builtin_inff()));
-  ScanFinalists<Type>(sums, tests, threshold, &scan);
+  const F32 threshold =
+      Select(sound, gain * (1 - kSlack), Splat(__builtin_inff()));
+  ScanFinalists<Type>(sums, tests, threshold, magnitude, &scan);
   // Without weights there is nothing to scale.
   split->none = tests.sum_w == F32{};
   split->failed =

@@ -240,10 +240,11 @@ struct Run {
   int first, last;
 };
 
-// Points of a list that may be the nearest, in its order.
+// Points of a list that may be the nearest, in its order. Beyond the last,
+// the first is repeated.
 struct Few {
   int size;
-  uint16_t words[kMaxList + kLanes];
+  int32_t words[kMaxList + 2 * kLanes];
 };
 
 // Point p is left out if it lies more than the margin above the lowest one at
@@ -286,29 +287,43 @@ NARROW_LANE_FUNCTION void FindFew(const List& list, const UnitView& unit,
         BitsAtMost(HeightAt(slope, drop, Splat(first)), limit_first) |
         BitsAtMost(HeightAt(slope, drop, Splat(last)), limit_last) |
         BitsAtMost(HeightAt(slope, drop, Splat(between)), limit_between);
+#if defined(__AVX512F__)
+    const __m512i words = reinterpret_cast<__m512i>(LoadHalves(list.words + i));
+    StoreInts(reinterpret_cast<I32>(_mm512_maskz_compress_epi32(
+                  static_cast<__mmask16>(near), words)),
+              few->words + few->size);
+    few->size += __builtin_popcount(near);
+#else
     for (; near != 0; near &= near - 1) {
       few->words[few->size++] = list.words[i + __builtin_ctz(near)];
     }
+#endif
   }
+  StoreInts(SplatInt(few->words[0]), few->words + few->size);
 }
 
 // The nearest of a few points in ggml's arithmetic, scales in the lanes.
 NARROW_LANE_FUNCTION I32 ExactlyNearestOf(const Few& few, const UnitView& unit,
                                           F32 scale) {
   const F32 levels[4] = {scale, scale * Splat(3.0f), scale * Splat(5.0f)};
-  F32 least = {};
+  F32 least = Splat(__builtin_inff());
   I32 nearest = {};
-  for (int j = 0; j < few.size; ++j) {
-    const uint32_t word = few.words[j];
-    F32 distance = {};
+  // By fours: a loop's end that cannot be foreseen costs more.
+  for (int first = 0; first < few.size; first += 4) {
+#pragma GCC unroll 4
+    for (int j = first; j < first + 4; ++j) {
+      const uint32_t word = static_cast<uint32_t>(few.words[j]);
+      F32 distance = {};
 #pragma GCC unroll 8
-    for (int i = 0; i < kUnit; ++i) {
-      const F32 miss = levels[word >> (2 * i) & 3] - Splat(unit.x[i]);
-      distance += Splat(unit.roots[i]) * miss * miss;
+      for (int i = 0; i < kUnit; ++i) {
+        const F32 miss = levels[word >> (2 * i) & 3] - Splat(unit.x[i]);
+        distance += Splat(unit.roots[i]) * miss * miss;
+      }
+      const I32 closer = distance < least;
+      least = Select(closer, distance, least);
+      nearest =
+          SelectInt(closer, SplatInt(static_cast<int32_t>(word)), nearest);
     }
-    const I32 closer = j == 0 ? SplatInt(-1) : distance < least;
-    least = Select(closer, distance, least);
-    nearest = SelectInt(closer, SplatInt(static_cast<int32_t>(word)), nearest);
   }
   return nearest;
 }
@@ -327,10 +342,9 @@ inline __attribute__((noinline)) void Resolve(
     return;
   }
   const int n_scales = run.last - run.first + 1;
-  if (few.size > kManyPoints * n_scales) {
+  if (few.size > kManyPoints * n_scales && list.size <= kListStep) {
     for (int c = run.first; c <= run.last; ++c) {
-      words[c] =
-          few.words[ExactlyNearest({few.words, few.size}, unit, run.scales[c])];
+      words[c] = list.words[ExactlyNearest(list, unit, run.scales[c])];
     }
     return;
   }

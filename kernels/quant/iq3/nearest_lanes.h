@@ -306,19 +306,16 @@ NARROW_LANE_FUNCTION I32 NearestOfLanes(const Candidates& candidates,
       _mm512_permutex2var_epi32(reinterpret_cast<__m512i>(words[0]),
                                 reinterpret_cast<__m512i>(leaders.nearest),
                                 reinterpret_cast<__m512i>(words[1])));
-  uint32_t all = 0;
-  for (const uint32_t entry : entries) {
-    all |= entry;
+  uint32_t beyond = 0;
+  for (int r = 0; r < kRuns; ++r) {
+    beyond |= static_cast<uint32_t>((entries[r] & iq3::kBeyondEight) != 0) << r;
   }
-  if ((all & iq3::kBeyondEight) != 0) {
-    for (int r = 0; r < kRuns; ++r) {
-      const uint32_t run = LaneBits((slot >> 3) == r);
-      if ((entries[r] & iq3::kBeyondEight) != 0) {
-        CompareBeyondEight(lines, p, scale, run,
-                           WordsOf(candidates, entries[r]) + 8,
-                           CountOf(entries[r]) - 8, &leaders);
-      }
-    }
+  // One at most, mostly.
+  for (; beyond != 0; beyond &= beyond - 1) {
+    const int r = __builtin_ctz(beyond);
+    CompareBeyondEight(lines, p, scale, LaneBits((slot >> 3) == r),
+                       WordsOf(candidates, entries[r]) + 8,
+                       CountOf(entries[r]) - 8, &leaders);
   }
   I32 nearest = leaders.nearest;
   uint32_t unsure =
@@ -404,9 +401,6 @@ NARROW_LANE_FUNCTION void ChoosePoints(const Candidates& candidates,
 NARROW_LANE_FUNCTION uint32_t NearestUnder(float scale, const float* x,
                                            const float* metric,
                                            const uint32_t* words, int n_words) {
-  if (n_words == 1) {
-    return words[0];
-  }
   F32 costs[kPoint];
   const F32 values = Splat(scale) * OddNumbers();
   for (int i = 0; i < kPoint; ++i) {
@@ -414,8 +408,10 @@ NARROW_LANE_FUNCTION uint32_t NearestUnder(float scale, const float* x,
     costs[i] = Splat(metric[i]) * miss * miss;
   }
   float least = 0;
-  uint32_t nearest = words[0];
-  for (int first = 0; first < n_words; first += kLanes) {
+  uint32_t nearest = 0;
+  int first = 0;
+  // (No branch that depends on the candidates, but for the few long lists.)
+  do {
     I32 levels;
     __builtin_memcpy(&levels, words + first, sizeof(levels));
     F32 distance = Lookup8(costs[0], levels);
@@ -429,7 +425,8 @@ NARROW_LANE_FUNCTION uint32_t NearestUnder(float scale, const float* x,
       least = least_here[0];
       nearest = words[first + __builtin_ctz(LaneBits(distance == least_here))];
     }
-  }
+    first += kLanes;
+  } while (first < n_words);
   return nearest;
 }
 

@@ -7,8 +7,8 @@
 // In BlockFields an affine block's low is -dmin * mins[0] with mins[0] = 1.
 // Stored codes ("from 0") are the symmetric ones plus 2^(bits-1).
 
-#ifndef NARROW_KERNELS_QUANT_BLOCK32_H_
-#define NARROW_KERNELS_QUANT_BLOCK32_H_
+#ifndef NARROW_KERNELS_QUANT_BLOCK32_BLOCK32_H_
+#define NARROW_KERNELS_QUANT_BLOCK32_BLOCK32_H_
 
 #include <cstdint>
 
@@ -61,4 +61,4 @@ void PlainCodes(const float* weights, const AffineScale& line, float zero,
 }  // namespace block32
 }  // namespace narrow
 
-#endif  // NARROW_KERNELS_QUANT_BLOCK32_H_
+#endif  // NARROW_KERNELS_QUANT_BLOCK32_BLOCK32_H_

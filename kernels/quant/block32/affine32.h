@@ -1,13 +1,13 @@
 // The codecs of 32 weights with a scale and a minimum, Q4_1 and Q5_1, as one
 // template over the bits of a code. Tested by codec_test.cc.
 
-#ifndef NARROW_KERNELS_QUANT_AFFINE32_H_
-#define NARROW_KERNELS_QUANT_AFFINE32_H_
+#ifndef NARROW_KERNELS_QUANT_BLOCK32_AFFINE32_H_
+#define NARROW_KERNELS_QUANT_BLOCK32_AFFINE32_H_
 
 #include <cstdint>
 
 #include "absl/types/span.h"
-#include "kernels/quant/block32.h"
+#include "kernels/quant/block32/block32.h"
 #include "kernels/quant/codec.h"
 #include "kernels/quant/k/scale_search.h"
 #include "kernels/quant/numbers.h"
@@ -129,4 +129,4 @@ struct Affine {
 }  // namespace block32
 }  // namespace narrow
 
-#endif  // NARROW_KERNELS_QUANT_AFFINE32_H_
+#endif  // NARROW_KERNELS_QUANT_BLOCK32_AFFINE32_H_

@@ -4,8 +4,8 @@
 //
 // Pure functions.
 
-#ifndef NARROW_VALIDATE_IMPORTANCE_REPORT_H_
-#define NARROW_VALIDATE_IMPORTANCE_REPORT_H_
+#ifndef NARROW_VALIDATE_IMPORTANCE_IMPORTANCE_REPORT_H_
+#define NARROW_VALIDATE_IMPORTANCE_IMPORTANCE_REPORT_H_
 
 #include <string>
 
@@ -30,4 +30,4 @@ std::string ImportancePicture(const ImportanceCollection& collection,
 
 }  // namespace narrow
 
-#endif  // NARROW_VALIDATE_IMPORTANCE_REPORT_H_
+#endif  // NARROW_VALIDATE_IMPORTANCE_IMPORTANCE_REPORT_H_

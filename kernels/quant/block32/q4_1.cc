@@ -7,7 +7,7 @@
 //
 // 32 weights in 20 bytes, little-endian, frozen.
 
-#include "kernels/quant/affine32.h"
+#include "kernels/quant/block32/affine32.h"
 #include "kernels/quant/codec_variants.h"
 
 namespace narrow {

@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
-#include "validate/importance_report.h"
+#include "validate/importance/importance_report.h"
 
 namespace narrow {
 namespace {

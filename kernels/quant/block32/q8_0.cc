@@ -11,7 +11,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kernels/quant/block32.h"
+#include "kernels/quant/block32/block32.h"
 #include "kernels/quant/codec_variants.h"
 #include "kernels/quant/numbers.h"
 

@@ -1,4 +1,4 @@
-#include "kernels/quant/block32.h"
+#include "kernels/quant/block32/block32.h"
 
 #include <algorithm>
 #include <cfloat>

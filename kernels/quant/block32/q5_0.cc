@@ -7,8 +7,8 @@
 //
 // 32 weights in 22 bytes, little-endian, frozen.
 
+#include "kernels/quant/block32/symmetric32.h"
 #include "kernels/quant/codec_variants.h"
-#include "kernels/quant/symmetric32.h"
 
 namespace narrow {
 namespace {

@@ -1,4 +1,4 @@
-#include "validate/importance_report.h"
+#include "validate/importance/importance_report.h"
 
 #include <gtest/gtest.h>
 
