@@ -64,7 +64,9 @@ absl::StatusOr<std::vector<double>> NumbersOf(const TensorView& view) {
         ", an importance matrix holds f32; reading ", view.origin.file));
   }
   std::vector<float> values(view.data.size() / sizeof(float));
-  std::memcpy(values.data(), view.data.data(), view.data.size());
+  if (!values.empty()) {  // a tensor of no elements has no address either
+    std::memcpy(values.data(), view.data.data(), view.data.size());
+  }
   return std::vector<double>(values.begin(), values.end());
 }
 
