@@ -192,34 +192,43 @@ NARROW_LANE_FUNCTION void FitGroup(const Blocks& blocks, const NearLists& near,
   for (uint32_t lanes = LaneBits(idle); lanes != 0; lanes &= lanes - 1) {
     scalar.Clear(__builtin_ctz(lanes));
   }
-  // Octets that are no points, found beforehand: that avoids mispredicted
-  // branches, and their lists are on their way.
+  // Octets that are no points, those with a short list and others. (Found
+  // beforehand, as branches would often be mispredicted.)
   struct {
-    NearLists::Entry entry;
+    int32_t first;
+    int16_t n;
     uint8_t octet;
     uint8_t lane;
-  } sought[kGroupOctets * kLanes + 1];
-  int n_sought = 0;
+  } sought[2][kGroupOctets * kLanes + 1];
+  int n_sought[2] = {};
   int32_t inexact[kLanes] = {};
   for (int o = 0; o < kGroupOctets; ++o) {
     for (int k = 0; k < blocks.n; ++k) {
       const NearLists::Entry entry = near.Find(scalar.levels[o][k]);
-      __builtin_prefetch(near.levels + entry.first);
-      sought[n_sought] = {entry, static_cast<uint8_t>(o),
-                          static_cast<uint8_t>(k)};
+      const bool orderly = scalar.orderly[o][k] != 0;
+      const int32_t first_point = orderly ? entry.first : entry.first_whole;
+      const int16_t n = orderly ? entry.n : entry.n_whole;
+      __builtin_prefetch(near.levels + first_point);
+      const int many = n > iq1::kNearStep;
       const int32_t is_sought = entry.n != 0;
+      sought[many][n_sought[many]] = {first_point, n, static_cast<uint8_t>(o),
+                                      static_cast<uint8_t>(k)};
+      n_sought[many] += is_sought;
       inexact[k] |= -is_sought;
-      n_sought += is_sought;
     }
   }
-  for (int i = 0; i < n_sought; ++i) {
-    const int o = sought[i].octet;
-    const int k = sought[i].lane;
-    scalar.levels[o][k] =
-        NearestOf(near, sought[i].entry, blocks.weights[k] + first + o * kOctet,
-                  found->w[k] + first + o * kOctet, scalar.scale[k],
-                  Type::IsDown(scalar.shift[k], o) ? kDown : kUp,
-                  scalar.orderly[o][k] != 0);
+  for (int many = 0; many < 2; ++many) {
+    for (int i = 0; i < n_sought[many]; ++i) {
+      const int o = sought[many][i].octet;
+      const int k = sought[many][i].lane;
+      F32 costs[kOctet];
+      MakeCosts(blocks.weights[k] + first + o * kOctet,
+                found->w[k] + first + o * kOctet, scalar.scale[k],
+                Type::IsDown(scalar.shift[k], o) ? kDown : kUp, costs);
+      const uint16_t* list = near.levels + sought[many][i].first;
+      scalar.levels[o][k] = many ? NearestOfMany(list, sought[many][i].n, costs)
+                                 : NearestOfFew(list, costs);
+    }
   }
 
   const F32 scale = Load(scalar.scale);

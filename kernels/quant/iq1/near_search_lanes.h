@@ -95,41 +95,71 @@ NARROW_LANE_FUNCTION I32 IsOrderly(I32 levels, const F32* x, const F32* w,
   return orderly;
 }
 
-// `n` points of a list.
-NARROW_LANE_FUNCTION void TryPoints(const uint16_t* levels, int n,
-                                    const F32* costs, F32* least, I32* places) {
-  for (int k = 0; k < n; k += kLanes) {
-    const I32 packed = LoadWords(levels + k);
-    F32 error = Lookup4(costs[0], packed);
-    for (int i = 1; i < iq1::kOctet; ++i) {
-      error += Lookup4(costs[i], packed >> (2 * i));
-    }
-    *places = SelectInt(error < *least, SplatInt(k), *places);
-    *least = Min(error, *least);
+// The costs of an octet's coordinates, each for Lookup4, by the reference's
+// operations; x and w are the octet's, q the values of the levels.
+NARROW_LANE_FUNCTION void MakeCosts(const float* x, const float* w, float scale,
+                                    const float* q, F32* costs) {
+  const __m256 eight_x = _mm256_loadu_ps(x);
+  const __m256 eight_w = _mm256_loadu_ps(w);
+  __m256 of_level[3];
+  for (int level = 0; level < 3; ++level) {
+    const __m256 miss =
+        _mm256_sub_ps(_mm256_set1_ps(scale * q[level]), eight_x);
+    of_level[level] = _mm256_mul_ps(_mm256_mul_ps(eight_w, miss), miss);
+  }
+  // Transposed; what stands at level 3 is not looked up.
+  const __m256 low01 = _mm256_unpacklo_ps(of_level[0], of_level[1]);
+  const __m256 high01 = _mm256_unpackhi_ps(of_level[0], of_level[1]);
+  const __m256 low2 = _mm256_unpacklo_ps(of_level[2], of_level[2]);
+  const __m256 high2 = _mm256_unpackhi_ps(of_level[2], of_level[2]);
+  const __m256 pairs[4] = {_mm256_shuffle_ps(low01, low2, 0x44),
+                           _mm256_shuffle_ps(low01, low2, 0xee),
+                           _mm256_shuffle_ps(high01, high2, 0x44),
+                           _mm256_shuffle_ps(high01, high2, 0xee)};
+  for (int i = 0; i < 4; ++i) {
+    costs[i] = Repeat4(_mm256_castps256_ps128(pairs[i]));
+    costs[4 + i] = Repeat4(_mm256_extractf128_ps(pairs[i], 1));
   }
 }
 
-// The levels of the first of list `entry` whose error is least, as by the
-// reference; x and w are an octet's, q the values of the levels.
-NARROW_LANE_FUNCTION int NearestOf(const iq1::NearLists& near,
-                                   iq1::NearLists::Entry entry, const float* x,
-                                   const float* w, float scale, const float* q,
-                                   bool is_orderly) {
-  const __m128 values =
-      _mm_mul_ps(_mm_set1_ps(scale), _mm_set_ps(0.0f, q[2], q[1], q[0]));
-  F32 costs[iq1::kOctet];
-  for (int i = 0; i < iq1::kOctet; ++i) {
-    const __m128 miss = _mm_sub_ps(values, _mm_set1_ps(x[i]));
-    costs[i] = Repeat4(_mm_mul_ps(_mm_mul_ps(_mm_set1_ps(w[i]), miss), miss));
+// The errors of kLanes points; FLT_MAX if it is no less.
+NARROW_LANE_FUNCTION F32 PointErrors(const uint16_t* levels, const F32* costs) {
+  const I32 packed = LoadWords(levels);
+  F32 error = Lookup4(costs[0], packed);
+  for (int i = 1; i < iq1::kOctet; ++i) {
+    error += Lookup4(costs[i], packed >> (2 * i));
   }
+  return Min(error, Splat(FLT_MAX));
+}
+
+// The levels of the first of a list of kNearStep points whose error is least.
+NARROW_LANE_FUNCTION int NearestOfFew(const uint16_t* list, const F32* costs) {
+  constexpr int kVectors = iq1::kNearStep / kLanes;
+  F32 errors[kVectors];
+  for (int k = 0; k < kVectors; ++k) {
+    errors[k] = PointErrors(list + k * kLanes, costs);
+  }
+  const F32 least = Splat(LeastLane(Min(errors[0], errors[kVectors - 1])));
+  uint32_t places = 0;
+  for (int k = 0; k < kVectors; ++k) {
+    places |= LaneBits(errors[k] == least) << (k * kLanes);
+  }
+  return list[__builtin_ctz(places)];
+}
+
+// Of `n` points.
+NARROW_LANE_FUNCTION int NearestOfMany(const uint16_t* list, int n,
+                                       const F32* costs) {
   F32 least = Splat(FLT_MAX);
   I32 places = {};
-  const uint16_t* list =
-      near.levels + (is_orderly ? entry.first : entry.first_whole);
-  TryPoints(list, is_orderly ? entry.n : entry.n_whole, costs, &least, &places);
+  for (int k = 0; k < n; k += kLanes) {
+    const F32 errors = PointErrors(list + k, costs);
+    places = SelectInt(errors < least, SplatInt(k), places);
+    least = Min(errors, least);
+  }
   // The first place of the least error.
   uint32_t lanes = LaneBits(least == Splat(LeastLane(least)));
-  int best = 0x7fff;
+  int best = n;
   for (; lanes != 0; lanes &= lanes - 1) {
     const int lane = __builtin_ctz(lanes);
     const int place = places[lane] + lane;
