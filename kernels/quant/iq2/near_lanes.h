@@ -308,10 +308,11 @@ NARROW_LANE_FUNCTION I32 ExactlyNearestOf(const Few& few, const UnitView& unit,
   const F32 levels[4] = {scale, scale * Splat(3.0f), scale * Splat(5.0f)};
   F32 least = Splat(__builtin_inff());
   I32 nearest = {};
-  // By fours: a loop's end that cannot be foreseen costs more.
-  for (int first = 0; first < few.size; first += 4) {
+  // Several at a time: a loop's end that cannot be foreseen costs more.
+  constexpr int kAtOnce = kLanes / 4;
+  for (int first = 0; first < few.size; first += kAtOnce) {
 #pragma GCC unroll 4
-    for (int j = first; j < first + 4; ++j) {
+    for (int j = first; j < first + kAtOnce; ++j) {
       const uint32_t word = static_cast<uint32_t>(few.words[j]);
       F32 distance = {};
 #pragma GCC unroll 8
