@@ -16,8 +16,8 @@
 // floats are monotonic, and being nearer it comes first. Four of five points
 // are such.
 //
-// Made on first use, in a millisecond or two, lives as long as the program and
-// is safe from any thread. For the sources of simd_library.
+// Made on first use, in about two milliseconds, lives as long as the program
+// and is safe from any thread. For the sources of simd_library.
 
 #ifndef NARROW_KERNELS_QUANT_IQ1_NEAR_LISTS_H_
 #define NARROW_KERNELS_QUANT_IQ1_NEAR_LISTS_H_

@@ -1,6 +1,8 @@
 #include "kernels/quant/lattice/grid_index.h"
 
+#include <algorithm>
 #include <cassert>
+#include <cstring>
 #include <vector>
 
 namespace narrow {
@@ -8,14 +10,24 @@ namespace {
 
 constexpr int kMaxShells = 3;
 
+// As many distances as are handled at once.
+typedef uint8_t Bytes __attribute__((vector_size(16)));
+constexpr int kBytes = 16;
+
+Bytes LoadBytes(const uint8_t* from) {
+  Bytes bytes;
+  std::memcpy(&bytes, from, kBytes);
+  return bytes;
+}
+
 // Distances from levels to all points are sums of two halves: one of the
 // first dim / 2 coordinates, one of the rest. A table row per value of a half
-// makes a distance one addition of bytes, and eight points go into a word.
+// makes a distance one addition of bytes.
 class IndexBuilder {
  public:
   IndexBuilder(const Grid& grid, int n_shells)
       : grid_(grid), n_shells_(n_shells) {
-    assert(grid.dim % 2 == 0 && grid.n_points % 8 == 0 &&
+    assert(grid.dim % 2 == 0 && grid.n_points % kBytes == 0 &&
            n_shells <= kMaxShells);
     // A distance is a byte below 255.
     assert(grid.dim * (grid.n_levels - 1) * (grid.n_levels - 1) < 255);
@@ -48,15 +60,15 @@ class IndexBuilder {
     const int n_points = grid_.n_points;
     std::vector<uint8_t> rows(n_halves_ * n_points);
     for (int h = 0; h < n_halves_; ++h) {
-      for (int p = 0; p < n_points; ++p) {
-        const uint8_t* levels = grid_.levels + p * grid_.dim + first_coordinate;
-        int sum = 0;
-        for (int i = 0, left = h; i < grid_.dim / 2; ++i) {
-          const int difference = left % grid_.n_levels - levels[i];
-          sum += difference * difference;
-          left /= grid_.n_levels;
+      uint8_t* row = &rows[h * n_points];
+      for (int i = 0, left = h; i < grid_.dim / 2; ++i) {
+        const int level = left % grid_.n_levels;
+        left /= grid_.n_levels;
+        const uint8_t* levels = grid_.levels + first_coordinate + i;
+        for (int p = 0; p < n_points; ++p) {
+          const int difference = level - levels[p * grid_.dim];
+          row[p] = static_cast<uint8_t>(row[p] + difference * difference);
         }
-        rows[h * n_points + p] = static_cast<uint8_t>(sum);
       }
     }
     return rows;
@@ -66,20 +78,29 @@ class IndexBuilder {
     const int n_points = grid_.n_points;
     const uint8_t* a = &first_[entry % n_halves_ * n_points];
     const uint8_t* b = &second_[entry / n_halves_ * n_points];
-    for (int p = 0; p < n_points; ++p) {
-      distances[p] = static_cast<uint8_t>(a[p] + b[p]);
+    for (int p = 0; p < n_points; p += kBytes) {
+      const Bytes sums = LoadBytes(a + p) + LoadBytes(b + p);
+      std::memcpy(distances + p, &sums, kBytes);
     }
-    uint8_t shells[kMaxShells];
-    const int n_shells = FindShells(distances, shells);
-    near_.clear();
-    AppendNear(distances, shells[n_shells - 1]);
-    lists->push_back(static_cast<uint16_t>(near_.size()));
-    for (int s = 0; s < n_shells; ++s) {
-      for (const uint16_t point : near_) {
-        if (distances[point] == shells[s]) {
-          lists->push_back(point);
-        }
+    for (std::vector<uint16_t>& shell : near_) {
+      shell.resize(n_points);
+    }
+    // The least that are possible, as they mostly are.
+    uint8_t shells[kMaxShells] = {1, 2, 3};
+    int n_shells = n_shells_;
+    int sizes[kMaxShells];
+    SortNear(distances, shells, n_shells, sizes);
+    for (int s = 0; s < n_shells_; ++s) {
+      if (sizes[s] == 0) {
+        n_shells = FindShells(distances, shells);
+        SortNear(distances, shells, n_shells, sizes);
+        break;
       }
+    }
+    lists->push_back(static_cast<uint16_t>(sizes[0] + sizes[1] + sizes[2]));
+    for (int s = 0; s < n_shells; ++s) {
+      lists->insert(lists->end(), near_[s].begin(),
+                    near_[s].begin() + sizes[s]);
     }
   }
 
@@ -90,10 +111,14 @@ class IndexBuilder {
     while (n < n_shells_) {
       // Nearer points wrap around and become the farthest.
       const uint8_t next = static_cast<uint8_t>(beyond + 1);
-      uint8_t step = 255;
-      for (int p = 0; p < grid_.n_points; ++p) {
-        const uint8_t d = static_cast<uint8_t>(distances[p] - next);
-        step = d < step ? d : step;
+      Bytes steps = ~Bytes{};
+      for (int p = 0; p < grid_.n_points; p += kBytes) {
+        const Bytes d = LoadBytes(distances + p) - next;
+        steps = d < steps ? d : steps;
+      }
+      int step = 255;
+      for (int i = 0; i < kBytes; ++i) {
+        step = steps[i] < step ? steps[i] : step;
       }
       beyond = next + step;
       if (beyond >= 255) {
@@ -104,20 +129,26 @@ class IndexBuilder {
     return n;
   }
 
-  // Points up to `limit` < 128.
-  void AppendNear(const uint8_t* distances, uint8_t limit) {
-    constexpr uint64_t kOnes = 0x0101010101010101;
-    for (int p = 0; p < grid_.n_points; p += 8) {
-      uint64_t eight = 0;
-      for (int i = 0; i < 8; ++i) {
-        eight |= static_cast<uint64_t>(distances[p + i]) << (8 * i);
-      }
-      // The top bit of a byte: beyond the limit.
-      const uint64_t beyond =
-          (((eight & 0x7f * kOnes) + (127 - limit) * kOnes) | eight);
-      for (uint64_t near = ~beyond & 0x80 * kOnes; near != 0;
-           near &= near - 1) {
-        near_.push_back(static_cast<uint16_t>(p + __builtin_ctzll(near) / 8));
+  // Points of each shell, rising, to near_.
+  void SortNear(const uint8_t* distances, const uint8_t* shells, int n_shells,
+                int* sizes) {
+    std::fill_n(sizes, kMaxShells, 0);
+    const uint8_t limit = shells[n_shells - 1];
+    for (int p = 0; p < grid_.n_points; p += kBytes) {
+      const Bytes near = reinterpret_cast<Bytes>(LoadBytes(distances + p) <=
+                                                 (limit + Bytes{}));
+      uint64_t halves[2];
+      std::memcpy(halves, &near, kBytes);
+      for (int half = 0; half < 2; ++half) {
+        for (uint64_t left = halves[half] & 0x8080808080808080; left != 0;
+             left &= left - 1) {
+          const int point = p + 8 * half + __builtin_ctzll(left) / 8;
+          int shell = 0;
+          for (int s = 0; s < n_shells - 1; ++s) {
+            shell += distances[point] > shells[s];
+          }
+          near_[shell][sizes[shell]++] = static_cast<uint16_t>(point);
+        }
       }
     }
   }
@@ -127,7 +158,7 @@ class IndexBuilder {
   int n_halves_;
   std::vector<uint8_t> first_;
   std::vector<uint8_t> second_;
-  std::vector<uint16_t> near_;  // of the list being made
+  std::vector<uint16_t> near_[kMaxShells];  // of the list being made
 };
 
 struct Tables {

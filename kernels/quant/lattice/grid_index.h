@@ -10,7 +10,7 @@
 // distance is the sum of squared differences of levels. Encoders that choose
 // from such lists as ggml does find the same point, ties included.
 //
-// Each index is made on first use, in about a millisecond, lives as long as
+// Each index is made on first use, in up to five milliseconds, lives as long as
 // the program and is safe from any thread. For the sources of simd_library
 // too.
 
