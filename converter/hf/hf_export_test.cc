@@ -122,6 +122,30 @@ void ExpectSameIds(const Metadata& gguf, const std::string& folder) {
   }
 }
 
+// Files that llama.cpp's converter makes of checkpoints in NVFP4 have these.
+TEST(HfExport, ScalesOfInputsAreLeftOut) {
+  const auto plain = OpenTensorSource(Converted("testdata/tiny-llama", "F16"));
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  std::vector<TensorMeta> metas;
+  for (const TensorView& view : (*plain)->tensors()) {
+    metas.push_back(view.meta);
+  }
+  metas.push_back({"blk.0.ffn_up.input_scale", QuantType::kF32, {1}});
+  const std::string path = Fresh("scaled.gguf");
+  const auto sink = NewGgufWriter(path);
+  ASSERT_TRUE(sink->Begin(metas, (*plain)->metadata()).ok());
+  for (const TensorView& view : (*plain)->tensors()) {
+    ASSERT_TRUE(sink->Append(view.data).ok());
+  }
+  const std::vector<uint8_t> one = {0, 0, 0x80, 0x3f};
+  ASSERT_TRUE(sink->Append(one).ok());
+  ASSERT_TRUE(sink->Finish().ok());
+
+  const auto scaled = Open(path);
+  const std::string folder = Exported(*scaled, {}, 1);
+  EXPECT_EQ(Open(folder)->tensors().size(), (*plain)->tensors().size());
+}
+
 TEST(HfExport, IsTheInverseOfConversion) {
   int n_threads = 1;
   for (const char* model : kModels) {

@@ -78,7 +78,7 @@ class Disassembler {
 
  private:
   absl::Status Add(const CheckpointTensor& tensor) {
-    if (IsRopeFactors(tensor.meta.name) || IsScaleInUse(tensor.meta.name)) {
+    if (IsRopeFactors(tensor.meta.name) || IsScale(tensor.meta.name)) {
       return absl::OkStatus();
     }
     const auto it = rules_.find(PatternOf(tensor.meta.name, tensor.layer));
@@ -119,13 +119,15 @@ class Disassembler {
     return absl::OkStatus();
   }
 
-  // Scales are read with the weights that they multiply.
-  bool IsScaleInUse(absl::string_view name) const {
-    if (!absl::ConsumeSuffix(&name, ".scale")) {
+  // Scales are read with the weights that they multiply; those of inputs mean
+  // nothing to weights that are not quantized.
+  bool IsScale(absl::string_view name) const {
+    const bool of_input = absl::ConsumeSuffix(&name, ".input_scale");
+    if (!of_input && !absl::ConsumeSuffix(&name, ".scale")) {
       return false;
     }
     const CheckpointTensor* weight = model_.Find(absl::StrCat(name, ".weight"));
-    return weight != nullptr && !weight->scales.empty();
+    return weight != nullptr && (of_input || !weight->scales.empty());
   }
 
   void Undo(TensorTransform transform, DisassembledTensor* out) const {
