@@ -466,17 +466,17 @@ template <class Type>
 NARROW_LANE_FUNCTION void PackLevels(const I32* order, I32 ones, I32 twos,
                                      I32* levels) {
   constexpr int kWords = Type::kGroup / kOctet / 2;
-  I32 words[kWords] = {};  // two octets each
+  U32 words[kWords] = {};  // two octets each
   for (int r = 0; r < Type::kGroup; ++r) {
     const I32 power = SplatInt(1) << ((order[r] & 15) * 2);
-    const I32 times = (power & (ones <= r)) + (power & (twos <= r));
+    const U32 times = AsUint(power & (ones <= r)) + AsUint(power & (twos <= r));
     for (int k = 0; k < kWords; ++k) {
-      words[k] += kWords == 1 ? times : times & ((order[r] >> 4) == k);
+      words[k] += kWords == 1 ? times : times & AsUint((order[r] >> 4) == k);
     }
   }
   for (int k = 0; k < kWords; ++k) {
-    levels[2 * k] = words[k] & 0xffff;
-    levels[2 * k + 1] = (words[k] >> 16) & 0xffff;
+    levels[2 * k] = reinterpret_cast<I32>(words[k] & 0xffffu);
+    levels[2 * k + 1] = reinterpret_cast<I32>(words[k] >> 16);
   }
 }
 
