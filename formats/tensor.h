@@ -21,6 +21,7 @@
 #include "absl/types/span.h"
 #include "formats/metadata.h"
 #include "formats/quant_type.h"
+#include "formats/row_source.h"
 
 namespace narrow {
 
@@ -62,6 +63,9 @@ struct TensorView {
   TensorMeta meta;
   absl::Span<const uint8_t> data;  // meta.n_bytes() of them
   Origin origin;
+  // Where not null, `data` is empty, meta.type is kF32 and the rows come from
+  // here: a matrix that is decoded when it is asked for. The source owns it.
+  const RowSource* rows = nullptr;
 };
 
 // Reading side of a container. Sizes are checked against the file on opening.

@@ -14,6 +14,7 @@
 #define NARROW_FORMATS_ARCH_CHECKPOINT_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -42,6 +43,13 @@ struct CheckpointOptions {
   std::string model_name;
   // Leave tokenizer metadata out (a directory without a tokenizer opens too).
   bool skip_tokenizer = false;
+  // Open a directory that another program (or ours) has quantized: its packed
+  // matrices are decoded when rows are asked for. Otherwise it is refused.
+  bool decode_quantized = false;
+  // Called with a directory's source before anything is looked up in it; what
+  // it gives back takes its place (formats/overlay_source.h). May be empty.
+  std::function<std::unique_ptr<TensorSource>(std::unique_ptr<TensorSource>)>
+      wrap_source;
 };
 
 class Checkpoint {

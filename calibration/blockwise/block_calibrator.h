@@ -1,0 +1,102 @@
+// Calibration block by block: what goes into the linear layers of a block is
+// observed, the caller quantizes the block, and its hidden states go on to
+// the next one.
+//
+//   ASSIGN_OR_RETURN(auto calibrator,
+//                    BlockCalibrator::Create(&model, samples, options));
+//   for (int64_t b = calibrator->next_block(); b < n; ++b) {
+//     ASSIGN_OR_RETURN(BlockStats stats, calibrator->Observe(needs));
+//     ... solve block b; show its weights (formats/overlay_source.h) ...
+//     RETURN_IF_ERROR(calibrator->Advance());
+//     RETURN_IF_ERROR(calibrator->Save(path));       // to go on from here
+//   }
+//
+// In memory are one block's weights and the hidden states of all samples; above
+// options.hidden_bytes these are kept in a file, compressed with zstd. With
+// Order::kQuantized the block's inputs are those of the model quantized so
+// far; with kOriginal those of the original. Where cross moments are asked
+// for, both streams are kept. Belongs to one thread, and uses
+// options.runner.n_threads. The statistics are the same for any number of
+// threads, grouping, memory limit, instruction set and restart.
+
+#ifndef NARROW_CALIBRATION_BLOCKWISE_BLOCK_CALIBRATOR_H_
+#define NARROW_CALIBRATION_BLOCKWISE_BLOCK_CALIBRATOR_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "calibration/blockwise/layer_stats.h"
+#include "calibration/blockwise/samples.h"
+#include "calibration/model_runner.h"
+#include "formats/arch/checkpoint.h"
+#include "formats/overlay_source.h"
+
+namespace narrow {
+
+enum class CalibrationOrder {
+  kQuantized,  // inputs from the blocks as quantized so far
+  kOriginal,   // inputs from the original model
+};
+
+struct CalibrationOptions {
+  CalibrationOrder order = CalibrationOrder::kQuantized;
+  // Hidden states kept in memory; above it they go to a file in
+  // `spill_folder` (empty: the system's temporary folder), without a name
+  // other programs see.
+  int64_t hidden_bytes = int64_t{4} << 30;
+  std::string spill_folder;
+  // An expert with fewer rows than this many times its columns is shrunk
+  // towards the statistics of all experts' rows.
+  double expert_rows_per_column = 1;
+  const std::atomic<bool>* cancelled = nullptr;
+  RunnerOptions runner;
+};
+
+// Share of a block's work done, 0 ... 1, for progress.
+using CalibrationProgressFn = std::function<void(double)>;
+
+class BlockCalibrator {
+ public:
+  // Embeds the samples. `model` was opened over `overlay` (may be null where
+  // nothing is replaced: then both orders are one); both must outlive the
+  // calibrator. InvalidArgument: ids outside the vocabulary, no sample, no
+  // token that counts.
+  static absl::StatusOr<std::unique_ptr<BlockCalibrator>> Create(
+      const Checkpoint* model, OverlaySource* overlay,
+      const CalibrationSamples& samples, const CalibrationOptions& options);
+  virtual ~BlockCalibrator() = default;
+
+  virtual int64_t n_blocks() const = 0;
+  // The block that Observe and Advance are about.
+  virtual int64_t next_block() const = 0;
+
+  // Statistics of the present block's linear layers; its hidden states stay.
+  // With kQuantized the block itself is as the overlay shows it, that is
+  // original until the caller replaces its weights. DataLoss names tensor,
+  // sample and token of a number that is not finite.
+  virtual absl::StatusOr<BlockStats> Observe(
+      const StatsNeeds& needs, const CalibrationProgressFn& progress) = 0;
+  // Runs the block as the overlay shows it now and goes on to the next one.
+  virtual absl::Status Advance(const CalibrationProgressFn& progress) = 0;
+
+  // Statistics of the output matrix's input, after the last block (the final
+  // norm applied), under the name output.weight. FailedPrecondition before.
+  virtual absl::StatusOr<BlockStats> ObserveOutput(const StatsNeeds& needs) = 0;
+
+  // What a later run needs to go on after the present block: complete under
+  // its name or not at all. Restore: DataLoss for a damaged file or one of
+  // other samples, model or options (`fingerprint` is the caller's own).
+  virtual absl::Status Save(const std::string& path,
+                            uint64_t fingerprint) const = 0;
+  virtual absl::Status Restore(const std::string& path,
+                               uint64_t fingerprint) = 0;
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_BLOCKWISE_BLOCK_CALIBRATOR_H_

@@ -1,0 +1,68 @@
+// What was seen at the input of a linear layer, as calibrated solvers use it.
+//
+//   const LayerStats* s = stats.Find("blk.0.ffn_down.weight", /*expert=*/-1);
+//   s->n_rows; s->gram[i * s->n_cols + j]; s->max_abs[j]; s->MeanSquare(j);
+//
+// Sums over rows (tokens) in a fixed order. Layers fed by one input share one
+// LayerStats. Plain values.
+
+#ifndef NARROW_CALIBRATION_BLOCKWISE_LAYER_STATS_H_
+#define NARROW_CALIBRATION_BLOCKWISE_LAYER_STATS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace narrow {
+
+// What to gather; a solver says what it needs.
+struct StatsNeeds {
+  bool columns = false;  // sum_sq, sum_abs, max_abs
+  bool gram = false;     // X^T X (and the columns)
+  // Sum of (x - z)^T z, where x is the input in the original model and z that
+  // in the quantized one; for corrections of the drift.
+  bool cross = false;
+
+  bool any() const { return columns || gram || cross; }
+};
+
+struct LayerStats {
+  int64_t n_cols = 0;
+  int64_t n_rows = 0;                  // tokens that counted
+  std::vector<double> sum_sq;          // [n_cols]
+  std::vector<double> sum_abs;         // [n_cols]
+  std::vector<float> max_abs;          // [n_cols]
+  float max_value = 0, min_value = 0;  // over all columns
+  std::vector<double> gram;            // [n_cols, n_cols], symmetric; or empty
+  std::vector<double> cross;           // [n_cols, n_cols]; or empty
+  // An expert with few rows of its own: the share of the layer's common
+  // statistics (of all its experts' rows) that went into these; 0: none.
+  // n_rows is that of the expert itself.
+  double shrinkage = 0;
+
+  double MeanSquare(int64_t col) const {
+    return n_rows > 0
+               ? sum_sq[static_cast<size_t>(col)] / static_cast<double>(n_rows)
+               : 0;
+  }
+};
+
+// Of one block, by GGUF tensor name and expert (-1: dense).
+struct BlockStats {
+  std::map<std::pair<std::string, int>, std::shared_ptr<const LayerStats>>
+      layers;
+
+  const LayerStats* Find(absl::string_view name, int expert) const {
+    const auto it = layers.find({std::string(name), expert});
+    return it == layers.end() ? nullptr : it->second.get();
+  }
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_BLOCKWISE_LAYER_STATS_H_

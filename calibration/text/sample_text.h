@@ -1,0 +1,58 @@
+// Calibration samples from text files: plain text, JSONL with a field, JSONL
+// of conversations rendered with the model's chat template.
+//
+//   SampleOptions options;
+//   options.n_samples = 128;
+//   options.sample_tokens = 512;
+//   ASSIGN_OR_RETURN(CalibrationSamples s,
+//                    SampleTexts(model, {"wiki.valid.tokens"}, options));
+//
+// Texts are tokenized and packed: plain files as one stream cut into windows,
+// records of JSONL one after another, each with the tokenizer's own special
+// tokens, cut into windows likewise (`pack`), or one record a window, padded
+// (not `pack`). Of the windows, n_samples are chosen: the first ones, or with
+// a seed above 0 a random choice that is the same on every machine, in the
+// order of the text.
+
+#ifndef NARROW_CALIBRATION_TEXT_SAMPLE_TEXT_H_
+#define NARROW_CALIBRATION_TEXT_SAMPLE_TEXT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "calibration/blockwise/samples.h"
+#include "formats/arch/checkpoint.h"
+
+namespace narrow {
+
+enum class TextKind {
+  kAuto,  // by content: lines of JSON objects with messages, or with a text
+  kPlain,
+  kJsonl,  // `field` of each line's object
+  kChat,   // "messages" (or `field`) of each line: a list of {role, content}
+};
+
+struct SampleOptions {
+  TextKind kind = TextKind::kAuto;
+  std::string field;        // empty: "text", or "messages" for conversations
+  int64_t n_samples = 128;  // < 1: all there are
+  int64_t sample_tokens = 512;
+  uint64_t seed = 0;
+  bool pack = true;
+  // Conversations: only tokens of assistant turns count.
+  bool assistant_only = false;
+};
+
+// InvalidArgument: a text too short (the tokens there are and those needed),
+// options out of range, a line that is no JSON object or lacks the field
+// (file, line number). NotFound, DataLoss: files. Unimplemented: a chat
+// template that uses what we lack, named.
+absl::StatusOr<CalibrationSamples> SampleTexts(
+    const Checkpoint& model, const std::vector<std::string>& paths,
+    const SampleOptions& options);
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_TEXT_SAMPLE_TEXT_H_
