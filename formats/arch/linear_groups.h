@@ -44,9 +44,10 @@ struct Absorber {
   Kind kind = Kind::kNone;
   std::string hf_name;    // the weight's
   float norm_offset = 0;  // 1: the norm multiplies with 1 + w (Gemma)
+  // kLinearRows: column j of the group is fed by row first_row + j, or under
+  // grouped-query attention first_row + row_of_column[j]; columns of one row
+  // must get one scale (TransformGroup::column_class is row_of_column).
   int64_t first_row = 0;
-  // kLinearRows under grouped-query attention: column j of the group is fed
-  // by row row_of_column[j]; empty: row j.
   std::vector<int32_t> row_of_column;
 };
 
@@ -55,15 +56,20 @@ struct LinearGroup {
   Absorber absorber;
 };
 
-// Every linear layer of the family that `source` has, in its order.
+// Every linear layer of the family that `source` has, in its order. Tensors
+// that the family does not know are passed over, as are experts stacked in
+// three dimensions: one tensor, no packing holds it as one layer. DataLoss: a
+// shape that contradicts the configuration, or two tensors that mean one.
 absl::StatusOr<std::vector<ModelLinear>> FindLinears(const TensorSource& source,
                                                      const ArchSpec& spec,
                                                      const ModelConfig& config,
                                                      const HfConfig& hf);
 
 // Groups of block `layer`, in the order of computation: the inputs of
-// attention, its output, the inputs of the feed-forward part (router among
-// them), its output (one group an expert).
+// attention, its output, the inputs of the feed-forward part (router and all
+// experts among them), its output (one group an expert). Block -1: the output
+// matrix, after the final norm. A group some of whose layers are not listed
+// has no absorber, for they share what it would change.
 std::vector<LinearGroup> GroupsOfBlock(const std::vector<ModelLinear>& linears,
                                        const ArchSpec& spec,
                                        const ModelConfig& config, int layer);

@@ -18,66 +18,12 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "formats/arch/stored_name.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"
 
 namespace narrow {
 namespace {
-
-// A checkpoint's tensor name as rules spell it: numbers become "{}".
-struct ParsedName {
-  std::string pattern;
-  std::vector<int64_t> numbers;
-};
-
-ParsedName ParseName(absl::string_view name) {
-  ParsedName parsed;
-  std::vector<std::string> parts;
-  for (absl::string_view part : absl::StrSplit(name, '.')) {
-    int64_t number;
-    // Leading zeros would let two names mean one tensor.
-    const bool is_number =
-        !part.empty() && part.size() <= 9 &&
-        std::all_of(part.begin(), part.end(),
-                    [](char c) { return c >= '0' && c <= '9'; }) &&
-        (part.size() == 1 || part[0] != '0') && absl::SimpleAtoi(part, &number);
-    if (is_number) {
-      parsed.numbers.push_back(number);
-    }
-    parts.push_back(is_number ? "{}" : std::string(part));
-  }
-  parsed.pattern = absl::StrJoin(parts, ".");
-  return parsed;
-}
-
-// Parts of multimodal models other than the language model, and buffers that
-// older checkpoints hold. The converter leaves out the same.
-bool IsSkipped(absl::string_view name) {
-  for (absl::string_view prefix :
-       {"mlp", "vit.", "vpm.", "siglip2.", "conformer.", "merger.",
-        "resampler.", "sound_encoder.", "sound_projection.",
-        "speech_embeddings."}) {
-    if (absl::StartsWith(name, prefix)) {
-      return true;
-    }
-  }
-  for (absl::string_view part :
-       {"visual.", "vision.", "audio.", "talker.", "vision_", "audio_",
-        "token2wav.", "code2wav.", "projector.", "pre_mm_projector_norm",
-        "image_newline", "view_seperator", "patch_embed", "patch_embedding",
-        "patch_merger.", "patch_merge_mlp.", "model.connector."}) {
-    if (absl::StrContains(name, part)) {
-      return true;
-    }
-  }
-  for (absl::string_view suffix :
-       {".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq"}) {
-    if (absl::EndsWith(name, suffix)) {
-      return true;
-    }
-  }
-  return false;
-}
 
 absl::Status InFile(absl::StatusCode code, absl::string_view cause,
                     const Origin& origin) {
@@ -194,10 +140,8 @@ class Assembler {
   // sees them.
   void CollectSources() {
     for (const TensorView& view : in_.source.tensors()) {
-      if (!IsSkipped(view.meta.name)) {
-        sources_.push_back(
-            {absl::StrReplaceAll(view.meta.name, {{"language_model.", ""}}),
-             &view});
+      if (!IsOutsideLanguageModel(view.meta.name)) {
+        sources_.push_back({LanguageModelName(view.meta.name), &view});
       }
     }
     std::sort(sources_.begin(), sources_.end(),
@@ -235,7 +179,7 @@ class Assembler {
   }
 
   bool IsLeftOut(absl::string_view name) const {
-    const auto it = rules_.find(ParseName(name).pattern);
+    const auto it = rules_.find(ParseStoredName(name).pattern);
     return it != rules_.end() && it->second[0]->gguf_name == nullptr;
   }
 
@@ -250,7 +194,7 @@ class Assembler {
 
   absl::Status AddSource(const Source& source) {
     const TensorMeta& meta = source.view->meta;
-    const ParsedName parsed = ParseName(source.name);
+    const StoredName parsed = ParseStoredName(source.name);
     const auto it = rules_.find(parsed.pattern);
     const int64_t limits[] = {in_.config.n_layers, in_.config.n_experts};
     bool is_known = it != rules_.end() && parsed.numbers.size() <= 2;
@@ -290,7 +234,7 @@ class Assembler {
     return absl::OkStatus();
   }
 
-  absl::Status Apply(const TensorRule& rule, const ParsedName& parsed,
+  absl::Status Apply(const TensorRule& rule, const StoredName& parsed,
                      const TensorView& view) {
     const int64_t layer = parsed.numbers.empty() ? -1 : parsed.numbers[0];
     if (rule.transform == TensorTransform::kStackExperts) {

@@ -8,124 +8,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "formats/arch/fake_source.h"
-#include "formats/arch/read_model_config.h"
+#include "formats/arch/tiny_model.h"
 #include "formats/base/float16.h"
 #include "gtest/gtest.h"
 
 namespace narrow {
 namespace {
-
-// Every size differs, so that a wrong one shows.
-constexpr char kSizes[] = R"(
-  "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
-  "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
-  "vocab_size": 50, "max_position_embeddings": 64, "rms_norm_eps": 1e-6,
-  "num_local_experts": 3, "num_experts_per_tok": 2,
-  "moe_intermediate_size": 12, "tie_word_embeddings": false,
-  "attention_bias": true, "mlp_bias": true)";
-
-struct Family {
-  const char* architecture;
-  const char* model_type;
-  bool fused_experts;
-};
-
-constexpr Family kFamilies[] = {
-    {"LlamaForCausalLM", "llama", false},
-    {"MistralForCausalLM", "mistral", false},
-    {"MixtralForCausalLM", "mixtral", false},
-    {"MixtralForCausalLM", "mixtral", true},
-    {"Qwen2ForCausalLM", "qwen2", false},
-    {"Qwen3ForCausalLM", "qwen3", false},
-    {"Qwen3MoeForCausalLM", "qwen3_moe", false},
-    {"Qwen3MoeForCausalLM", "qwen3_moe", true},
-    {"Gemma2ForCausalLM", "gemma2", false},
-    {"Gemma3ForCausalLM", "gemma3_text", false},
-    {"Phi3ForCausalLM", "phi3", false},
-};
-
-int64_t SizeOf(TensorSize size, const ModelConfig& c) {
-  const int64_t sizes[] = {0,
-                           c.hidden_size,
-                           c.n_heads * c.head_dim,
-                           c.n_kv_heads * c.head_dim,
-                           (c.n_heads + 2 * c.n_kv_heads) * c.head_dim,
-                           c.head_dim,
-                           c.ffn_size,
-                           2 * c.ffn_size,
-                           c.n_experts,
-                           c.expert_ffn_size,
-                           2 * c.expert_ffn_size,
-                           c.vocab_size};
-  return sizes[static_cast<int>(size)];
-}
-
-// A checkpoint with one tensor for each rule, layer and expert.
-struct TinyModel {
-  explicit TinyModel(const Family& family, QuantType type = QuantType::kBF16,
-                     const std::string& more = "") {
-    spec = FindArchByHfName(family.architecture);
-    hf = *HfConfig::Parse(
-        absl::StrCat("{\"architectures\": [\"", family.architecture,
-                     "\"], \"model_type\": \"", family.model_type, "\",",
-                     kSizes, more, "}"),
-        "config.json");
-    config = *ModelConfigFromHf(*hf, *spec);
-    for (const TensorRule& rule : spec->rules) {
-      const absl::string_view name = rule.hf_name;
-      const bool is_expert = absl::StrContains(name, "experts");
-      const bool is_fused = is_expert && !absl::StrContains(name, "experts.{}");
-      const bool is_dense_only =
-          rule.presence == TensorPresence::kDenseLayers ||
-          (rule.presence == TensorPresence::kMlpBias && config.n_experts > 0);
-      const bool is_moe_only = rule.presence == TensorPresence::kExpertLayers;
-      const bool is_new_router = absl::EndsWith(name, ".mlp.gate.weight");
-      const bool skip =
-          (config.n_experts > 0 ? is_dense_only : is_moe_only) ||
-          (is_expert && is_fused != family.fused_experts) ||
-          (is_new_router && spec->gguf_arch == std::string("llama") &&
-           !family.fused_experts) ||
-          (absl::StrContains(name, "block_sparse_moe") &&
-           family.fused_experts) ||
-          source.Find(Instance(name, 0, 0)) != nullptr;
-      if (skip) {
-        continue;
-      }
-      const bool in_layers = absl::StrContains(name, "layers.{}");
-      for (int64_t l = 0; l < (in_layers ? config.n_layers : 1); ++l) {
-        const bool per_expert = absl::StrContains(name, "experts.{}");
-        for (int64_t e = 0; e < (per_expert ? config.n_experts : 1); ++e) {
-          std::vector<int64_t> shape;
-          for (TensorSize size : rule.shape) {
-            if (size != TensorSize::kNone) {
-              shape.push_back(SizeOf(size, config));
-            }
-          }
-          source.Add(Instance(name, l, e), type, shape);
-        }
-      }
-    }
-  }
-
-  static std::string Instance(absl::string_view name, int64_t layer,
-                              int64_t expert) {
-    return absl::StrReplaceAll(
-        name, {{"layers.{}", absl::StrCat("layers.", layer)},
-               {"experts.{}", absl::StrCat("experts.", expert)}});
-  }
-
-  absl::StatusOr<Assembly> Assemble(const std::string& intermediate = "auto",
-                                    int64_t max_vocab = -1) {
-    return AssembleTensors(
-        {source, *spec, config, *hf, intermediate, max_vocab});
-  }
-
-  const ArchSpec* spec;
-  std::unique_ptr<const HfConfig> hf;
-  ModelConfig config;
-  FakeSource source;
-};
 
 const CheckpointTensor* Find(const Assembly& assembly, absl::string_view name) {
   for (const CheckpointTensor& tensor : assembly.tensors) {
@@ -136,7 +24,7 @@ const CheckpointTensor* Find(const Assembly& assembly, absl::string_view name) {
   return nullptr;
 }
 
-class TensorAssemblyTest : public testing::TestWithParam<Family> {};
+class TensorAssemblyTest : public testing::TestWithParam<TinyFamily> {};
 
 TEST_P(TensorAssemblyTest, EveryStoredTensorArrivesOnce) {
   TinyModel model(GetParam());
@@ -257,16 +145,17 @@ TEST_P(TensorAssemblyTest, IntermediateTypeIsThatOfMatricesOnly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, TensorAssemblyTest,
-                         testing::ValuesIn(kFamilies), [](const auto& info) {
+                         testing::ValuesIn(kTinyFamilies),
+                         [](const auto& info) {
                            return absl::StrCat(
                                info.param.model_type,
                                info.param.fused_experts ? "_fused" : "");
                          });
 
 TEST(TensorAssembly, AutoIsF16WithoutA16BitMatrix) {
-  TinyModel model(kFamilies[0], QuantType::kF32);
+  TinyModel model(kTinyFamilies[0], QuantType::kF32);
   EXPECT_EQ(model.Assemble()->matrix_type, QuantType::kF16);
-  TinyModel half(kFamilies[0], QuantType::kF16);
+  TinyModel half(kTinyFamilies[0], QuantType::kF16);
   EXPECT_EQ(half.Assemble()->matrix_type, QuantType::kF16);
 }
 
@@ -277,7 +166,7 @@ TEST(TensorAssembly, AutoPassesOverWhatIsLeftOut) {
 }
 
 TEST(TensorAssembly, LlamaBiasesAreInterleavedByHead) {
-  TinyModel model(kFamilies[0], QuantType::kF32);
+  TinyModel model(kTinyFamilies[0], QuantType::kF32);
   TensorView* view =
       model.source.FindMutable("model.layers.0.self_attn.k_proj.bias");
   std::vector<float> values;
@@ -298,7 +187,7 @@ TEST(TensorAssembly, LlamaBiasesAreInterleavedByHead) {
 }
 
 TEST(TensorAssembly, GemmaNormsGainOneInTheStoredHalfPrecision) {
-  const Family gemma = {"Gemma3ForCausalLM", "gemma3_text", false};
+  const TinyFamily gemma = {"Gemma3ForCausalLM", "gemma3_text", false};
   TinyModel wide(gemma);
   const auto assembly = wide.Assemble();
   EXPECT_EQ(Find(*assembly, "blk.0.attn_norm.weight")->offset, 1);
@@ -357,7 +246,7 @@ TEST(TensorAssembly, ExpertsOfTwoTypesAreRefused) {
 }
 
 TEST(TensorAssembly, TiedModelsNeedNoHead) {
-  TinyModel model(kFamilies[0], QuantType::kBF16,
+  TinyModel model(kTinyFamilies[0], QuantType::kBF16,
                   ", \"tie_word_embeddings\": true");
   EXPECT_NE(Find(*model.Assemble(), "output.weight"), nullptr);
   model.source.Remove("lm_head.weight");
