@@ -105,6 +105,11 @@ const Packing* FindPacking(absl::string_view name);
 // "gptq, awq, …", for messages.
 std::string KnownPackingNames();
 
+// The rows, each defined in its own file.
+#define NARROW_PACKING(variable) extern const Packing variable;
+#include "formats/packing/packings.inc"
+#undef NARROW_PACKING
+
 }  // namespace narrow
 
 #endif  // NARROW_FORMATS_PACKING_PACKING_H_
