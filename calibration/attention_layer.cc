@@ -38,8 +38,8 @@ absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
       RETURN_IF_ERROR(Attend(sliding, n_windows, n_tokens));
     }
     const ScopedTimer timer(&context_->times->attention_output);
-    RETURN_IF_ERROR(
-        Observe(observer, block.attn_output.weight.name(), -1, attended_));
+    RETURN_IF_ERROR(Observe(observer, block.attn_output.weight.name(),
+                            first_row, attended_));
     AddOutput(block, *matrices.output, hidden, first_row);
   }
   return absl::OkStatus();
@@ -63,7 +63,8 @@ absl::Status AttentionLayer::Project(const BlockTensors& block,
   for (const LinearTensors* layer : layers) {
     // Parts of one fused tensor are one multiplication.
     if (layer->weight.tensor != seen) {
-      RETURN_IF_ERROR(Observe(observer, layer->weight.name(), -1, normed_));
+      RETURN_IF_ERROR(
+          Observe(observer, layer->weight.name(), first_row, normed_));
     }
     seen = layer->weight.tensor;
   }

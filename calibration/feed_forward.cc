@@ -128,12 +128,14 @@ absl::Status FeedForward::RunDense(const BlockTensors& block,
       NormRow(block, residual + r * n_hidden, r);
       normed_.Round(r, rows);
     });
-    RETURN_IF_ERROR(Observe(observer, block.gate.weight.name(), -1, normed_));
+    RETURN_IF_ERROR(
+        Observe(observer, block.gate.weight.name(), first, normed_));
     if (block.up.weight.tensor != block.gate.weight.tensor) {
-      RETURN_IF_ERROR(Observe(observer, block.up.weight.name(), -1, normed_));
+      RETURN_IF_ERROR(
+          Observe(observer, block.up.weight.name(), first, normed_));
     }
     Gate(matrices, block.gate.bias, block.up.bias);
-    RETURN_IF_ERROR(Observe(observer, block.down.weight.name(), -1, inner_));
+    RETURN_IF_ERROR(Observe(observer, block.down.weight.name(), first, inner_));
 
     projected_.resize(static_cast<size_t>(n_rows * n_hidden));
     ForEachTile(&context_->products, &context_->pool, inner_,
@@ -168,7 +170,7 @@ FeedForward::Route(const BlockTensors& block, Observer* observer,
     normed_.Resize(n_rows, hidden.hidden_size, ProductType::kF32);
     ForEachRow(&context_->pool, n_rows,
                [&](int64_t r) { NormRow(block, hidden.row(0, first + r), r); });
-    RETURN_IF_ERROR(Observe(observer, block.router.name(), -1, normed_));
+    RETURN_IF_ERROR(Observe(observer, block.router.name(), first, normed_));
     ForEachTile(&context_->exact, &context_->pool, normed_, {router.get()},
                 [&](size_t, const Tile& tile) {
                   for (int64_t r = 0; r < tile.n_rows; ++r) {
@@ -205,19 +207,26 @@ absl::Status FeedForward::RunExpert(const BlockTensors& block, int64_t expert,
   const int64_t n_hidden = hidden.hidden_size;
   const int index = static_cast<int>(expert);
   const int64_t n_assigned = static_cast<int64_t>(assigned.size());
+  std::vector<int64_t> tokens;
   for (int64_t first = 0; first < n_assigned; first += kStepRows) {
     const auto step = assigned.subspan(first, kStepRows);
+    tokens.clear();
+    for (const Assigned& one : step) {
+      tokens.push_back(one.row);
+    }
     normed_.Resize(static_cast<int64_t>(step.size()), n_hidden,
                    context_->products.type());
     ForEachRow(&context_->pool, normed_.n_rows, [&](int64_t r) {
       NormRow(block, hidden.row(0, step[static_cast<size_t>(r)].row), r);
       normed_.Round(r, rows);
     });
-    RETURN_IF_ERROR(
-        Observe(observer, block.expert_gate.name(), index, normed_));
-    RETURN_IF_ERROR(Observe(observer, block.expert_up.name(), index, normed_));
+    RETURN_IF_ERROR(ObserveExpert(observer, block.expert_gate.name(), index,
+                                  tokens, normed_));
+    RETURN_IF_ERROR(ObserveExpert(observer, block.expert_up.name(), index,
+                                  tokens, normed_));
     Gate(matrices, {}, {});
-    RETURN_IF_ERROR(Observe(observer, block.expert_down.name(), index, inner_));
+    RETURN_IF_ERROR(ObserveExpert(observer, block.expert_down.name(), index,
+                                  tokens, inner_));
     ForEachTile(&context_->products, &context_->pool, inner_,
                 {matrices.down.get()}, [&](size_t, const Tile& tile) {
                   for (int64_t r = 0; r < tile.n_rows; ++r) {

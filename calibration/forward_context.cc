@@ -41,12 +41,34 @@ absl::Status CheckFinite(ForwardContext* context, const HiddenStates& hidden,
                    bad.row() % hidden.window_tokens);
 }
 
-absl::Status Observe(Observer* observer, absl::string_view name, int expert,
-                     const Activations& x) {
+absl::Status Observe(Observer* observer, absl::string_view name,
+                     int64_t first_token, const Activations& x) {
   if (observer == nullptr) {
     return absl::OkStatus();
   }
-  return observer->OnInput(name, expert, x.values.data(), x.n_rows, x.n_cols);
+  LayerInput input;
+  input.name = name;
+  input.rows = x.values.data();
+  input.n_rows = x.n_rows;
+  input.n_cols = x.n_cols;
+  input.first_token = first_token;
+  return observer->OnInput(input);
+}
+
+absl::Status ObserveExpert(Observer* observer, absl::string_view name,
+                           int expert, absl::Span<const int64_t> tokens,
+                           const Activations& x) {
+  if (observer == nullptr) {
+    return absl::OkStatus();
+  }
+  LayerInput input;
+  input.name = name;
+  input.expert = expert;
+  input.rows = x.values.data();
+  input.n_rows = x.n_rows;
+  input.n_cols = x.n_cols;
+  input.tokens = tokens;
+  return observer->OnInput(input);
 }
 
 void AddBias(const RowKernels& rows, const std::vector<float>& bias,

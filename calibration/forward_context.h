@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "calibration/linear.h"
 #include "calibration/model_runner.h"
 #include "calibration/packed_weights.h"
@@ -86,9 +87,13 @@ absl::Status NotFinite(const Checkpoint& model, absl::string_view what,
 absl::Status CheckFinite(ForwardContext* context, const HiddenStates& hidden,
                          absl::string_view where);
 
-// Shows the observer, if any, the rows that `name` is about to multiply.
-absl::Status Observe(Observer* observer, absl::string_view name, int expert,
-                     const Activations& x);
+// Shows the observer, if any, the rows that `name` is about to multiply, those
+// of tokens from `first_token` on; or those of one expert's tokens.
+absl::Status Observe(Observer* observer, absl::string_view name,
+                     int64_t first_token, const Activations& x);
+absl::Status ObserveExpert(Observer* observer, absl::string_view name,
+                           int expert, absl::Span<const int64_t> tokens,
+                           const Activations& x);
 
 // Adds `bias`, if there is one, to the rows of a tile.
 void AddBias(const RowKernels& rows, const std::vector<float>& bias,

@@ -28,6 +28,8 @@ class Runner : public ModelRunner {
         feed_forward_(&context_),
         head_(&context_, tensors_.output) {}
 
+  void ForgetWeights() override { context_.weights.Forget(); }
+
   int64_t n_blocks() const override { return config().n_layers; }
   int64_t hidden_size() const override { return config().hidden_size; }
   int64_t vocab_size() const override { return config().vocab_size; }

@@ -57,18 +57,33 @@ struct RunnerOptions {
   RunnerTimes* times = nullptr;
 };
 
+// Rows that are about to be multiplied by a tensor. Borrows.
+struct LayerInput {
+  absl::string_view name;       // the tensor's GGUF name
+  int expert = -1;              // -1: a dense layer
+  const float* rows = nullptr;  // [n_rows, n_cols]
+  int64_t n_rows = 0;
+  int64_t n_cols = 0;
+  // Row r is of token tokens[r] of the hidden states that the block was given,
+  // window * window_tokens + place in the window; of first_token + r where
+  // `tokens` is empty (all but experts).
+  int64_t first_token = 0;
+  absl::Span<const int64_t> tokens;
+
+  int64_t token(int64_t row) const {
+    return tokens.empty() ? first_token + row
+                          : tokens[static_cast<size_t>(row)];
+  }
+};
+
 // Sees the inputs of linear layers; for calibration statistics.
 class Observer {
  public:
   virtual ~Observer() = default;
-  // `rows`, [n_rows, n_cols] float32, is about to be multiplied by the tensor
-  // `name` (its GGUF name; expert -1 for dense layers). Called in a fixed
-  // order from one thread; calls that follow each other with the same pointer,
-  // number of rows and expert but other names show the same values, and a
-  // tensor's rows come window after window, token after token.
-  virtual absl::Status OnInput(absl::string_view name, int expert,
-                               const float* rows, int64_t n_rows,
-                               int64_t n_cols) = 0;
+  // Called in a fixed order from one thread; calls that follow each other with
+  // the same pointer, number of rows and expert but other names show the same
+  // values, and a tensor's rows come window after window, token after token.
+  virtual absl::Status OnInput(const LayerInput& input) = 0;
 };
 
 // n_windows sequences of window_tokens each, every one from position 0:
@@ -98,6 +113,11 @@ class ModelRunner {
   static absl::StatusOr<std::unique_ptr<ModelRunner>> Create(
       const Checkpoint* model, const RunnerOptions& options);
   virtual ~ModelRunner() = default;
+
+  // Decoded weights that are kept are decoded anew when next needed: what the
+  // checkpoint shows has changed (formats/overlay_source.h), or their memory
+  // is wanted for other blocks.
+  virtual void ForgetWeights() = 0;
 
   virtual int64_t n_blocks() const = 0;
   virtual int64_t hidden_size() const = 0;

@@ -400,18 +400,33 @@ TEST_P(FamilyTest, GgufGivesTheSameLogits) {
 
 class RecordingObserver : public Observer {
  public:
-  absl::Status OnInput(absl::string_view name, int expert, const float* rows,
-                       int64_t n_rows, int64_t n_cols) override {
-    n_cols_[std::string(name)] = n_cols;
-    n_rows_[std::string(name)] += n_rows;
-    most_expert_ = std::max(most_expert_, expert);
-    for (int64_t i = 0; i < n_rows * n_cols; ++i) {
-      finite_ = finite_ && std::isfinite(rows[i]);
+  absl::Status OnInput(const LayerInput& input) override {
+    const std::string name(input.name);
+    n_cols_[name] = input.n_cols;
+    n_rows_[name] += input.n_rows;
+    most_expert_ = std::max(most_expert_, input.expert);
+    for (int64_t i = 0; i < input.n_rows * input.n_cols; ++i) {
+      finite_ = finite_ && std::isfinite(input.rows[i]);
+    }
+    int64_t& last = last_token_.emplace(name, -1).first->second;
+    for (int64_t r = 0; r < input.n_rows; ++r) {
+      if (input.expert != last_expert_[name]) {
+        last_expert_[name] = input.expert;
+        last = -1;
+      }
+      // Experts see some tokens, dense layers all, one after another.
+      in_order_ = in_order_ && (input.expert >= 0 ? input.token(r) > last
+                                                  : input.token(r) == last + 1);
+      last = input.token(r);
+      n_seen_[name][last] += 1;
     }
     return absl::OkStatus();
   }
 
-  std::map<std::string, int64_t> n_cols_, n_rows_;
+  std::map<std::string, int64_t> n_cols_, n_rows_, last_token_;
+  std::map<std::string, int> last_expert_;
+  std::map<std::string, std::map<int64_t, int64_t>> n_seen_;
+  bool in_order_ = true;
   int most_expert_ = -1;
   bool finite_ = true;
 };
@@ -433,8 +448,14 @@ TEST_P(FamilyTest, ObserverSeesTheInputsOfEveryMatrix) {
       EXPECT_EQ(observer.n_rows_[name],
                 stacked ? n_all * c.n_experts_used : n_all)
           << name;
+      // Every token goes to as many experts as the model uses.
+      ASSERT_EQ(observer.n_seen_[name].size(), static_cast<size_t>(n_all));
+      for (const auto& [token, n] : observer.n_seen_[name]) {
+        ASSERT_EQ(n, stacked ? c.n_experts_used : 1) << name << " " << token;
+      }
     }
   }
+  EXPECT_TRUE(observer.in_order_);
   EXPECT_EQ(observer.most_expert_, c.n_experts - 1);
   EXPECT_TRUE(observer.finite_);
 }

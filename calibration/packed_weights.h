@@ -30,7 +30,10 @@ class PackedWeights {
  public:
   PackedWeights(const Checkpoint* model, ThreadPool* pool,
                 int64_t max_cached_bytes)
-      : model_(model), pool_(pool), budget_(max_cached_bytes) {}
+      : model_(model),
+        pool_(pool),
+        max_cached_bytes_(max_cached_bytes),
+        budget_(max_cached_bytes) {}
 
   // Outputs a panel; panels of long rows are narrower, so that a decoded
   // panel stays in cache.
@@ -43,6 +46,12 @@ class PackedWeights {
   absl::StatusOr<std::shared_ptr<const PackedMatrix>> GetIfKept(
       const WeightRows& weight, Matmul* matmul);
 
+  // Keeps nothing of what was asked for so far.
+  void Forget() {
+    kept_.clear();
+    budget_ = max_cached_bytes_;
+  }
+
   // Decodes rows of `weight` from first_row on into panel `panel` of `matrix`.
   // Safe from any thread; `rows` is working memory.
   absl::Status PackPanel(const WeightRows& weight, int64_t first_row,
@@ -54,7 +63,8 @@ class PackedWeights {
 
   const Checkpoint* const model_;
   ThreadPool* const pool_;
-  int64_t budget_;
+  const int64_t max_cached_bytes_;
+  int64_t budget_;  // what is left of it
   std::map<Key, std::shared_ptr<const PackedMatrix>> kept_;
 };
 

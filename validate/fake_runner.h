@@ -43,6 +43,8 @@ class FakeRunner : public ModelRunner {
   std::vector<int64_t> group_windows;             // windows of each Embed
   std::vector<std::pair<int64_t, int64_t>> rows;  // {token, position} scored
 
+  void ForgetWeights() override {}
+
   int64_t n_blocks() const override { return 3; }
   int64_t hidden_size() const override { return 2; }
   int64_t vocab_size() const override { return n_vocab_; }

@@ -213,9 +213,12 @@ class Collection {
     }
     if (options_.output_matrix) {
       const bool tied = model_.Find("output.weight") == nullptr;
-      RETURN_IF_ERROR(collector_.OnInput(
-          tied ? "token_embd.weight" : "output.weight", -1,
-          hidden.values.data(), n * width, hidden.hidden_size));
+      LayerInput input;
+      input.name = tied ? "token_embd.weight" : "output.weight";
+      input.rows = hidden.values.data();
+      input.n_rows = n * width;
+      input.n_cols = hidden.hidden_size;
+      RETURN_IF_ERROR(collector_.OnInput(input));
     }
     return options_.perplexity ? Score(ids, &hidden) : absl::OkStatus();
   }

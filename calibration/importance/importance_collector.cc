@@ -88,9 +88,11 @@ absl::Status ImportanceCollector::CheckShape(const SharedSums& shared,
                    shared.sums.n_cols, " columns"));
 }
 
-absl::Status ImportanceCollector::OnInput(absl::string_view name, int expert,
-                                          const float* rows, int64_t n_rows,
-                                          int64_t n_cols) {
+absl::Status ImportanceCollector::OnInput(const LayerInput& input) {
+  const absl::string_view name = input.name;
+  const int expert = input.expert;
+  const float* const rows = input.rows;
+  const int64_t n_rows = input.n_rows, n_cols = input.n_cols;
   const bool same_rows = rows == seen_.rows && n_rows == seen_.n_rows &&
                          n_cols == seen_.n_cols && expert == seen_.expert;
   ASSIGN_OR_RETURN(const size_t index, IndexOf(name, same_rows));

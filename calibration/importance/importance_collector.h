@@ -45,11 +45,10 @@ class ImportanceCollector : public Observer {
         first_window_(first_window) {}
 
   // DataLoss names tensor, window, token and column of a number that is not
-  // finite. Among the rows of an expert the token is not known here:
-  // bad_expert_input() is set, and the runner's own check of what such a row
-  // leads to, later in the block, has the token.
-  absl::Status OnInput(absl::string_view name, int expert, const float* rows,
-                       int64_t n_rows, int64_t n_cols) override;
+  // finite. Among the rows of an expert the number of the window is not known
+  // here: bad_expert_input() is set, and the runner's own check of what such a
+  // row leads to, later in the block, has it.
+  absl::Status OnInput(const LayerInput& input) override;
 
   // Empty, or the first expert whose input was not finite.
   const std::string& bad_expert_input() const { return bad_expert_input_; }

@@ -59,9 +59,10 @@ class PlainSums : public Observer {
     int64_t count = 0;
   };
 
-  absl::Status OnInput(absl::string_view name, int expert, const float* rows,
-                       int64_t n_rows, int64_t n_cols) override {
-    Sums& sums = sums_[{std::string(name), std::max(0, expert)}];
+  absl::Status OnInput(const LayerInput& input) override {
+    const int64_t n_rows = input.n_rows, n_cols = input.n_cols;
+    const float* const rows = input.rows;
+    Sums& sums = sums_[{std::string(input.name), std::max(0, input.expert)}];
     sums.sum.resize(static_cast<size_t>(n_cols));
     sums.sum_sq.resize(static_cast<size_t>(n_cols));
     for (int64_t i = 0; i < n_rows * n_cols; ++i) {
@@ -155,10 +156,11 @@ TEST(ImportanceCollectorTest, NamesTensorWindowTokenAndColumn) {
   const char* const name = "blk.1.attn_q.weight";
   const int64_t n_cols = model->Find(name)->meta.n_cols();
   std::vector<float> rows(static_cast<size_t>(4 * n_cols), 1);
-  ASSERT_TRUE(collector.OnInput(name, -1, rows.data(), 4, n_cols).ok());
+  ASSERT_TRUE(
+      collector.OnInput({name, -1, rows.data(), 4, n_cols, 0, {}}).ok());
   rows[static_cast<size_t>(3 * n_cols + 7)] = HUGE_VALF;
   const absl::Status status =
-      collector.OnInput(name, -1, rows.data(), 4, n_cols);
+      collector.OnInput({name, -1, rows.data(), 4, n_cols, 0, {}});
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("blk.1.attn_q.weight is not finite, first at window "
@@ -173,7 +175,7 @@ TEST(ImportanceCollectorTest, RemembersTheExpertWhoseInputIsNotFinite) {
   const char* const name = "blk.0.ffn_down_exps.weight";
   const int64_t n_cols = model->Find(name)->meta.n_cols();
   std::vector<float> rows(static_cast<size_t>(n_cols), std::nanf(""));
-  ASSERT_TRUE(collector.OnInput(name, 2, rows.data(), 1, n_cols).ok());
+  ASSERT_TRUE(collector.OnInput({name, 2, rows.data(), 1, n_cols, 0, {}}).ok());
   EXPECT_EQ(collector.bad_expert_input(),
             "the input of blk.0.ffn_down_exps.weight, expert 2");
 }
