@@ -7,7 +7,7 @@
 //   slots->Replace("model.layers.0.mlp.up_proj.weight", values);
 //   slots->Restore("model.layers.0.mlp.up_proj.weight");
 //
-// Replace and Restore belong to one thread while nobody reads.
+// Replace, Restore and ShowOriginals belong to one thread while nobody reads.
 
 #ifndef NARROW_FORMATS_OVERLAY_SOURCE_H_
 #define NARROW_FORMATS_OVERLAY_SOURCE_H_
@@ -37,6 +37,9 @@ class OverlaySource : public TensorSource {
   absl::Status Replace(absl::string_view name, std::vector<float> values);
   // Shows the inner source's values again, and frees the others.
   void Restore(absl::string_view name);
+  // While `on`, all tensors read as the inner source has them; replaced ones
+  // are kept (calibration runs the original model beside the quantized one).
+  void ShowOriginals(bool on) { show_originals_ = on; }
 
   absl::Span<const TensorView> tensors() const override { return tensors_; }
   const TensorView* Find(absl::string_view name) const override;
@@ -50,6 +53,7 @@ class OverlaySource : public TensorSource {
   class Slot;
 
   std::unique_ptr<TensorSource> inner_;
+  bool show_originals_ = false;  // slots look at it
   std::vector<TensorView> tensors_;
   std::unordered_map<std::string, size_t> index_;
   std::unordered_map<std::string, std::unique_ptr<Slot>> slots_;
