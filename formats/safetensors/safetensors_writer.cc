@@ -92,27 +92,6 @@ class SafetensorsWriter final : public TensorSink {
   int64_t appended_ = 0;              // bytes of it
 };
 
-// One file of a folder: its tensors [first, first + n) and their bytes.
-struct Shard {
-  size_t first = 0;
-  size_t n = 0;
-  int64_t n_bytes = 0;
-};
-
-std::vector<Shard> PlanShards(absl::Span<const int64_t> n_bytes,
-                              int64_t max_shard_bytes) {
-  std::vector<Shard> shards(1);
-  for (size_t i = 0; i < n_bytes.size(); ++i) {
-    if (shards.back().n > 0 &&
-        n_bytes[i] > max_shard_bytes - shards.back().n_bytes) {
-      shards.push_back({i, 0, 0});
-    }
-    ++shards.back().n;
-    shards.back().n_bytes += n_bytes[i];
-  }
-  return shards;
-}
-
 class SafetensorsFolderWriter final : public TensorSink {
  public:
   SafetensorsFolderWriter(absl::string_view folder, int64_t max_shard_bytes)
@@ -129,7 +108,7 @@ class SafetensorsFolderWriter final : public TensorSink {
     if (!whole.ok()) {
       return Annotate(whole.status(), absl::StrCat("writing ", folder_));
     }
-    shards_ = PlanShards(whole->n_bytes, max_shard_bytes_);
+    shards_ = PlanSafetensorsShards(whole->n_bytes, max_shard_bytes_);
     for (size_t i = 0; i < shards_.size(); ++i) {
       const std::string name = shards_.size() == 1
                                    ? kSafetensorsFileName
@@ -195,7 +174,7 @@ class SafetensorsFolderWriter final : public TensorSink {
 
   std::string folder_;
   int64_t max_shard_bytes_;
-  std::vector<Shard> shards_;
+  std::vector<SafetensorsShard> shards_;
   std::vector<std::unique_ptr<TensorSink>> writers_;
   SafetensorsIndex index_;
   size_t shard_ = 0;      // that the next bytes belong to
@@ -211,6 +190,20 @@ std::unique_ptr<TensorSink> NewSafetensorsWriter(absl::string_view path) {
 std::unique_ptr<TensorSink> NewSafetensorsFolderWriter(
     absl::string_view folder, int64_t max_shard_bytes) {
   return std::make_unique<SafetensorsFolderWriter>(folder, max_shard_bytes);
+}
+
+std::vector<SafetensorsShard> PlanSafetensorsShards(
+    absl::Span<const int64_t> tensor_bytes, int64_t max_shard_bytes) {
+  std::vector<SafetensorsShard> shards(1);
+  for (size_t i = 0; i < tensor_bytes.size(); ++i) {
+    if (shards.back().n > 0 &&
+        tensor_bytes[i] > max_shard_bytes - shards.back().n_bytes) {
+      shards.push_back({i, 0, 0});
+    }
+    ++shards.back().n;
+    shards.back().n_bytes += tensor_bytes[i];
+  }
+  return shards;
 }
 
 absl::StatusOr<int64_t> SafetensorsFileBytes(absl::Span<const TensorMeta> metas,

@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -33,6 +34,17 @@ std::unique_ptr<TensorSink> NewSafetensorsWriter(absl::string_view path);
 // their names in Finish, the index last. REQUIRES: max_shard_bytes > 0.
 std::unique_ptr<TensorSink> NewSafetensorsFolderWriter(absl::string_view folder,
                                                        int64_t max_shard_bytes);
+
+// A file of such a folder: its tensors [first, first + n) and their bytes.
+struct SafetensorsShard {
+  size_t first = 0;
+  size_t n = 0;
+  int64_t n_bytes = 0;
+};
+
+// The files that NewSafetensorsFolderWriter would make; at least one.
+std::vector<SafetensorsShard> PlanSafetensorsShards(
+    absl::Span<const int64_t> tensor_bytes, int64_t max_shard_bytes);
 
 // Exact size of the file NewSafetensorsWriter would write.
 absl::StatusOr<int64_t> SafetensorsFileBytes(absl::Span<const TensorMeta> metas,
