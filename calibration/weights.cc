@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/float16.h"
+#include "formats/base/status.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
@@ -33,11 +34,16 @@ absl::Status ReadRows(const Checkpoint& model, const CheckpointTensor& tensor,
   }
   const int64_t n_cols = tensor.meta.n_cols();
   const int64_t n_blocks = n_cols / codec->block;
+  const bool has_bytes = model.HasBytes(tensor);
+  if (!has_bytes) {
+    RETURN_IF_ERROR(model.DecodeRows(tensor, first_row, n_rows, out));
+  }
   for (int64_t r = 0; r < n_rows; ++r) {
     float* row = out + r * n_cols;
-    const absl::Span<const uint8_t> bytes =
-        model.RowBytes(tensor, first_row + r);
-    codec->Decode(bytes.data(), n_blocks, row);
+    if (has_bytes) {
+      codec->Decode(model.RowBytes(tensor, first_row + r).data(), n_blocks,
+                    row);
+    }
     if (tensor.offset != 0) {
       for (int64_t i = 0; i < n_cols; ++i) {
         row[i] += tensor.offset;

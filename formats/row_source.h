@@ -18,6 +18,8 @@ class RowSource {
   // Rows [first_row, first_row + n_rows) as float32, [n_rows, n_cols].
   virtual absl::Status ReadRows(int64_t first_row, int64_t n_rows,
                                 float* out) const = 0;
+  // Bytes of files that the rows are made of; 0: none.
+  virtual int64_t n_stored_bytes() const { return 0; }
 };
 
 }  // namespace narrow

@@ -1,6 +1,7 @@
 #include "validate/perplexity.h"
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,7 +18,9 @@ class Measurement {
  public:
   Measurement(const PerplexityOptions& options,
               const PerplexityProgressFn& progress)
-      : options_(options), progress_(progress) {}
+      : options_(options),
+        progress_(progress),
+        pool_(options.runner.n_threads) {}
 
   absl::StatusOr<PerplexityReport> Run() {
     RETURN_IF_ERROR(Prepare());
@@ -78,20 +81,37 @@ class Measurement {
       ASSIGN_OR_RETURN(model, Open(i));
     }
     WarnOfContext(*model);
-    ASSIGN_OR_RETURN(const auto runner,
+    ASSIGN_OR_RETURN(auto runner,
                      ModelRunner::Create(model.get(), options_.runner));
     ScoreProgressFn score_progress;
     if (progress_) {
       score_progress = [this, i](const ScoreProgress& p) { progress_(i, p); };
     }
-    ASSIGN_OR_RETURN(TextScores scores,
-                     ScoreText(tokens_, windows_, options_.score, runner.get(),
-                               score_progress));
+    ScoreOptions score = options_.score;
+    if (options_.divergence && options_.models.size() > 1) {
+      score.keep_rows = i == 0 ? &reference_rows_ : nullptr;
+      score.reference = i == 0 ? nullptr : &*divergence_;
+    }
+    ASSIGN_OR_RETURN(TextScores scores, ScoreText(tokens_, windows_, score,
+                                                  runner.get(),
+                                                  score_progress));
     AddReport(*model, scores);
     if (i == 0) {
       reference_ = std::move(scores);
+      if (score.keep_rows != nullptr) {
+        KeepReference(std::move(model), std::move(runner));
+      }
     }
     return absl::OkStatus();
+  }
+
+  void KeepReference(std::unique_ptr<Checkpoint> model,
+                     std::unique_ptr<ModelRunner> runner) {
+    runner->ForgetWeights();  // of its blocks, which are not needed again
+    reference_model_ = std::move(model);
+    reference_runner_ = std::move(runner);
+    divergence_ = DivergenceReference{reference_runner_.get(),
+                                      &reference_rows_, &pool_};
   }
 
   // A model is measured beyond its context on request, as llama-perplexity
@@ -110,10 +130,8 @@ class Measurement {
     ModelReport report;
     report.path = model.path();
     for (const CheckpointTensor& tensor : model.tensors()) {
-      TensorMeta stored = tensor.meta;
-      stored.type = tensor.stored;
-      report.tensor_bytes += stored.n_bytes();
-      report.n_weights += stored.n_elements();
+      report.tensor_bytes += model.StoredBytes(tensor);
+      report.n_weights += tensor.meta.n_elements();
     }
     report.summary = Summarize(scores);
     report.seconds = scores.seconds;
@@ -132,6 +150,12 @@ class Measurement {
   TextTokens tokens_;
   std::vector<ScoredWindow> windows_;
   TextScores reference_;
+  // For divergences: what is needed to compute the first model's logits.
+  std::vector<float> reference_rows_;
+  std::unique_ptr<Checkpoint> reference_model_;
+  std::unique_ptr<ModelRunner> reference_runner_;
+  ThreadPool pool_;
+  std::optional<DivergenceReference> divergence_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <memory>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "calibration/importance/importance_collector.h"
@@ -52,7 +53,16 @@ absl::StatusOr<uint64_t> FingerprintOf(const Checkpoint& model,
     }
     const int64_t n_rows = tensor.meta.n_rows();
     for (const int64_t row : {int64_t{0}, n_rows / 2, n_rows - 1}) {
-      if (row >= 0 && row < n_rows) {
+      if (row < 0 || row >= n_rows) {
+        continue;
+      }
+      if (!model.HasBytes(tensor)) {
+        std::vector<float> values(static_cast<size_t>(tensor.meta.n_cols()));
+        RETURN_IF_ERROR(model.DecodeRows(tensor, row, 1, values.data()));
+        print.Add(
+            absl::string_view(reinterpret_cast<const char*>(values.data()),
+                              values.size() * sizeof(float)));
+      } else {
         const absl::Span<const uint8_t> bytes = model.RowBytes(tensor, row);
         print.Add(absl::string_view(reinterpret_cast<const char*>(bytes.data()),
                                     bytes.size()));

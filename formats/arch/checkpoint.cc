@@ -170,6 +170,9 @@ absl::Status Checkpoint::OpenFolder(const CheckpointOptions& options) {
   RETURN_IF_ERROR(CheckIsLanguageModel(*hf, path_));
   ASSIGN_OR_RETURN(config_, ModelConfigFromHf(*hf, *arch_));
   ASSIGN_OR_RETURN(source_, OpenTensorSource(path_));
+  if (options.wrap_source) {
+    source_ = options.wrap_source(std::move(source_));
+  }
 
   int64_t max_vocab = -1;
   if (config_.arch == "gemma3" && options.intermediate != "exact") {
@@ -264,11 +267,109 @@ int64_t StoredRow(const CheckpointTensor& tensor, int64_t row) {
   return row - in_group + in_group / 2 + in_group % 2 * (group / 2);
 }
 
+// Rows [first_row, first_row + n_rows) of a stored matrix, which is packed or
+// plain f32 (some experts of a stack may be either).
+absl::Status ReadStoredRows(const TensorView& view, int64_t first_row,
+                            int64_t n_rows, float* out) {
+  if (view.rows != nullptr) {
+    return view.rows->ReadRows(first_row, n_rows, out);
+  }
+  const int64_t row_bytes = view.meta.row_bytes();
+  std::memcpy(out, view.data.data() + first_row * row_bytes,
+              static_cast<size_t>(n_rows * row_bytes));
+  return absl::OkStatus();
+}
+
+// Rows of an interleaved matrix: those that a head has in its first half and
+// in its second half lie together, so that two reads a head do.
+absl::Status ReadInterleavedRows(const CheckpointTensor& tensor,
+                                 int64_t first_row, int64_t n_rows,
+                                 float* out) {
+  const int64_t group = tensor.interleave_group;
+  const int64_t n_cols = tensor.meta.n_cols();
+  const RowSegment& segment = tensor.segments[0];
+  std::vector<float> half;
+  const int64_t end = first_row + n_rows;
+  for (int64_t head = first_row / group * group; head < end; head += group) {
+    const int64_t from = std::max(first_row, head);
+    const int64_t to = std::min(end, head + group);
+    for (const int64_t parity : {0, 1}) {
+      const int64_t begin = from + ((from - head) % 2 != parity ? 1 : 0);
+      if (begin >= to) {
+        continue;
+      }
+      const int64_t n = (to - begin + 1) / 2;
+      half.resize(static_cast<size_t>(n * n_cols));
+      RETURN_IF_ERROR(ReadStoredRows(
+          *segment.view, segment.first_row + StoredRow(tensor, begin), n,
+          half.data()));
+      for (int64_t i = 0; i < n; ++i) {
+        std::copy_n(half.data() + i * n_cols, n_cols,
+                    out + (begin + 2 * i - first_row) * n_cols);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+bool Checkpoint::HasBytes(const CheckpointTensor& tensor) const {
+  return tensor.owned != nullptr ||
+         std::none_of(tensor.segments.begin(), tensor.segments.end(),
+                      [](const RowSegment& segment) {
+                        return segment.view->rows != nullptr;
+                      });
+}
+
+absl::Status Checkpoint::DecodeRows(const CheckpointTensor& tensor,
+                                    int64_t first_row, int64_t n_rows,
+                                    float* out) const {
+  assert(first_row >= 0 && first_row + n_rows <= tensor.meta.n_rows());
+  assert(!HasBytes(tensor));
+  if (tensor.interleave_group > 0) {
+    return ReadInterleavedRows(tensor, first_row, n_rows, out);
+  }
+  while (n_rows > 0) {
+    int64_t row = first_row;
+    const RowSegment& segment = SegmentOf(tensor, &row);
+    const int64_t n =
+        std::min(n_rows, segment.first_row + segment.n_rows - row);
+    RETURN_IF_ERROR(ReadStoredRows(*segment.view, row, n, out));
+    out += n * tensor.meta.n_cols();
+    first_row += n;
+    n_rows -= n;
+  }
+  return absl::OkStatus();
+}
+
+int64_t Checkpoint::StoredBytes(const CheckpointTensor& tensor) const {
+  TensorMeta stored = tensor.meta;
+  stored.type = tensor.stored;
+  if (HasBytes(tensor)) {
+    return stored.n_bytes();
+  }
+  int64_t n = 0;
+  for (const RowSegment& segment : tensor.segments) {
+    const TensorMeta& meta = segment.view->meta;
+    if (segment.view->rows == nullptr) {
+      n += segment.n_rows * meta.row_bytes();
+    } else if (segment.n_rows == meta.n_rows()) {
+      n += segment.view->rows->n_stored_bytes();
+    } else {  // half of a matrix, or without its last rows
+      n += static_cast<int64_t>(
+          static_cast<double>(segment.view->rows->n_stored_bytes()) *
+          static_cast<double>(segment.n_rows) /
+          static_cast<double>(meta.n_rows()));
+    }
+  }
+  return n;
+}
 
 absl::Span<const uint8_t> Checkpoint::RowBytes(const CheckpointTensor& tensor,
                                                int64_t row) const {
   assert(row >= 0 && row < tensor.meta.n_rows());
+  assert(HasBytes(tensor));
   const TypeGeometry& geometry = Geometry(tensor.stored);
   const size_t row_bytes = static_cast<size_t>(
       tensor.meta.n_cols() / geometry.block_weights * geometry.block_bytes);
@@ -298,11 +399,13 @@ void Checkpoint::Release(const CheckpointTensor& tensor, int64_t first_row,
     const RowSegment& segment = SegmentOf(tensor, &row);
     const int64_t n =
         std::min(end - first_row, segment.first_row + segment.n_rows - row);
-    const size_t row_bytes =
-        static_cast<size_t>(segment.view->meta.row_bytes());
-    source_->Release(
-        segment.view->data.subspan(static_cast<size_t>(row) * row_bytes,
-                                   static_cast<size_t>(n) * row_bytes));
+    if (segment.view->rows == nullptr) {
+      const size_t row_bytes =
+          static_cast<size_t>(segment.view->meta.row_bytes());
+      source_->Release(
+          segment.view->data.subspan(static_cast<size_t>(row) * row_bytes,
+                                     static_cast<size_t>(n) * row_bytes));
+    }
     first_row += n;
   }
 }

@@ -74,9 +74,19 @@ class Checkpoint {
   absl::Span<const CheckpointTensor> tensors() const { return tensors_; }
   const CheckpointTensor* Find(absl::string_view name) const;
 
-  // Row `row` of `tensor` in its stored type. REQUIRES: 0 <= row < n_rows.
+  // Row `row` of `tensor` in its stored type. REQUIRES: 0 <= row < n_rows,
+  // HasBytes(tensor).
   absl::Span<const uint8_t> RowBytes(const CheckpointTensor& tensor,
                                      int64_t row) const;
+  // Whether RowBytes gives rows. Otherwise a packed or replaced matrix has
+  // them (TensorView::rows), `stored` is f32, and DecodeRows gives them.
+  bool HasBytes(const CheckpointTensor& tensor) const;
+  // Rows [first_row, first_row + n_rows) before `offset` is added and before
+  // they are rounded to meta.type. REQUIRES: !HasBytes(tensor).
+  absl::Status DecodeRows(const CheckpointTensor& tensor, int64_t first_row,
+                          int64_t n_rows, float* out) const;
+  // Bytes of the files that hold the tensor.
+  int64_t StoredBytes(const CheckpointTensor& tensor) const;
   // Rows [first_row, first_row + n_rows) will not be needed soon.
   void Release(const CheckpointTensor& tensor, int64_t first_row,
                int64_t n_rows) const;
