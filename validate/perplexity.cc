@@ -92,9 +92,9 @@ class Measurement {
       score.keep_rows = i == 0 ? &reference_rows_ : nullptr;
       score.reference = i == 0 ? nullptr : &*divergence_;
     }
-    ASSIGN_OR_RETURN(TextScores scores, ScoreText(tokens_, windows_, score,
-                                                  runner.get(),
-                                                  score_progress));
+    ASSIGN_OR_RETURN(
+        TextScores scores,
+        ScoreText(tokens_, windows_, score, runner.get(), score_progress));
     AddReport(*model, scores);
     if (i == 0) {
       reference_ = std::move(scores);
@@ -110,8 +110,8 @@ class Measurement {
     runner->ForgetWeights();  // of its blocks, which are not needed again
     reference_model_ = std::move(model);
     reference_runner_ = std::move(runner);
-    divergence_ = DivergenceReference{reference_runner_.get(),
-                                      &reference_rows_, &pool_};
+    divergence_ =
+        DivergenceReference{reference_runner_.get(), &reference_rows_, &pool_};
   }
 
   // A model is measured beyond its context on request, as llama-perplexity

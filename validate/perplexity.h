@@ -6,7 +6,8 @@
 //   ASSIGN_OR_RETURN(PerplexityReport report,
 //                    MeasurePerplexity(options, progress));
 //
-// Models are run one after another, so memory is that of one; all are opened
+// Models are run one after another, so memory is that of one (with
+// `divergence`, also the first one's output matrix); all are opened
 // and their vocabularies compared before the first is run, so that a wrong
 // path costs no hour.
 
@@ -36,6 +37,9 @@ struct PerplexityOptions {
   CheckpointOptions checkpoint;
   RunnerOptions runner;
   ScoreOptions score;
+  // Also the KL divergence of every other model from the first, whose output
+  // matrix is then kept open beside theirs.
+  bool divergence = false;
 };
 
 // `model` counts from 0 in options.models.

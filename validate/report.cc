@@ -74,6 +74,16 @@ void AddModel(const ModelReport& model, JsonWriter* json) {
     AddEstimate("perplexity_difference", model.paired->perplexity_difference,
                 json);
     AddEstimate("same_top", model.paired->same_top_share, json);
+    if (model.paired->divergence) {
+      const DivergenceSummary& kl = *model.paired->divergence;
+      AddEstimate("kl_divergence", kl.mean, json);
+      json->Key("kl_divergence_median").Number(kl.median);
+      json->Key("kl_divergence_90").Number(kl.p90);
+      json->Key("kl_divergence_95").Number(kl.p95);
+      json->Key("kl_divergence_99").Number(kl.p99);
+      json->Key("kl_divergence_99.9").Number(kl.p999);
+      json->Key("kl_divergence_max").Number(kl.maximum);
+    }
     json->EndObject();
   }
   json->Key("windows").BeginArray();
@@ -122,6 +132,10 @@ std::string Table(const PerplexityReport& report) {
   if (paired) {
     columns.insert(columns.end(), {{"difference"}, {"ratio"}, {"same top %"}});
   }
+  const bool diverges = paired && report.models[1].paired->divergence;
+  if (diverges) {
+    columns.insert(columns.end(), {{"KL divergence"}, {"KL 99 %"}});
+  }
   columns.push_back({"tokens/s"});
   TextTable table(columns);
   for (const ModelReport& model : report.models) {
@@ -138,6 +152,17 @@ std::string Table(const PerplexityReport& report) {
       cells.push_back(WithError(100 * same_top.value, 100 * same_top.error, 2));
     } else if (paired) {
       cells.insert(cells.end(), {"reference", "", ""});
+    }
+    if (diverges) {
+      const auto& paired_summary = model.paired;
+      cells.push_back(paired_summary
+                          ? WithError(paired_summary->divergence->mean.value,
+                                      paired_summary->divergence->mean.error, 5)
+                          : "");
+      cells.push_back(
+          paired_summary
+              ? absl::StrFormat("%.4f", paired_summary->divergence->p99)
+              : "");
     }
     cells.push_back(absl::StrFormat("%.0f", model.tokens_per_second));
     table.AddRow(std::move(cells));

@@ -27,21 +27,26 @@ constexpr int64_t kHeadRows = 4096;
 class TextScorer {
  public:
   TextScorer(const TextTokens& text, absl::Span<const ScoredWindow> windows,
-             ModelRunner* runner, const ScoreProgressFn& progress)
-      : text_(text), windows_(windows), runner_(runner), progress_(progress) {
+             const ScoreOptions& options, ModelRunner* runner,
+             const ScoreProgressFn& progress)
+      : text_(text),
+        windows_(windows),
+        options_(options),
+        runner_(runner),
+        progress_(progress) {
     for (const ScoredWindow& window : windows) {
       state_.tokens_total += window.n_tokens;
     }
     state_.windows_total = windows.size();
   }
 
-  absl::StatusOr<TextScores> Run(int64_t hidden_bytes) {
+  absl::StatusOr<TextScores> Run() {
     RETURN_IF_ERROR(CheckIds());
     start_ = Clock::now();
     Report(0);
     size_t first = 0;
     while (first < windows_.size()) {
-      const size_t n = GroupSize(first, hidden_bytes);
+      const size_t n = GroupSize(first, options_.hidden_bytes);
       const absl::Status status = RunGroup(first, n);
       // The runner counts the windows that it was given.
       RETURN_IF_ERROR(
@@ -119,6 +124,16 @@ class TextScorer {
       Report(block_share * HeadBlocks(group) * n_slice / n_rows);
     }
     RETURN_IF_ERROR(Keep(first, group, targets, scores));
+    if (options_.reference != nullptr) {
+      const int64_t n_done = static_cast<int64_t>(scores_.divergences.size());
+      RETURN_IF_ERROR(AddDivergences(*options_.reference, n_done,
+                                     hidden.row(0, 0), n_rows, runner_,
+                                     &scores_.divergences));
+    }
+    if (options_.keep_rows != nullptr) {
+      options_.keep_rows->insert(options_.keep_rows->end(),
+                                 hidden.values.begin(), hidden.values.end());
+    }
 
     state_.windows_done += n;
     state_.tokens_done += group_tokens_;
@@ -219,6 +234,7 @@ class TextScorer {
 
   const TextTokens& text_;
   const absl::Span<const ScoredWindow> windows_;
+  const ScoreOptions& options_;
   ModelRunner* const runner_;
   const ScoreProgressFn& progress_;
 
@@ -236,7 +252,7 @@ absl::StatusOr<TextScores> ScoreText(const TextTokens& text,
                                      const ScoreOptions& options,
                                      ModelRunner* runner,
                                      const ScoreProgressFn& progress) {
-  return TextScorer(text, windows, runner, progress).Run(options.hidden_bytes);
+  return TextScorer(text, windows, options, runner, progress).Run();
 }
 
 }  // namespace narrow

@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "calibration/model_runner.h"
+#include "validate/divergence.h"
 #include "validate/windows.h"
 
 namespace narrow {
@@ -40,6 +41,8 @@ struct TextScores {
   std::vector<bool> is_top;
   // Scored tokens of each window.
   std::vector<int64_t> window_sizes;
+  // Divergence from the reference in nats, where one was given.
+  std::vector<double> divergences;
 
   int64_t n_run = 0;   // tokens that went through the model
   double seconds = 0;  // taken by that
@@ -63,6 +66,11 @@ using ScoreProgressFn = std::function<void(const ScoreProgress&)>;
 struct ScoreOptions {
   // Bound on the hidden states of a group; a group has one window at least.
   int64_t hidden_bytes = int64_t{256} << 20;
+  // Filled, if not null, with the final hidden states of all scored
+  // positions, [n_scored, hidden_size]: what a DivergenceReference needs.
+  std::vector<float>* keep_rows = nullptr;
+  // What divergences are taken from; may be null.
+  const DivergenceReference* reference = nullptr;
 };
 
 // REQUIRES: `windows` lie within the text. InvalidArgument for an id that the

@@ -49,6 +49,28 @@ BlockEstimate PerplexityDifference(const TextScores& reference,
   return difference;
 }
 
+double Percentile(const std::vector<double>& sorted, double share) {
+  const double place = share * static_cast<double>(sorted.size() - 1);
+  const size_t below = static_cast<size_t>(place);
+  const size_t above = std::min(below + 1, sorted.size() - 1);
+  const double part = place - static_cast<double>(below);
+  return sorted[below] + part * (sorted[above] - sorted[below]);
+}
+
+DivergenceSummary SummarizeDivergences(const TextScores& candidate) {
+  DivergenceSummary summary;
+  summary.mean = MeanOfBlocks(candidate.divergences, candidate.window_sizes);
+  std::vector<double> sorted = candidate.divergences;
+  std::sort(sorted.begin(), sorted.end());
+  summary.median = Percentile(sorted, 0.5);
+  summary.p90 = Percentile(sorted, 0.9);
+  summary.p95 = Percentile(sorted, 0.95);
+  summary.p99 = Percentile(sorted, 0.99);
+  summary.p999 = Percentile(sorted, 0.999);
+  summary.maximum = sorted.back();
+  return summary;
+}
+
 }  // namespace
 
 PerplexitySummary Summarize(const TextScores& scores) {
@@ -79,6 +101,9 @@ PairedSummary Compare(const TextScores& reference,
   summary.perplexity_ratio = ExpOf(summary.mean_nll_difference);
   summary.perplexity_difference = PerplexityDifference(reference, candidate);
   summary.same_top_share = ShareOf(n_same_top, n);
+  if (!candidate.divergences.empty()) {
+    summary.divergence = SummarizeDivergences(candidate);
+  }
   return summary;
 }
 

@@ -14,6 +14,7 @@
 #define NARROW_VALIDATE_SUMMARY_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "validate/estimate.h"
@@ -43,18 +44,33 @@ struct PerplexitySummary {
   std::vector<WindowSummary> windows;
 };
 
+// Of the KL divergence token by token.
+struct DivergenceSummary {
+  BlockEstimate mean;
+  // Linear between order statistics, as numpy and llama-perplexity have it.
+  double median = 0;
+  double p90 = 0;
+  double p95 = 0;
+  double p99 = 0;
+  double p999 = 0;
+  double maximum = 0;
+};
+
 struct PairedSummary {
   BlockEstimate mean_nll_difference;    // candidate - reference
   BlockEstimate perplexity_ratio;       // candidate / reference
   BlockEstimate perplexity_difference;  // candidate - reference
   // Of positions where both models have the same most probable token.
   Estimate same_top_share;
+  // KL divergence in nats, where it was measured.
+  std::optional<DivergenceSummary> divergence;
 };
 
 // REQUIRES: at least one score.
 PerplexitySummary Summarize(const TextScores& scores);
 
-// REQUIRES: both are of the same text and windows.
+// REQUIRES: both are of the same text and windows; candidate.divergences are
+// there for all scored tokens or for none.
 PairedSummary Compare(const TextScores& reference, const TextScores& candidate);
 
 }  // namespace narrow

@@ -31,6 +31,8 @@ Examples:
   narrow perplexity gemma-3-270m --text wiki.test.raw
   narrow perplexity gemma-3-270m gemma-3-270m-Q4_K_M.gguf \
       gemma-3-270m-Q8_0.gguf --text wiki.test.raw --chunks 8 --json out.json
+  narrow perplexity gemma-3-270m gemma-3-270m-gptq --text wiki.test.raw \
+      --chunks 40 --kl-divergence
   narrow perplexity model.gguf --text wiki.test.raw --context 1024 \
       --stride 512 --precision exact)";
 
@@ -176,6 +178,9 @@ void AddPerplexityCommand(CLI::App* app, CommandResult* result) {
                    "default) or in float32 (exact)")
       ->type_name("MODE")
       ->check(CLI::IsMember({"fast", "exact"}));
+  command->add_flag("--kl-divergence", options->divergence,
+                    "also the KL divergence of the other models from the "
+                    "first: mean with its error, and percentiles");
   command
       ->add_option("--pre", options->checkpoint.pre_tokenizer,
                    "tokenizer.ggml.pre, where the pattern in tokenizer.json "
