@@ -11,6 +11,9 @@
 // have; groups are those of the columns' own numbers, so `order` may permute
 // whole groups and columns inside a group, or any columns when the groups'
 // scales are fixed beforehand.
+//
+// Each thread takes panels of rows through all columns; a row's operations
+// have one order whatever the panel (grid_kernels.h).
 
 #ifndef NARROW_KERNELS_GRID_FEEDBACK_H_
 #define NARROW_KERNELS_GRID_FEEDBACK_H_
@@ -33,10 +36,12 @@ struct FeedbackFactor {
 
 struct FeedbackOptions {
   // Fit a group's scales on the weights as compensated when its first column
-  // comes (under the pivots, or the fit's own column weights); otherwise the
+  // comes (under the pivots, or `column_weights`); otherwise the
   // scales in `rows` stay.
   bool fit_on_entry = true;
   bool weight_by_pivots = true;
+  // [n_cols], the columns' own order; used without weight_by_pivots.
+  const float* column_weights = nullptr;
   FitOptions fit;
 };
 
@@ -60,13 +65,15 @@ struct DescentResult {
 // natural order, symmetric, damped by the caller). Refit: the exact
 // least-squares scale (and zero) of each group given codes, rounded to legal
 // values. Sweep: each code in turn to its best given all others. Every step
-// of a row is kept only where its own objective falls, so the result is never
-// worse than the beginning.
+// of a row is kept only where its own objective falls by the running gradient;
+// at the end the gradient is computed anew, and a row that is not better than
+// it was is left as it was. REQUIRES: `rows` has codes; n_cols columns.
 DescentResult Descend(const float* targets, const float* gram,
                       const DescentOptions& options, GridRows* rows,
                       ThreadPool* pool);
 
-// tr((T - Q) H (T - Q)^T) for decoded Q [n_rows, n_cols]; in double.
+// tr((T - Q) H (T - Q)^T) for decoded Q [n_rows, n_cols]. Products in float32,
+// a chain an element, summed in double.
 double GramError(const float* targets, const float* quantized, int64_t n_rows,
                  int64_t n_cols, const float* gram, ThreadPool* pool);
 

@@ -30,10 +30,12 @@ struct GridSpec {
   CodeKind code = CodeKind::kInteger;
   int bits = 4;
   ZeroKind zero = ZeroKind::kNone;
-  int64_t group = 128;  // columns; the last may be short
+  int64_t group = 128;  // columns, the last may be short; 0: the whole row
   QuantType scale_type = QuantType::kF16;
   // Scales are stored times this (NVFP4's global scale), then rounded.
   float global_scale = 1;
+  // What a stored scale is multiplied with (WeightScheme::scale_unit).
+  float scale_unit = 1;
   // Least zero point: 1 for GPTQ v1, whose fields hold zero - 1.
   int zero_low = 0;
 };
@@ -47,34 +49,45 @@ struct GridRows {
   std::vector<float> scales;   // [n_rows, n_groups], as stored
   std::vector<float> zeros;    // the same with zeros, or empty
 
+  // Codes 0, scales 1, zeros 2^(bits - 1).
   GridRows(const GridSpec& grid_spec, int64_t rows, int64_t cols);
+  // Columns of a group, [begin, end).
+  int64_t GroupBegin(int64_t group) const;
+  int64_t GroupEnd(int64_t group) const;
+  int32_t GroupOf(int64_t column) const {
+    return spec.group > 0 ? static_cast<int32_t>(column / spec.group) : 0;
+  }
   // Decoded weights of a row, by the arithmetic of DequantizeRows.
   void Decode(int64_t row, float* out) const;
 };
 
 struct FitOptions {
   enum class Search {
-    kMinMax,  // the peers' default: from the largest magnitudes
-    // Shrunk ranges, each scored by sum of weight * |w - q|^power.
+    // The peers' default: integers with zeros span the least and the largest
+    // weight and 0; without, and all other codes, the largest magnitude.
+    kMinMax,
+    // That range times 1 - i / n_steps, i = 0, 1 ... while i is below
+    // max_shrink * n_steps; each scored by sum of weight * |w - q|^power.
     kShrink,
-    // kShrink's candidates with power 2, each improved by alternating between
-    // codes and the weighted least-squares scale and zero; legal stored
-    // values throughout. The best by weighted squared error.
+    // Every fifth of these ranges, each improved twice by least squares given
+    // its codes: the legal zero nearest to the optimum, then the legal scale.
+    // The best by weighted squared error.
     kLeastSquares,
   };
   Search search = Search::kLeastSquares;
   float power = 2.4f;  // kShrink
   float max_shrink = 0.8f;
   int n_steps = 100;
-  // kMinMax as GPTQModel (2 absmax / (2^b - 1), all codes) or as AutoAWQ
-  // (absmax / (2^(b-1) - 1)) defines a symmetric scale.
+  // A symmetric scale as GPTQModel and compressed-tensors define it
+  // (2 absmax / (2^b - 1), all codes) or as AutoAWQ (absmax / (2^(b-1) - 1)).
   enum class Symmetric { kFullRange, kRestricted };
   Symmetric symmetric = Symmetric::kFullRange;
 };
 
 // Scales and zeros of group `group` for all rows, from weights [n_rows, ld]
 // (of which the group's columns are read) under `column_weights` [n_cols] or
-// nullptr. Legal values: rounded to their stored type, finite, not 0.
+// nullptr. Legal values: rounded to their stored type, finite, above 0. A
+// group of zeros gets scale 1. REQUIRES: weights are finite.
 void FitGroup(const float* weights, int64_t ld, const float* column_weights,
               const FitOptions& options, int64_t group, GridRows* rows,
               ThreadPool* pool);
@@ -82,7 +95,9 @@ void FitGroup(const float* weights, int64_t ld, const float* column_weights,
 void FitGroups(const float* weights, int64_t ld, const float* column_weights,
                const FitOptions& options, GridRows* rows, ThreadPool* pool);
 
-// Nearest codes under the present scales and zeros.
+// Nearest codes under the present scales and zeros: integers round w / step
+// to even and add the zero (a float zero before rounding); of two levels
+// equally near, bitsandbytes' tables take the lower one, FP4 and FP8 the even.
 void RoundRows(const float* weights, int64_t ld, GridRows* rows,
                ThreadPool* pool);
 

@@ -1,0 +1,139 @@
+#include "kernels/grid/grid_rules.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+namespace narrow {
+namespace {
+
+struct ScaleRange {
+  GridScale kind;
+  float low;  // positive: a scale of 0 says nothing
+  float high;
+};
+
+ScaleRange RangeOf(QuantType type) {
+  switch (type) {
+    case QuantType::kF16:
+      return {GridScale::kF16, 0x1p-24f, 65504.0f};
+    case QuantType::kBF16:
+      // The least normal number: processors may take smaller ones for 0.
+      return {GridScale::kBF16, 0x1p-126f, 0x1.fep127f};
+    case QuantType::kF8E4M3:
+      return {GridScale::kE4M3, 0x1p-9f, 448.0f};
+    case QuantType::kF8E8M0:
+      return {GridScale::kE8M0, 0x1p-126f, 0x1p127f};
+    default:
+      assert(type == QuantType::kF32);
+      return {GridScale::kF32, 0x1p-126f, std::numeric_limits<float>::max()};
+  }
+}
+
+// Distinct levels of a table of 16 codes, in rising order; of two codes for
+// one level the lower (0 and not -0).
+void FillLevels(CodeKind kind, GridRules* rules) {
+  std::vector<std::pair<float, int32_t>> levels;
+  for (int32_t code = 0; code < 16; ++code) {
+    const float value = rules->table[code];
+    const bool known = std::any_of(
+        levels.begin(), levels.end(),
+        [value](const auto& other) { return other.first == value; });
+    if (!known) {
+      levels.emplace_back(value, code);
+    }
+  }
+  std::sort(levels.begin(), levels.end());
+  const size_t n = levels.size();
+  for (size_t i = 0; i < 16; ++i) {
+    rules->level[i] = levels[std::min(i, n - 1)].first;
+    rules->code[i] = levels[std::min(i, n - 1)].second;
+  }
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (size_t i = 0; i < 15; ++i) {
+    if (i + 1 >= n) {
+      rules->above[i] = kInfinity;
+      continue;
+    }
+    const float middle = (rules->level[i] + rules->level[i + 1]) / 2;
+    // Ties: bitsandbytes' tables take the lower level, E2M1 the even code.
+    const bool tie_rises =
+        kind == CodeKind::kE2M1 && rules->code[i + 1] % 2 == 0;
+    rules->above[i] = tie_rises ? std::nextafter(middle, -kInfinity) : middle;
+  }
+  rules->highest_level = rules->level[15];
+}
+
+// Of kLeastSquares: least squares find what lies between.
+constexpr int kRatioStride = 5;
+constexpr int kRefits = 2;
+
+}  // namespace
+
+GridRules MakeGridRules(const GridSpec& spec) {
+  GridRules rules;
+  const ScaleRange range = RangeOf(spec.scale_type);
+  rules.scale = range.kind;
+  rules.scale_low = range.low;
+  rules.scale_high = range.high;
+  rules.scale_unit = spec.scale_unit;
+  rules.global_scale = spec.global_scale;
+  switch (spec.code) {
+    case CodeKind::kInteger:
+      assert(spec.bits >= 1 && spec.bits <= 8);
+      rules.rounding = spec.zero == ZeroKind::kFloat ? GridRounding::kFloatZero
+                                                     : GridRounding::kInteger;
+      rules.has_zeros = spec.zero != ZeroKind::kNone;
+      rules.code_high = static_cast<float>((1 << spec.bits) - 1);
+      rules.zero_low = static_cast<float>(spec.zero_low);
+      rules.zero_high = rules.code_high;
+      rules.fixed_zero = static_cast<float>(1 << (spec.bits - 1));
+      break;
+    case CodeKind::kE4M3:
+      rules.rounding = GridRounding::kE4M3;
+      rules.table = CodeTable(spec.code);
+      rules.highest_level = 448;
+      break;
+    case CodeKind::kE2M1:
+    case CodeKind::kNf4:
+    case CodeKind::kFp4:
+      rules.rounding = GridRounding::kLevels;
+      rules.table = CodeTable(spec.code);
+      FillLevels(spec.code, &rules);
+      break;
+  }
+  return rules;
+}
+
+FitPlan MakeFitPlan(const GridSpec& spec, const FitOptions& options,
+                    std::vector<float>* ratios) {
+  const bool search = options.search != FitOptions::Search::kMinMax;
+  const bool squares = options.search == FitOptions::Search::kLeastSquares;
+  ratios->assign(1, 1.0f);
+  if (search) {
+    const int n_steps = std::max(options.n_steps, 1);
+    const int n =
+        static_cast<int>(options.max_shrink * static_cast<float>(n_steps));
+    const int stride = squares ? kRatioStride : 1;
+    for (int i = stride; i < std::min(n, n_steps); i += stride) {
+      ratios->push_back(1.0f -
+                        static_cast<float>(i) / static_cast<float>(n_steps));
+    }
+  }
+  FitPlan plan;
+  plan.ratios = ratios->data();
+  plan.n_ratios = static_cast<int>(ratios->size());
+  plan.n_refits = squares ? kRefits : 0;
+  plan.power =
+      options.search == FitOptions::Search::kShrink ? options.power : 2;
+  const float n_codes = static_cast<float>(1 << spec.bits);
+  const bool restricted =
+      options.symmetric == FitOptions::Symmetric::kRestricted && spec.bits > 1;
+  plan.half_range = restricted ? n_codes / 2 - 1 : (n_codes - 1) / 2;
+  return plan;
+}
+
+}  // namespace narrow
