@@ -41,12 +41,14 @@ absl::Status DecodePlainRows(const TensorView& view, int64_t first_row,
 
 class OverlaySource::Slot : public RowSource {
  public:
-  explicit Slot(const TensorView* inner) : inner_(inner) {}
+  // While *show_original, the inner source's rows.
+  Slot(const TensorView* inner, const bool* show_original)
+      : inner_(inner), show_original_(show_original) {}
 
   absl::Status ReadRows(int64_t first_row, int64_t n_rows,
                         float* out) const override {
     const int64_t n_cols = inner_->meta.n_cols();
-    if (values_) {
+    if (values_ && !*show_original_) {
       std::memcpy(out, values_->data() + first_row * n_cols,
                   static_cast<size_t>(n_rows * n_cols) * sizeof(float));
       return absl::OkStatus();
@@ -68,6 +70,7 @@ class OverlaySource::Slot : public RowSource {
 
  private:
   const TensorView* const inner_;
+  const bool* const show_original_;
   std::optional<std::vector<float>> values_;
 };
 
@@ -83,7 +86,7 @@ OverlaySource::OverlaySource(std::unique_ptr<TensorSource> inner,
         view.meta.shape.size() > 3) {
       continue;
     }
-    auto slot = std::make_unique<Slot>(&view);
+    auto slot = std::make_unique<Slot>(&view, &show_originals_);
     TensorView& shown = tensors_.back();
     shown.meta.type = QuantType::kF32;
     shown.data = {};

@@ -55,6 +55,10 @@ TEST_F(OverlaySourceTest, ShowsTheInnerValuesUntilReplacedAndAfter) {
   }
   ASSERT_TRUE(overlay_->Replace("a.weight", values).ok());
   EXPECT_EQ(Rows("a.weight", 1, 1), (std::vector<float>{4, 5, 6, 7}));
+  overlay_->ShowOriginals(true);
+  EXPECT_EQ(Rows("a.weight", 1, 2), stored);
+  overlay_->ShowOriginals(false);
+  EXPECT_EQ(Rows("a.weight", 1, 1), (std::vector<float>{4, 5, 6, 7}));
   overlay_->Restore("a.weight");
   EXPECT_EQ(Rows("a.weight", 1, 2), stored);
 }

@@ -50,11 +50,19 @@ struct CalibrationOptions {
   // other programs see.
   int64_t hidden_bytes = int64_t{4} << 30;
   std::string spill_folder;
+  // Samples that go through a block together; 0: as many as are worthwhile.
+  int64_t group_samples = 0;
+  // Cross moments will be asked for (StatsNeeds::cross), which need the
+  // original's hidden states too. Asking for them at block 0 does as well.
+  bool keep_original = false;
   // An expert with fewer rows than this many times its columns is shrunk
-  // towards the statistics of all experts' rows.
+  // towards the statistics of all experts' rows (stats_collector.h).
   double expert_rows_per_column = 1;
+  // Looked at between groups; Cancelled once it is true. May be null.
   const std::atomic<bool>* cancelled = nullptr;
   RunnerOptions runner;
+
+  CalibrationOptions() { runner.precision = Precision::kExact; }
 };
 
 // Share of a block's work done, 0 ... 1, for progress.
@@ -65,7 +73,7 @@ class BlockCalibrator {
   // Embeds the samples. `model` was opened over `overlay` (may be null where
   // nothing is replaced: then both orders are one); both must outlive the
   // calibrator. InvalidArgument: ids outside the vocabulary, no sample, no
-  // token that counts.
+  // token that counts; NotFound and others: the folder to spill to.
   static absl::StatusOr<std::unique_ptr<BlockCalibrator>> Create(
       const Checkpoint* model, OverlaySource* overlay,
       const CalibrationSamples& samples, const CalibrationOptions& options);
@@ -77,20 +85,28 @@ class BlockCalibrator {
 
   // Statistics of the present block's linear layers; its hidden states stay.
   // With kQuantized the block itself is as the overlay shows it, that is
-  // original until the caller replaces its weights. DataLoss names tensor,
-  // sample and token of a number that is not finite.
+  // original until the caller replaces its weights; it may be called again
+  // after some are. DataLoss names tensor, sample and token of a number that
+  // is not finite. FailedPrecondition after the last block, or for cross
+  // moments where the original's states were not kept; InvalidArgument for
+  // cross moments with kOriginal, whose inputs do not drift.
   virtual absl::StatusOr<BlockStats> Observe(
       const StatsNeeds& needs, const CalibrationProgressFn& progress) = 0;
-  // Runs the block as the overlay shows it now and goes on to the next one.
+  // Runs the block as the overlay shows it now (the original one with
+  // kOriginal) and goes on to the next one. After an error, Cancelled
+  // included, samples are partly advanced: all but Restore then gives
+  // FailedPrecondition.
   virtual absl::Status Advance(const CalibrationProgressFn& progress) = 0;
 
   // Statistics of the output matrix's input, after the last block (the final
   // norm applied), under the name output.weight. FailedPrecondition before.
   virtual absl::StatusOr<BlockStats> ObserveOutput(const StatsNeeds& needs) = 0;
 
-  // What a later run needs to go on after the present block: complete under
-  // its name or not at all. Restore: DataLoss for a damaged file or one of
-  // other samples, model or options (`fingerprint` is the caller's own).
+  // What a later run needs to go on with the present block: complete under
+  // its name or not at all. Restore, of a calibrator made of the same samples
+  // and model: DataLoss for a damaged file or one of other samples, model or
+  // options (`fingerprint` is the caller's own), and nothing is changed; the
+  // weights of finished blocks are not needed.
   virtual absl::Status Save(const std::string& path,
                             uint64_t fingerprint) const = 0;
   virtual absl::Status Restore(const std::string& path,

@@ -41,14 +41,14 @@ struct LayerStats {
   std::vector<double> gram;            // [n_cols, n_cols], symmetric; or empty
   std::vector<double> cross;           // [n_cols, n_cols]; or empty
   // An expert with few rows of its own: the share of the layer's common
-  // statistics (of all its experts' rows) that went into these; 0: none.
-  // n_rows is that of the expert itself.
+  // statistics (of all its experts' rows) that went into these; 0: none, 1:
+  // all, as it had no rows. n_rows is that of the expert itself; sums are
+  // scaled to as many rows, to one if there were none (stats_collector.h).
   double shrinkage = 0;
 
   double MeanSquare(int64_t col) const {
-    return n_rows > 0
-               ? sum_sq[static_cast<size_t>(col)] / static_cast<double>(n_rows)
-               : 0;
+    return sum_sq[static_cast<size_t>(col)] /
+           static_cast<double>(n_rows > 0 ? n_rows : 1);
   }
 };
 

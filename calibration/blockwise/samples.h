@@ -23,7 +23,7 @@ struct CalibrationSamples {
   // mask leaves out (prompts, when only answers count).
   std::vector<uint8_t> counts;
   // Where the samples came from, for reports: the files' names without their
-  // folders, and a hash of ids and counts.
+  // folders, and HashSamples.
   std::vector<std::string> texts;
   uint64_t hash = 0;
 
@@ -33,6 +33,9 @@ struct CalibrationSamples {
                : static_cast<int64_t>(ids.size()) / sample_tokens;
   }
 };
+
+// What `hash` is: of sample_tokens, ids and counts; the same on every machine.
+uint64_t HashSamples(const CalibrationSamples& samples);
 
 }  // namespace narrow
 

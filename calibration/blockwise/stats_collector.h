@@ -1,0 +1,109 @@
+// Gathers LayerStats while a block runs.
+//
+//   StatsCollector collector(&model, &pool, needs, rows_per_column);
+//   collector.BeginGroup(first_sample, sample_tokens, counts, nullptr);
+//   RETURN_IF_ERROR(runner->RunBlock(b, &collector, &hidden));
+//   ASSIGN_OR_RETURN(BlockStats stats, collector.Finish());
+//
+// Rows of tokens that do not count are passed over. The others are gathered
+// into whole blocks of kGramBlockRows, so that neither groups nor masks move
+// the borders of sums; column sums are in double, row after row.
+//
+// Cross moments: `original` has the same group's inputs in the original
+// model, x. An expert's row whose token the original model sent to other
+// experts has no partner and counts as x = z, no drift.
+//
+// Experts. One with n rows, n < m = rows_per_column * n_cols, has a Gram
+// matrix that is singular or nearly so, and solvers would fit what is noise.
+// With S the sums over its own rows, A those over the N rows of all experts
+// (a token counts once for each expert it was sent to), it gets
+//
+//   S' = max(1, n) * ((1 - a) * S / n  +  a * A / N),     a = 1 - n / m,
+//
+// a mixture of means, times n so that S' is comparable with an expert's that
+// was not shrunk, and MeanSquare stays what it says. Linear shrinkage (Ledoit
+// and Wolf, "A well-conditioned estimator for large-dimensional covariance
+// matrices", 2004) with the common matrix as its target, since that has the
+// scales of the same columns; its optimal weight falls with n and reaches
+// nothing where the expert's own rows suffice: a straight line is used, which
+// needs no fourth moments and has no jump. Without any rows a = 1: the common
+// statistics. Largest and smallest values are mixed likewise.
+//
+// Belongs to one thread, and uses the pool's.
+
+#ifndef NARROW_CALIBRATION_BLOCKWISE_STATS_COLLECTOR_H_
+#define NARROW_CALIBRATION_BLOCKWISE_STATS_COLLECTOR_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "calibration/blockwise/input_recorder.h"
+#include "calibration/blockwise/layer_stats.h"
+#include "calibration/model_runner.h"
+#include "formats/arch/checkpoint.h"
+#include "formats/base/parallel.h"
+
+namespace narrow {
+
+class StatsCollector : public Observer {
+ public:
+  // Pointers must outlive the collector.
+  StatsCollector(const Checkpoint* model, ThreadPool* pool, StatsNeeds needs,
+                 double expert_rows_per_column);
+  ~StatsCollector() override;
+
+  // The rows that follow are of samples from `first_sample` on; `counts` has
+  // 1 for each of their tokens that counts. Both pointers are read until the
+  // next group; `original` is needed for cross moments only.
+  void BeginGroup(int64_t first_sample, int64_t sample_tokens,
+                  const uint8_t* counts, const InputRecorder* original);
+
+  // DataLoss names tensor, expert, sample, token and column of a number that
+  // is not finite.
+  absl::Status OnInput(const LayerInput& input) override;
+
+  // Every tensor seen; of stacked ones, every expert. The collector is empty
+  // afterwards.
+  BlockStats Finish();
+
+ private:
+  class Sums;
+  // One input: the layers that it feeds share it.
+  struct Input {
+    std::vector<std::string> names;
+    int64_t n_cols = 0;
+    bool stacked = false;
+    // One a matrix; nullptr where no row was seen.
+    std::vector<std::unique_ptr<Sums>> sums;
+  };
+
+  absl::StatusOr<Input*> Enter(const LayerInput& input);
+  absl::Status CheckFinite(const LayerInput& input, int64_t row) const;
+  std::vector<std::shared_ptr<const LayerStats>> FinishInput(Input* input);
+  std::shared_ptr<const LayerStats> Shrink(const LayerStats& own,
+                                           const LayerStats& all) const;
+
+  const Checkpoint* const model_;
+  ThreadPool* const pool_;
+  const StatsNeeds needs_;
+  const double expert_rows_per_column_;
+  int64_t first_sample_ = 0, sample_tokens_ = 1;
+  const uint8_t* counts_ = nullptr;
+  const InputRecorder* original_ = nullptr;
+
+  std::vector<Input> inputs_;
+  std::map<std::string, size_t> index_;  // into inputs_
+  SameRows same_;
+  size_t last_ = 0;
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_BLOCKWISE_STATS_COLLECTOR_H_
