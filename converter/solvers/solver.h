@@ -109,6 +109,10 @@ struct Solver {
   absl::StatusOr<SolvedMatrix> (*solve)(const SolverProblem& problem);
 };
 
+#define NARROW_SOLVER(variable) extern const Solver variable;
+#include "converter/solvers/solvers.inc"
+#undef NARROW_SOLVER
+
 // In the order of solvers.inc.
 absl::Span<const Solver* const> AllSolvers();
 const Solver* FindSolver(absl::string_view name);  // nullptr if unknown

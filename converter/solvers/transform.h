@@ -74,6 +74,10 @@ struct Transform {
                                      ThreadPool* pool);
 };
 
+#define NARROW_TRANSFORM(variable) extern const Transform variable;
+#include "converter/solvers/transforms.inc"
+#undef NARROW_TRANSFORM
+
 absl::Span<const Transform* const> AllTransforms();
 const Transform* FindTransform(absl::string_view name);  // nullptr if unknown
 
