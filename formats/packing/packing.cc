@@ -9,18 +9,14 @@ const Packing* const kPackings[] = {
 #define NARROW_PACKING(variable) &variable,
 #include "formats/packing/packings.inc"
 #undef NARROW_PACKING
-    nullptr,  // ends the table, which may have no row yet
 };
 
 }  // namespace
 
-absl::Span<const Packing* const> AllPackings() {
-  return absl::MakeSpan(kPackings).subspan(
-      0, sizeof(kPackings) / sizeof(kPackings[0]) - 1);
-}
+absl::Span<const Packing* const> AllPackings() { return kPackings; }
 
 const Packing* FindPacking(absl::string_view name) {
-  for (const Packing* packing : AllPackings()) {
+  for (const Packing* packing : kPackings) {
     if (name == packing->name) {
       return packing;
     }
@@ -30,7 +26,7 @@ const Packing* FindPacking(absl::string_view name) {
 
 std::string KnownPackingNames() {
   std::string names;
-  for (const Packing* packing : AllPackings()) {
+  for (const Packing* packing : kPackings) {
     absl::StrAppend(&names, names.empty() ? "" : ", ", packing->name);
   }
   return names;
