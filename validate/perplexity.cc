@@ -68,7 +68,22 @@ class Measurement {
                       absl::StrCat("reading ", options_.texts.front()));
     }
     windows_ = *std::move(windows);
+    if (options_.token_scores) {
+      ReportTokens();
+    }
     return absl::OkStatus();
+  }
+
+  void ReportTokens() {
+    for (const ScoredWindow& window : windows_) {
+      const auto begin = tokens_.ids.begin() + window.begin;
+      std::vector<int32_t> ids(begin, begin + window.n_tokens);
+      if (tokens_.window_bos) {
+        ids[0] = *tokens_.window_bos;
+      }
+      report_.window_tokens.push_back(std::move(ids));
+      report_.window_first_scored.push_back(window.first_scored);
+    }
   }
 
   absl::StatusOr<std::unique_ptr<Checkpoint>> Open(size_t i) const {
@@ -139,6 +154,10 @@ class Measurement {
         static_cast<double>(scores.n_run) / scores.seconds;
     if (!report_.models.empty()) {
       report.paired = Compare(reference_, scores);
+    }
+    if (options_.token_scores) {
+      report.token_nll = scores.nll;
+      report.token_divergence = scores.divergences;
     }
     report_.models.push_back(std::move(report));
   }

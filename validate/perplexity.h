@@ -40,6 +40,8 @@ struct PerplexityOptions {
   // Also the KL divergence of every other model from the first, whose output
   // matrix is then kept open beside theirs.
   bool divergence = false;
+  // Also what each scored token came to.
+  bool token_scores = false;
 };
 
 // `model` counts from 0 in options.models.

@@ -54,6 +54,37 @@ void AddSettings(const PerplexityReport& report, JsonWriter* json) {
   json->EndArray();
 }
 
+// An array, if there is anything in it.
+void AddNumbers(const char* name, const std::vector<double>& values,
+                JsonWriter* json) {
+  if (values.empty()) {
+    return;
+  }
+  json->Key(name).BeginArray();
+  for (double value : values) {
+    json->Number(value);
+  }
+  json->EndArray();
+}
+
+void AddWindowTokens(const PerplexityReport& report, JsonWriter* json) {
+  if (report.window_tokens.empty()) {
+    return;
+  }
+  json->Key("window_tokens").BeginArray();
+  for (size_t w = 0; w < report.window_tokens.size(); ++w) {
+    json->BeginObject();
+    json->Key("first_scored").Integer(report.window_first_scored[w]);
+    json->Key("ids").BeginArray();
+    for (int32_t id : report.window_tokens[w]) {
+      json->Integer(id);
+    }
+    json->EndArray();
+    json->EndObject();
+  }
+  json->EndArray();
+}
+
 void AddModel(const ModelReport& model, JsonWriter* json) {
   const PerplexitySummary& summary = model.summary;
   json->BeginObject();
@@ -86,6 +117,8 @@ void AddModel(const ModelReport& model, JsonWriter* json) {
     }
     json->EndObject();
   }
+  AddNumbers("token_nll", model.token_nll, json);
+  AddNumbers("token_kl_divergence", model.token_divergence, json);
   json->Key("windows").BeginArray();
   for (const WindowSummary& window : summary.windows) {
     json->BeginObject();
@@ -173,13 +206,22 @@ std::string Table(const PerplexityReport& report) {
 }  // namespace
 
 absl::string_view PrecisionName(Precision precision) {
-  return precision == Precision::kExact ? "exact" : "fast";
+  switch (precision) {
+    case Precision::kExact:
+      return "exact";
+    case Precision::kFast:
+      return "fast";
+    case Precision::kReproducible:
+      return "reproducible";
+  }
+  return "";
 }
 
 std::string ReportJson(const PerplexityReport& report) {
   JsonWriter json(JsonWriter::kIndented);
   json.BeginObject();
   AddSettings(report, &json);
+  AddWindowTokens(report, &json);
   json.Key("models").BeginArray();
   for (const ModelReport& model : report.models) {
     AddModel(model, &json);

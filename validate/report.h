@@ -30,6 +30,10 @@ struct ModelReport {
   double tokens_per_second = 0;
   // Against the first model; none for the first itself.
   std::optional<PairedSummary> paired;
+  // Minus the log-probability of every scored token, and its divergence from
+  // the first model where measured; filled when asked for.
+  std::vector<double> token_nll;
+  std::vector<double> token_divergence;
 
   double bits_per_weight() const {
     return 8.0 * static_cast<double>(tensor_bytes) /
@@ -46,6 +50,10 @@ struct PerplexityReport {
   int64_t n_text_tokens = 0;
   bool windows_begin_with_bos = false;
   std::vector<std::string> warnings;
+  // When asked for: the tokens of each window as the models saw them, and the
+  // first that is scored.
+  std::vector<std::vector<int32_t>> window_tokens;
+  std::vector<int64_t> window_first_scored;
   std::vector<ModelReport> models;  // the first is the reference
 };
 

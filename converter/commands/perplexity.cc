@@ -181,6 +181,9 @@ void AddPerplexityCommand(CLI::App* app, CommandResult* result) {
   command->add_flag("--kl-divergence", options->divergence,
                     "also the KL divergence of the other models from the "
                     "first: mean with its error, and percentiles");
+  command->add_flag("--token-scores", options->token_scores,
+                    "with --json: also the tokens of every window, and what "
+                    "each scored one came to");
   command
       ->add_option("--pre", options->checkpoint.pre_tokenizer,
                    "tokenizer.ggml.pre, where the pattern in tokenizer.json "
