@@ -1,0 +1,467 @@
+// GPTQ: columns are rounded one after the other, and each later column makes
+// up for the errors of those before it.
+//
+// The idea. With inputs x of mean square H = X^T X (the Gram matrix), a row
+// of weights w rounded to q changes the output by (w - q) H (w - q)^T. Let
+// H = M D M^T with M unit upper triangular. Then
+//
+//   (w - q) H (w - q)^T = sum_j D_j (t_j - q_j)^2,
+//   t_j = w_j + sum_{k < j} (w_k - q_k) M[k, j],
+//
+// so rounding t_j to its nearest code, j rising, minimises each term given
+// those before it. Example, two inputs that are always equal, w = (0.4, 0.4)
+// on whole numbers: q_1 = 0, t_2 = 0.8, q_2 = 1; the output is off by 0.2 x,
+// where rounding alone is off by 0.8 x. With inputs that have nothing to do
+// with each other M is the identity and this is rounding alone: the
+// counterexample, and a test.
+//
+// Sources. Frantar, Ashkboos, Hoefler, Alistarh: "GPTQ" (2023), section 3,
+// for the method; Chee, Cai, Kuleshov, De Sa: "QuIP" (2023), section 3.1,
+// where it is called LDLQ and shown to be the best of all methods that feed
+// errors back linearly. The form above is theirs: it needs no inverse of H,
+// as GPTQ's has, and gives the same numbers. Corrected targets: Li et al.,
+// "GPTAQ" (arXiv 2504.02692), and Zhang et al., "Qronos" (arXiv 2505.11695).
+//
+// What is done besides, each behind an option of its own:
+//   - Scales are searched by squared error under the columns' own weights
+//     (weighted_fit), on legal stored values, so that feedback sees what a
+//     file holds. Peers take the largest weight, and round scales afterwards.
+//   - Afterwards scales are refitted and codes are swept under all of H,
+//     `rounds` times (kernels/grid/feedback.h, Descend). Nothing gets worse.
+//   - Columns of large mean square first (order), under scales fixed before
+//     (static_groups): any order then, and columns keep their places on disk.
+//   - drift: where the inputs z come from a model quantized so far, and x
+//     from the original one, the output to aim at is W x, not W z. The best
+//     weights for it are W + W K (H + lambda)^-1, K = sum (x - z) z^T. It is
+//     a regression on the calibration text, so it can fit its noise: lambda
+//     is drift_damping times the mean of H's diagonal, `drift` shrinks it,
+//     and rows that it would move by more than half of their own output keep
+//     their weights (with gains near 0 after a layer such targets are absurd,
+//     and ruin a norm that all rows share).
+//
+// When things go wrong. H + damping I is factored in double. A pivot that is
+// not positive (a Gram matrix of fewer rows than columns, damping 0) raises
+// the damping by damping_step, then twice that and so on; the report says so,
+// and what it was in the end. Columns without input count by their damping
+// alone: they are rounded to the nearest. If no input was ever seen, so are
+// all, and the report says that. A Gram matrix that holds no numbers is
+// DataLoss.
+//
+// Memory beyond weights and statistics: one copy of the Gram matrix in double
+// and one factor in float32, then two in float32.
+//
+// Tested by solvers_test.cc (properties over schemes), feedback_test.cc.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "converter/solvers/drift.h"
+#include "converter/solvers/grid_problem.h"
+#include "converter/solvers/solver.h"
+#include "converter/solvers/solver_inputs.h"
+#include "formats/base/status.h"
+#include "kernels/grid/feedback.h"
+#include "kernels/grid/grid.h"
+#include "kernels/linalg/cholesky.h"
+
+namespace narrow {
+namespace {
+
+using ColumnOrder = SolverOptions::ColumnOrder;
+
+// Dampings tried before giving up: the last is 2^11 steps.
+constexpr int kMaxTries = 12;
+
+StatsNeeds Needs(const SolverOptions& options) {
+  StatsNeeds needs;
+  needs.columns = true;
+  needs.gram = true;
+  needs.cross = options.drift != 0;
+  return needs;
+}
+
+absl::Status Supports(const WeightScheme& scheme,
+                      const SolverOptions& options) {
+  RETURN_IF_ERROR(CheckGridScheme(scheme));
+  if (scheme.flat) {
+    return absl::UnimplementedError(
+        absl::StrCat("gptq of ", SchemeName(scheme),
+                     ": blocks that run across the ends of rows"));
+  }
+  const bool dynamic = options.order == ColumnOrder::kDescendingDynamic;
+  if (dynamic && !scheme.column_groups) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("gptq: groups of columns in descending order need a "
+                     "packing that names each column's group; ",
+                     SchemeName(scheme), " has none"));
+  }
+  if (!(options.damping >= 0) || !(options.damping_step > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("gptq: damping ", options.damping, " and its step ",
+                     options.damping_step, " must be 0 or more, and above 0"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStats(const SolverProblem& problem) {
+  const LayerStats* stats = problem.stats;
+  if (stats == nullptr || stats->gram.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("gptq: tensor ", QuotedName(problem.name),
+                     " has no Gram matrix of its inputs"));
+  }
+  const int64_t n = problem.n_cols;
+  if (stats->n_cols != n ||
+      stats->gram.size() != static_cast<size_t>(n) * static_cast<size_t>(n)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("gptq: tensor ", QuotedName(problem.name), " has ", n,
+                     " columns, its statistics are of ", stats->n_cols));
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    // A sum of magnitudes is finite if all are.
+    double sum = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      sum += std::abs(stats->gram[static_cast<size_t>(i * n + j)]);
+    }
+    const double diagonal = stats->gram[static_cast<size_t>(i * n + i)];
+    if (!std::isfinite(sum) || diagonal < 0) {
+      return absl::DataLossError(
+          absl::StrCat("gptq: the Gram matrix of tensor ",
+                       QuotedName(problem.name), " has a value in row ", i,
+                       " that is no number; its diagonal is ", diagonal));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The Gram matrix as this solver sees it: columns in the layout's order.
+struct Metric {
+  const double* gram = nullptr;
+  int64_t n = 0;
+  std::vector<int32_t> layout;  // column of the tensor at a place here
+  double mean = 0;              // of the diagonal
+  double damping = 0;           // times `mean`
+  bool empty = false;           // no input was seen
+
+  double At(int64_t i, int64_t j) const {
+    const double value =
+        empty ? (i == j ? 1.0 : 0.0)
+              : gram[static_cast<int64_t>(layout[static_cast<size_t>(i)]) * n +
+                     layout[static_cast<size_t>(j)]];
+    return i == j ? value + damping * mean : value;
+  }
+};
+
+std::vector<int32_t> Numbers(int64_t n) {
+  std::vector<int32_t> numbers(static_cast<size_t>(n));
+  std::iota(numbers.begin(), numbers.end(), 0);
+  return numbers;
+}
+
+// Largest first; equal ones in their own order.
+std::vector<int32_t> Descending(const std::vector<double>& keys) {
+  std::vector<int32_t> order = Numbers(static_cast<int64_t>(keys.size()));
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return keys[static_cast<size_t>(a)] > keys[static_cast<size_t>(b)];
+  });
+  return order;
+}
+
+// Groups by the sum of their diagonal, columns within them by their own.
+std::vector<int32_t> DescendingGroups(const std::vector<double>& diagonal,
+                                      const GridRows& rows) {
+  std::vector<double> sums(static_cast<size_t>(rows.n_groups), 0.0);
+  for (size_t j = 0; j < diagonal.size(); ++j) {
+    sums[static_cast<size_t>(rows.GroupOf(static_cast<int64_t>(j)))] +=
+        diagonal[j];
+  }
+  std::vector<size_t> rank(sums.size());
+  const std::vector<int32_t> groups = Descending(sums);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    rank[static_cast<size_t>(groups[i])] = i;
+  }
+  std::vector<int32_t> order = Descending(diagonal);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    return rank[static_cast<size_t>(rows.GroupOf(a))] <
+           rank[static_cast<size_t>(rows.GroupOf(b))];
+  });
+  return order;
+}
+
+struct Factor {
+  std::vector<float> m;
+  std::vector<float> pivots;
+  std::vector<int32_t> order;
+};
+
+// Raises metric->damping until H has a factor.
+absl::StatusOr<Factor> FactorMetric(const SolverProblem& problem,
+                                    std::vector<int32_t> order, Metric* metric,
+                                    SolverReport* report) {
+  const int64_t n = metric->n;
+  const double asked = metric->damping;
+  std::vector<double> h(static_cast<size_t>(n * n));
+  FactorResult result;
+  double step = problem.options->damping_step;
+  for (int tries = 0; tries < kMaxTries; ++tries, step *= 2) {
+    problem.pool->ParallelFor(n, [&](int64_t i) {
+      for (int64_t j = i; j < n; ++j) {
+        h[static_cast<size_t>(i * n + j)] = metric->At(
+            order[static_cast<size_t>(i)], order[static_cast<size_t>(j)]);
+      }
+    });
+    result = FactorUpper(problem.pool, n, h.data());
+    if (result.failed_at < 0) {
+      break;
+    }
+    metric->damping += step;
+  }
+  if (result.failed_at >= 0) {
+    return absl::DataLossError(
+        absl::StrCat("gptq: the Gram matrix of tensor ",
+                     QuotedName(problem.name), " is not positive even with ",
+                     metric->damping, " of its mean diagonal added; pivot ",
+                     result.failed_at, " is ", result.failed_pivot));
+  }
+  if (metric->damping != asked) {
+    report->notes.push_back(absl::StrCat(
+        "damping raised from ", asked, " to ", metric->damping,
+        ", as the Gram matrix is not positive definite in float64"));
+  }
+  Factor factor;
+  factor.order = std::move(order);
+  factor.m.resize(h.size());
+  std::vector<double> inverse(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    const double root = h[static_cast<size_t>(i * n + i)];
+    inverse[static_cast<size_t>(i)] = 1 / root;
+    factor.pivots.push_back(static_cast<float>(root * root / metric->mean));
+  }
+  problem.pool->ParallelFor(n, [&](int64_t i) {
+    for (int64_t j = i; j < n; ++j) {
+      const size_t at = static_cast<size_t>(i * n + j);
+      factor.m[at] =
+          static_cast<float>(h[at] * inverse[static_cast<size_t>(j)]);
+    }
+  });
+  return factor;
+}
+
+// H / mean diagonal in float32: sums of large activations stay in range.
+std::vector<float> GramInFloat(const SolverProblem& problem,
+                               const Metric& metric) {
+  const int64_t n = metric.n;
+  std::vector<float> gram(static_cast<size_t>(n * n));
+  problem.pool->ParallelFor(n, [&](int64_t i) {
+    for (int64_t j = 0; j < n; ++j) {
+      gram[static_cast<size_t>(i * n + j)] =
+          static_cast<float>(metric.At(i, j) / metric.mean);
+    }
+  });
+  return gram;
+}
+
+// Columns of [n_rows, n] in another order: to[:, i] = from[:, order[i]].
+template <typename T>
+std::vector<T> Permuted(const T* from, int64_t n_rows,
+                        const std::vector<int32_t>& order) {
+  const size_t n = order.size();
+  std::vector<T> to(static_cast<size_t>(n_rows) * n);
+  for (size_t row = 0; row < static_cast<size_t>(n_rows); ++row) {
+    for (size_t i = 0; i < n; ++i) {
+      to[row * n + i] = from[row * n + static_cast<size_t>(order[i])];
+    }
+  }
+  return to;
+}
+
+void NoteWhatIsOdd(const SolverProblem& problem, const Metric& metric,
+                   const std::vector<double>& diagonal,
+                   std::vector<std::string>* notes) {
+  if (metric.empty) {
+    notes->push_back("no input was seen: rounded to nearest");
+    return;
+  }
+  const auto n_dead = std::count(diagonal.begin(), diagonal.end(), 0.0);
+  if (n_dead > 0) {
+    notes->push_back(
+        absl::StrCat(n_dead, " of ", problem.n_cols,
+                     " columns never had an input and are rounded to nearest"));
+  }
+  if (problem.stats->n_rows < problem.n_cols && problem.stats->shrinkage == 0) {
+    notes->push_back(absl::StrCat("only ", problem.stats->n_rows,
+                                  " rows were seen for ", problem.n_cols,
+                                  " columns"));
+  }
+}
+
+// One matrix on its way: everything in the order of `metric.layout`.
+struct Work {
+  const SolverProblem* problem = nullptr;
+  Metric metric;
+  Factor factor;
+  std::vector<float> targets;
+  std::vector<float> column_weights;  // empty: 1
+};
+
+const float* DataOrNull(const std::vector<float>& values) {
+  return values.empty() ? nullptr : values.data();
+}
+
+// Codes by feedback; `rows` gets its scales before or on the way.
+void RoundWithFeedback(const Work& work, GridRows* rows) {
+  const SolverProblem& problem = *work.problem;
+  const SolverOptions& options = *problem.options;
+  FeedbackFactor factor;
+  factor.n = work.metric.n;
+  factor.m = work.factor.m.data();
+  factor.pivots = work.factor.pivots.data();
+  factor.order = work.factor.order;
+  FeedbackOptions feedback;
+  feedback.fit_on_entry =
+      !options.static_groups && !SharesScales(problem.scheme);
+  feedback.weight_by_pivots = options.weighted_fit;
+  feedback.fit = options.fit;
+  Feedback(work.targets.data(), factor, feedback, rows, problem.pool);
+}
+
+double Energy(const Work& work, const std::vector<float>& gram) {
+  const std::vector<float> zeros(work.targets.size(), 0.0f);
+  return GramError(work.targets.data(), zeros.data(), work.problem->n_rows,
+                   work.metric.n, gram.data(), work.problem->pool);
+}
+
+double ErrorOf(const Work& work, const std::vector<float>& gram,
+               const GridRows& rows) {
+  std::vector<float> values(work.targets.size());
+  work.problem->pool->ParallelFor(rows.n_rows, [&](int64_t row) {
+    rows.Decode(row, values.data() + row * rows.n_cols);
+  });
+  return GramError(work.targets.data(), values.data(), rows.n_rows, rows.n_cols,
+                   gram.data(), work.problem->pool);
+}
+
+// All after the factor: feedback, descent, what it came to.
+GridRows SolveWork(Work* work, SolverReport* report) {
+  const SolverProblem& problem = *work->problem;
+  const SolverOptions& options = *problem.options;
+  GridRows rows = MakeGridRows(problem);
+  FitScales(problem, work->targets.data(), DataOrNull(work->column_weights),
+            &rows);
+  GridRows nearest = rows;
+  RoundRows(work->targets.data(), rows.n_cols, &nearest, problem.pool);
+  RoundWithFeedback(*work, &rows);
+  work->factor = Factor();  // its memory goes to the Gram matrix
+  const std::vector<float> gram = GramInFloat(problem, work->metric);
+
+  const double energy = Energy(*work, gram);
+  const double before = ErrorOf(*work, gram, nearest);
+  report->relative_error_before = Ratio(before, energy);
+  double after = ErrorOf(*work, gram, rows);
+  // On grids that clip hard, compensation can pile up on columns that cannot
+  // take it.
+  if (after > before) {
+    report->notes.push_back(
+        absl::StrCat("feedback of errors gave ", Ratio(after, energy),
+                     ", rounding to nearest ", Ratio(before, energy),
+                     ": the latter is taken"));
+    rows = std::move(nearest);
+    after = before;
+  }
+  DescentOptions descent;
+  descent.rounds = options.rounds;
+  descent.refit_scales = options.refit && !SharesScales(problem.scheme);
+  descent.sweep_codes = options.sweep;
+  if (descent.rounds > 0 && (descent.refit_scales || descent.sweep_codes)) {
+    after =
+        Descend(work->targets.data(), gram.data(), descent, &rows, problem.pool)
+            .error_after;
+  }
+  report->relative_error = Ratio(after, energy);
+  return rows;
+}
+
+// Back to the columns' own places.
+QuantizedMatrix RestoreLayout(const std::vector<int32_t>& layout,
+                              QuantizedMatrix matrix) {
+  std::vector<int32_t> place(layout.size());
+  for (size_t i = 0; i < layout.size(); ++i) {
+    place[static_cast<size_t>(layout[i])] = static_cast<int32_t>(i);
+  }
+  matrix.codes = Permuted(matrix.codes.data(), matrix.n_rows, place);
+  matrix.group_of_column = Permuted(matrix.group_of_column.data(), 1, place);
+  return matrix;
+}
+
+absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
+  RETURN_IF_ERROR(CheckWeights(problem));
+  RETURN_IF_ERROR(CheckStats(problem));
+  const SolverOptions& options = *problem.options;
+  const int64_t n = problem.n_cols;
+  SolvedMatrix solved;
+
+  Work work;
+  work.problem = &problem;
+  ASSIGN_OR_RETURN(work.column_weights, ColumnWeights(problem));
+  std::vector<double> diagonal;
+  for (int64_t i = 0; i < n; ++i) {
+    diagonal.push_back(problem.stats->gram[static_cast<size_t>(i * n + i)]);
+  }
+  Metric& metric = work.metric;
+  metric.gram = problem.stats->gram.data();
+  metric.n = n;
+  metric.damping = options.damping;
+  metric.mean = std::accumulate(diagonal.begin(), diagonal.end(), 0.0) /
+                static_cast<double>(n);
+  metric.empty = !(metric.mean > 0);
+  if (metric.empty) {
+    metric.mean = 1;
+  }
+  NoteWhatIsOdd(problem, metric, diagonal, &solved.report.notes);
+
+  // Only groups of neighbours in descending order need another layout.
+  const bool dynamic = options.order == ColumnOrder::kDescendingDynamic;
+  metric.layout = dynamic ? Descending(diagonal) : Numbers(n);
+  work.targets.assign(problem.weights, problem.weights + problem.n_rows * n);
+  if (options.drift != 0) {
+    ASSIGN_OR_RETURN(std::string note, CorrectDrift(problem, &work.targets));
+    solved.report.notes.push_back(std::move(note));
+  }
+  if (dynamic) {
+    work.targets = Permuted(work.targets.data(), problem.n_rows, metric.layout);
+    if (!work.column_weights.empty()) {
+      work.column_weights =
+          Permuted(work.column_weights.data(), 1, metric.layout);
+    }
+  }
+  std::vector<int32_t> order = Numbers(n);
+  if (options.order == ColumnOrder::kDescending) {
+    order = Descending(diagonal);
+  } else if (options.order == ColumnOrder::kGroups) {
+    order = DescendingGroups(diagonal, MakeGridRows(problem));
+  }
+  ASSIGN_OR_RETURN(work.factor, FactorMetric(problem, std::move(order), &metric,
+                                             &solved.report));
+  solved.report.damping = metric.damping;
+  GridRows rows = SolveWork(&work, &solved.report);
+  ASSIGN_OR_RETURN(solved.matrix, ToMatrix(problem, std::move(rows)));
+  if (dynamic) {
+    solved.matrix = RestoreLayout(metric.layout, std::move(solved.matrix));
+  }
+  return solved;
+}
+
+}  // namespace
+
+const Solver kGptqSolver = {"gptq", "GPTQ (Frantar et al., 2023)", &Needs,
+                            &Supports, &Solve};
+
+}  // namespace narrow
