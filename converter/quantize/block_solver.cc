@@ -1,0 +1,484 @@
+#include "converter/quantize/block_solver.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <unordered_map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "converter/quantize/tensor_values.h"
+#include "formats/base/float16.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+// Matrices at most this large are solved side by side, a thread each, where
+// a group has many of them (experts).
+constexpr int64_t kSmallMatrix = int64_t{1} << 22;
+
+float RoundTo(QuantType type, float value) {
+  return type == QuantType::kBF16  ? FloatFromBf16(Bf16FromFloat(value))
+         : type == QuantType::kF16 ? FloatFromF16(F16FromFloat(value))
+                                   : value;
+}
+
+// Statistics of inputs that were divided by `scales`.
+LayerStats DividedStats(const LayerStats& stats,
+                        const std::vector<float>& scales, ThreadPool* pool) {
+  LayerStats divided;
+  divided.n_cols = stats.n_cols;
+  divided.n_rows = stats.n_rows;
+  divided.shrinkage = stats.shrinkage;
+  const size_t n = static_cast<size_t>(stats.n_cols);
+  const auto at = [&](size_t i) { return static_cast<double>(scales[i]); };
+  for (size_t i = 0; i < n; ++i) {
+    if (!stats.sum_sq.empty()) {
+      divided.sum_sq.push_back(stats.sum_sq[i] / (at(i) * at(i)));
+      divided.sum_abs.push_back(stats.sum_abs[i] / at(i));
+      divided.max_abs.push_back(stats.max_abs[i] / scales[i]);
+      divided.max_value = std::max(divided.max_value, divided.max_abs[i]);
+    }
+  }
+  // Signs are not known by column; the range is taken symmetric.
+  divided.min_value = -divided.max_value;
+  const auto divide = [&](const std::vector<double>& from,
+                          std::vector<double>* to) {
+    to->resize(from.size());
+    if (from.empty()) {
+      return;
+    }
+    pool->ParallelFor(stats.n_cols, [&](int64_t row) {
+      const size_t i = static_cast<size_t>(row);
+      for (size_t j = 0; j < n; ++j) {
+        (*to)[i * n + j] = from[i * n + j] / (at(i) * at(j));
+      }
+    });
+  };
+  divide(stats.gram, &divided.gram);
+  divide(stats.cross, &divided.cross);
+  return divided;
+}
+
+}  // namespace
+
+// State of one block's solution.
+struct BlockSolver::Work {
+  std::map<size_t, Fold> folds;  // by known
+  std::vector<std::pair<size_t, std::vector<float>>> shown;
+  BlockOutput out;
+};
+
+BlockSolver::BlockSolver(const ModelInput* input, const QuantizePlan* plan,
+                         OverlaySource* overlay, ThreadPool* pool,
+                         const std::atomic<bool>* cancelled)
+    : input_(*input),
+      plan_(*plan),
+      overlay_(*overlay),
+      pool_(*pool),
+      cancelled_(cancelled),
+      layer_of_(plan->linears.known.size(), -1) {
+  for (size_t i = 0; i < plan_.layers.size(); ++i) {
+    if (plan_.layers[i].linear->known >= 0) {
+      layer_of_[static_cast<size_t>(plan_.layers[i].linear->known)] =
+          static_cast<int>(i);
+    }
+  }
+}
+
+std::vector<std::string> BlockSolver::Replaceable(const QuantizePlan& plan) {
+  std::vector<std::string> names;
+  for (const ModelLinear& linear : plan.linears.known) {
+    if (linear.layer >= 0) {
+      names.push_back(linear.hf_name);
+    }
+  }
+  return names;
+}
+
+const TensorView& BlockSolver::View(size_t known) const {
+  return *input_.source->Find(Linear(known).hf_name);
+}
+
+// A layer that stays dense by choice keeps its bytes, so nothing may be moved
+// into it; routers go along.
+bool BlockSolver::CanTransform(const LinearGroup& group) const {
+  bool any = false;
+  for (const size_t known : group.members) {
+    any = any || layer_of_[known] >= 0;
+    if (layer_of_[known] < 0 && !Linear(known).is_router) {
+      return false;
+    }
+  }
+  return any && group.absorber.kind != Absorber::Kind::kNone &&
+         input_.source->Find(group.absorber.hf_name) != nullptr;
+}
+
+absl::Status BlockSolver::Transform(const LinearGroup& group,
+                                    const BlockStats& stats, Work* work) {
+  TransformGroup problem;
+  std::vector<std::vector<float>> weights(group.members.size());
+  for (size_t i = 0; i < group.members.size(); ++i) {
+    const size_t known = group.members[i];
+    const ModelLinear& linear = Linear(known);
+    const TensorView& view = View(known);
+    weights[i].resize(static_cast<size_t>(view.meta.n_elements()));
+    RETURN_IF_ERROR(
+        ReadValues(view, 0, linear.n_rows, &pool_, weights[i].data()));
+    TransformMember member;
+    member.name = linear.hf_name;
+    member.weights = weights[i].data();
+    member.n_rows = linear.n_rows;
+    member.quantized = layer_of_[known] >= 0;
+    if (member.quantized) {
+      member.scheme =
+          plan_.layers[static_cast<size_t>(layer_of_[known])].scheme;
+    }
+    problem.members.push_back(member);
+    problem.n_cols = linear.n_cols;
+    // A router sees every row; an expert only its own.
+    const LayerStats* seen = stats.Find(linear.gguf_name, linear.expert);
+    if (problem.stats == nullptr ||
+        (seen != nullptr && seen->n_rows > problem.stats->n_rows)) {
+      problem.stats = seen;
+    }
+  }
+  problem.column_class = group.absorber.row_of_column;
+  if (problem.stats == nullptr) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(
+      GroupScales found,
+      plan_.transform->run(problem, plan_.transform_options, &pool_));
+  if (found.scales.empty()) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(Absorb(group, &found.scales, work));
+  for (const size_t known : group.members) {
+    work->folds[known].columns = found.scales;
+    work->folds[known].ratio = found.ratio;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlockSolver::Absorb(const LinearGroup& group,
+                                 std::vector<float>* scales, Work* work) {
+  for (const float scale : *scales) {
+    if (!std::isfinite(scale) || scale <= 0) {
+      return absl::InternalError(absl::StrCat(
+          "the transform gave a scale of ", scale, " to the columns of '",
+          Linear(group.members[0]).hf_name, "'"));
+    }
+  }
+  return group.absorber.kind == Absorber::Kind::kNorm
+             ? AbsorbInNorm(group.absorber, scales, work)
+             : AbsorbInRows(group.absorber, *scales, work);
+}
+
+absl::Status BlockSolver::AbsorbInNorm(const Absorber& absorber,
+                                       std::vector<float>* scales, Work* work) {
+  const TensorView& view = *input_.source->Find(absorber.hf_name);
+  std::vector<float> norm(scales->size());
+  if (view.meta.n_elements() != static_cast<int64_t>(norm.size())) {
+    return absl::DataLossError(absl::StrCat(
+        "tensor '", view.meta.name, "' is ", ShapeString(view.meta.shape),
+        ", it feeds ", norm.size(), " columns; reading ", view.origin.file));
+  }
+  TensorView row = view;  // a vector is one row
+  RETURN_IF_ERROR(ReadValues(row, 0, row.meta.n_rows(), nullptr, norm.data()));
+  for (size_t j = 0; j < norm.size(); ++j) {
+    const float before = norm[j] + absorber.norm_offset;
+    const float rounded =
+        RoundTo(view.meta.type, before / (*scales)[j] - absorber.norm_offset);
+    const float after = rounded + absorber.norm_offset;
+    const float exact = before / after;
+    if (std::isfinite(rounded) && std::isfinite(exact) && exact > 0) {
+      (*scales)[j] = exact;
+      norm[j] = rounded;
+    } else {
+      (*scales)[j] = 1;  // a column that is always zero, or would become so
+    }
+  }
+  std::vector<uint8_t> bytes;
+  RETURN_IF_ERROR(AppendValues(norm, view.meta.type, view.meta.name, &bytes));
+  work->out.tensors.emplace_back(view.meta, std::move(bytes));
+  return absl::OkStatus();
+}
+
+absl::Status BlockSolver::AbsorbInRows(const Absorber& absorber,
+                                       const std::vector<float>& scales,
+                                       Work* work) {
+  for (size_t known = 0; known < plan_.linears.known.size(); ++known) {
+    const ModelLinear& linear = Linear(known);
+    if (linear.hf_name != absorber.hf_name) {
+      continue;
+    }
+    std::vector<float>& rows = work->folds[known].rows;
+    rows.resize(static_cast<size_t>(linear.n_rows), 1.0f);
+    for (size_t j = 0; j < scales.size(); ++j) {
+      const int64_t row =
+          absorber.first_row + (absorber.row_of_column.empty()
+                                    ? static_cast<int64_t>(j)
+                                    : absorber.row_of_column[j]);
+      if (row < 0 || row >= linear.n_rows) {
+        return absl::InternalError(
+            absl::StrCat("column ", j, " is fed by row ", row, " of '",
+                         linear.hf_name, "', which has ", linear.n_rows));
+      }
+      rows[static_cast<size_t>(row)] = scales[j];
+    }
+    return absl::OkStatus();
+  }
+  return absl::InternalError(
+      absl::StrCat("no linear layer '", absorber.hf_name, "'"));
+}
+
+absl::Status BlockSolver::ReadFolded(size_t known, const Work& work,
+                                     std::vector<float>* weights,
+                                     ThreadPool* pool) const {
+  const TensorView& view = View(known);
+  const int64_t n_rows = Linear(known).n_rows;
+  const size_t n_cols = static_cast<size_t>(Linear(known).n_cols);
+  weights->resize(static_cast<size_t>(view.meta.n_elements()));
+  RETURN_IF_ERROR(ReadValues(view, 0, n_rows, pool, weights->data()));
+  input_.source->Release(view.data);
+  const auto it = work.folds.find(known);
+  if (it == work.folds.end()) {
+    return absl::OkStatus();
+  }
+  const Fold& fold = it->second;
+  pool->ParallelFor(n_rows, [&](int64_t r) {
+    float* row = weights->data() + static_cast<size_t>(r) * n_cols;
+    const float divisor =
+        fold.rows.empty() ? 1 : fold.rows[static_cast<size_t>(r)];
+    for (size_t j = 0; j < n_cols; ++j) {
+      row[j] = row[j] / divisor * (fold.columns.empty() ? 1 : fold.columns[j]);
+    }
+  });
+  return absl::OkStatus();
+}
+
+// Undoes what ReadFolded does: the weights in the original's coordinates.
+template <typename FoldType>
+static void Unfold(const FoldType& fold, int64_t n_rows, size_t n_cols,
+                   ThreadPool* pool, std::vector<float>* weights) {
+  pool->ParallelFor(n_rows, [&](int64_t r) {
+    float* row = weights->data() + static_cast<size_t>(r) * n_cols;
+    const float factor =
+        fold.rows.empty() ? 1 : fold.rows[static_cast<size_t>(r)];
+    for (size_t j = 0; j < n_cols; ++j) {
+      row[j] = row[j] * factor / (fold.columns.empty() ? 1 : fold.columns[j]);
+    }
+  });
+}
+
+absl::Status BlockSolver::SolveMember(size_t known, const LayerStats* stats,
+                                      float global_scale, const Work& work,
+                                      ThreadPool* pool, BlockOutput* out,
+                                      std::vector<float>* shown) const {
+  if (cancelled_ != nullptr && cancelled_->load()) {
+    return absl::CancelledError("stopped by a signal");
+  }
+  std::vector<float> weights;
+  RETURN_IF_ERROR(ReadFolded(known, work, &weights, pool));
+  LayerProblem problem;
+  problem.plan = &plan_;
+  problem.layer = layer_of_[known];
+  problem.weights = weights.data();
+  problem.stats = stats;
+  problem.global_scale = global_scale;
+  ASSIGN_OR_RETURN(SolvedLayer solved, SolveLayer(problem, pool));
+  const auto fold = work.folds.find(known);
+  if (fold != work.folds.end()) {
+    solved.report.transformed = !fold->second.columns.empty();
+    solved.report.transform_ratio = fold->second.ratio;
+  }
+  const int64_t n_rows = solved.matrix.n_rows;
+  const size_t n_cols = static_cast<size_t>(solved.matrix.n_cols);
+  pool->ParallelFor(n_rows, [&](int64_t r) {
+    DequantizeRows(solved.matrix, r, 1,
+                   weights.data() + static_cast<size_t>(r) * n_cols);
+  });
+  if (fold != work.folds.end()) {
+    Unfold(fold->second, n_rows, n_cols, pool, &weights);
+  }
+  *shown = std::move(weights);
+  const PlannedLayer& layer = plan_.layers[static_cast<size_t>(problem.layer)];
+  for (size_t p = 0; p < layer.planes.size(); ++p) {
+    out->tensors.emplace_back(layer.planes[p], std::move(solved.planes[p]));
+  }
+  out->reports.push_back(std::move(solved.report));
+  return WriteFoldedBias(known, work, out);
+}
+
+absl::Status BlockSolver::WriteFoldedDense(size_t known, const Work& work,
+                                           BlockOutput* out,
+                                           std::vector<float>* shown) const {
+  const auto fold = work.folds.find(known);
+  if (fold == work.folds.end()) {
+    return absl::OkStatus();
+  }
+  std::vector<float> weights;
+  RETURN_IF_ERROR(ReadFolded(known, work, &weights, &pool_));
+  TensorMeta meta = View(known).meta;
+  if (View(known).rows != nullptr) {
+    meta.type = plan_.model_dtype;
+  }
+  std::vector<uint8_t> bytes;
+  RETURN_IF_ERROR(AppendValues(weights, meta.type, meta.name, &bytes));
+  for (float& weight : weights) {
+    weight = RoundTo(meta.type, weight);
+  }
+  Unfold(fold->second, Linear(known).n_rows,
+         static_cast<size_t>(Linear(known).n_cols), &pool_, &weights);
+  *shown = std::move(weights);
+  out->tensors.emplace_back(std::move(meta), std::move(bytes));
+  return WriteFoldedBias(known, work, out);
+}
+
+// Rows that are divided have their biases divided.
+absl::Status BlockSolver::WriteFoldedBias(size_t known, const Work& work,
+                                          BlockOutput* out) const {
+  const auto fold = work.folds.find(known);
+  if (fold == work.folds.end() || fold->second.rows.empty()) {
+    return absl::OkStatus();
+  }
+  const std::vector<float>& rows = fold->second.rows;
+  const TensorView* view = input_.source->Find(
+      absl::StrCat(ModuleOf(Linear(known).hf_name), ".bias"));
+  if (view == nullptr) {
+    return absl::OkStatus();
+  }
+  if (view->meta.n_elements() != static_cast<int64_t>(rows.size())) {
+    return absl::DataLossError(
+        absl::StrCat("tensor '", view->meta.name, "' is ",
+                     ShapeString(view->meta.shape), ", its layer has ",
+                     rows.size(), " outputs; reading ", view->origin.file));
+  }
+  std::vector<float> bias(rows.size());
+  RETURN_IF_ERROR(
+      ReadValues(*view, 0, view->meta.n_rows(), nullptr, bias.data()));
+  for (size_t r = 0; r < rows.size(); ++r) {
+    bias[r] /= rows[r];
+  }
+  TensorMeta meta = view->meta;
+  if (layer_of_[known] >= 0 && plan_.packing->f16_bias) {
+    meta.type = QuantType::kF16;
+  }
+  std::vector<uint8_t> bytes;
+  RETURN_IF_ERROR(AppendValues(bias, meta.type, meta.name, &bytes));
+  out->tensors.emplace_back(std::move(meta), std::move(bytes));
+  return absl::OkStatus();
+}
+
+absl::Status BlockSolver::SolveGroup(const LinearGroup& group,
+                                     BlockStats* stats, Work* work) {
+  const size_t n = group.members.size();
+  std::vector<const LayerStats*> member_stats(n, nullptr);
+  std::map<const LayerStats*, std::shared_ptr<const LayerStats>> divided;
+  std::map<int, float> max_abs;  // of fused siblings
+  bool small = true;
+  for (size_t i = 0; i < n; ++i) {
+    const size_t known = group.members[i];
+    const ModelLinear& linear = Linear(known);
+    small = small && linear.n_rows * linear.n_cols <= kSmallMatrix;
+    const LayerStats* seen = stats->Find(linear.gguf_name, linear.expert);
+    const auto fold = work->folds.find(known);
+    if (seen != nullptr && layer_of_[known] >= 0 && fold != work->folds.end() &&
+        !fold->second.columns.empty()) {
+      std::shared_ptr<const LayerStats>& own = divided[seen];
+      if (own == nullptr) {
+        own = std::make_shared<LayerStats>(
+            DividedStats(*seen, fold->second.columns, &pool_));
+      }
+      seen = own.get();
+    }
+    member_stats[i] = seen;
+    if (layer_of_[known] >= 0) {
+      const PlannedLayer& layer =
+          plan_.layers[static_cast<size_t>(layer_of_[known])];
+      if (layer.scheme.global_scale && layer.linear->siblings >= 0) {
+        std::vector<float> weights;
+        RETURN_IF_ERROR(ReadFolded(known, *work, &weights, &pool_));
+        float& most = max_abs[layer.linear->siblings];
+        most = std::max(
+            most, MaxAbs(weights.data(), static_cast<int64_t>(weights.size())));
+      }
+    }
+  }
+  std::vector<BlockOutput> outs(n);
+  std::vector<std::vector<float>> shown(n);
+  std::vector<absl::Status> status(n);
+  const auto solve = [&](size_t i, ThreadPool* pool) {
+    const size_t known = group.members[i];
+    if (layer_of_[known] < 0) {
+      return;
+    }
+    const int siblings =
+        plan_.layers[static_cast<size_t>(layer_of_[known])].linear->siblings;
+    const auto most = max_abs.find(siblings);
+    status[i] =
+        SolveMember(known, member_stats[i],
+                    most == max_abs.end() ? 0 : FusedGlobalScale(most->second),
+                    *work, pool, &outs[i], &shown[i]);
+  };
+  if (small && n >= static_cast<size_t>(2 * pool_.n_threads())) {
+    pool_.ParallelFor(static_cast<int64_t>(n), [&](int64_t i) {
+      ThreadPool alone(1);
+      solve(static_cast<size_t>(i), &alone);
+    });
+  } else {
+    for (size_t i = 0; i < n && (i == 0 || status[i - 1].ok()); ++i) {
+      solve(i, &pool_);
+    }
+  }
+  for (size_t i = 0; i < n; ++i) {
+    RETURN_IF_ERROR(status[i]);
+    const size_t known = group.members[i];
+    if (layer_of_[known] < 0) {
+      RETURN_IF_ERROR(WriteFoldedDense(known, *work, &outs[i], &shown[i]));
+    }
+    for (auto& tensor : outs[i].tensors) {
+      work->out.tensors.push_back(std::move(tensor));
+    }
+    for (LayerReport& report : outs[i].reports) {
+      work->out.reports.push_back(std::move(report));
+    }
+    if (!shown[i].empty()) {
+      work->shown.emplace_back(known, std::move(shown[i]));
+    }
+    stats->layers.erase({Linear(known).gguf_name, Linear(known).expert});
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<BlockOutput> BlockSolver::Solve(int block, BlockStats stats) {
+  const std::vector<LinearGroup> groups =
+      GroupsOfBlock(plan_.linears.known, *input_.arch, input_.config, block);
+  Work work;
+  if (plan_.transform != nullptr) {
+    for (const LinearGroup& group : groups) {
+      if (CanTransform(group)) {
+        RETURN_IF_ERROR(Transform(group, stats, &work));
+      }
+    }
+  }
+  for (const LinearGroup& group : groups) {
+    RETURN_IF_ERROR(SolveGroup(group, &stats, &work));
+  }
+  for (auto& [known, values] : work.shown) {
+    RETURN_IF_ERROR(overlay_.Replace(Linear(known).hf_name, std::move(values)));
+  }
+  return std::move(work.out);
+}
+
+void BlockSolver::Restore(int block) {
+  for (const ModelLinear& linear : plan_.linears.known) {
+    if (linear.layer == block) {
+      overlay_.Restore(linear.hf_name);
+    }
+  }
+}
+
+}  // namespace narrow

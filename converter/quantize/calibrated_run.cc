@@ -1,0 +1,178 @@
+#include "converter/quantize/calibrated_run.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "calibration/text/sample_text.h"
+#include "formats/base/file.h"
+#include "formats/base/nearest.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+struct KindRow {
+  const char* name;
+  TextKind kind;
+};
+constexpr KindRow kKinds[] = {{"auto", TextKind::kAuto},
+                              {"plain", TextKind::kPlain},
+                              {"jsonl", TextKind::kJsonl},
+                              {"chat", TextKind::kChat}};
+
+absl::StatusOr<SampleOptions> SampleOptionsOf(
+    const CalibrationSettings& settings) {
+  SampleOptions options;
+  if (settings.has_text_kind()) {
+    std::vector<std::string> names;
+    bool found = false;
+    for (const KindRow& row : kKinds) {
+      names.push_back(row.name);
+      if (settings.text_kind() == row.name) {
+        options.kind = row.kind;
+        found = true;
+      }
+    }
+    if (!found) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "text_kind cannot be ", QuotedName(settings.text_kind()),
+          "; the nearest is '", NearestName(settings.text_kind(), names), "'"));
+    }
+  }
+  options.field = settings.text_field();
+  if (settings.has_samples()) {
+    options.n_samples = settings.samples();
+  }
+  if (settings.has_sample_tokens()) {
+    options.sample_tokens = settings.sample_tokens();
+  }
+  options.seed = settings.seed();
+  if (settings.has_pack()) {
+    options.pack = settings.pack();
+  }
+  options.assistant_only = settings.assistant_only();
+  return options;
+}
+
+absl::StatusOr<CalibrationOrder> OrderOf(const CalibrationSettings& settings) {
+  const std::string order =
+      settings.has_order() ? settings.order() : "quantized";
+  if (order == "quantized") {
+    return CalibrationOrder::kQuantized;
+  }
+  if (order == "original") {
+    return CalibrationOrder::kOriginal;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("order is quantized or original, not ", QuotedName(order)));
+}
+
+}  // namespace
+
+CalibratedRun::CalibratedRun(const ModelInput* input, const QuantizePlan* plan,
+                             const CalibratedRunOptions& options)
+    : input_(*input),
+      plan_(*plan),
+      options_(options),
+      pool_(options.n_threads) {}
+
+absl::Status CalibratedRun::Open() {
+  const CalibrationSettings& settings = plan_.recipe.calibration();
+  RETURN_IF_ERROR(OrderOf(settings).status());
+  ASSIGN_OR_RETURN(const SampleOptions samples, SampleOptionsOf(settings));
+  CheckpointOptions options;
+  options.intermediate = "exact";
+  options.decode_quantized = options_.input.decode_quantized;
+  absl::Status wrapped;
+  options.wrap_source = [&](std::unique_ptr<TensorSource> inner) {
+    auto merged = WrapModelSource(std::move(inner), options_.input);
+    if (!merged.ok()) {
+      wrapped = merged.status();
+      return std::unique_ptr<TensorSource>();
+    }
+    auto overlay = std::make_unique<OverlaySource>(
+        *std::move(merged), BlockSolver::Replaceable(plan_));
+    overlay_ = overlay.get();
+    return std::unique_ptr<TensorSource>(std::move(overlay));
+  };
+  ASSIGN_OR_RETURN(model_, Checkpoint::Open(input_.folder, options));
+  RETURN_IF_ERROR(wrapped);
+  ASSIGN_OR_RETURN(
+      samples_,
+      SampleTexts(*model_, {settings.file().begin(), settings.file().end()},
+                  samples));
+  return absl::OkStatus();
+}
+
+absl::Status CalibratedRun::OneBlock(BlockCalibrator* calibrator,
+                                     BlockSolver* solver, WorkStore* store) {
+  BlockProgress progress;
+  progress.block = calibrator->next_block();
+  progress.n_blocks = calibrator->n_blocks();
+  Clock::time_point start = Clock::now();
+  ASSIGN_OR_RETURN(BlockStats stats,
+                   calibrator->Observe(plan_.needs, [](double) {}));
+  progress.observe_seconds = SecondsSince(start);
+
+  start = Clock::now();
+  const int block = static_cast<int>(progress.block);
+  ASSIGN_OR_RETURN(const BlockOutput output,
+                   solver->Solve(block, std::move(stats)));
+  RETURN_IF_ERROR(store->Save(block, output));
+  for (const LayerReport& report : output.reports) {
+    const double n = static_cast<double>(output.reports.size());
+    progress.error += report.relative_error / n;
+    progress.error_rounding += report.error_rounding / n;
+  }
+  progress.solve_seconds = SecondsSince(start);
+
+  start = Clock::now();
+  RETURN_IF_ERROR(calibrator->Advance([](double) {}));
+  solver->Restore(block);
+  progress.advance_seconds = SecondsSince(start);
+  if (options_.on_block) {
+    options_.on_block(progress);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
+                                   const std::function<void()>& on_saved) {
+  const CalibrationSettings& settings = plan_.recipe.calibration();
+  CalibrationOptions options;
+  ASSIGN_OR_RETURN(options.order, OrderOf(settings));
+  options.hidden_bytes = options_.hidden_bytes;
+  options.keep_original = plan_.needs.cross;
+  if (settings.has_expert_rows_per_column()) {
+    options.expert_rows_per_column = settings.expert_rows_per_column();
+  }
+  options.cancelled = options_.cancelled;
+  options.runner.n_threads = pool_.n_threads();
+  ASSIGN_OR_RETURN(
+      const auto calibrator,
+      BlockCalibrator::Create(model_.get(), overlay_, samples_, options));
+  if (FileExists(store->calibrator_path())) {
+    RETURN_IF_ERROR(
+        calibrator->Restore(store->calibrator_path(), run_fingerprint));
+    n_resumed_ = calibrator->next_block();
+    on_saved();
+  }
+  BlockSolver solver(&input_, &plan_, overlay_, &pool_, options_.cancelled);
+  const int64_t n_blocks = calibrator->n_blocks();
+  while (calibrator->next_block() < n_blocks) {
+    RETURN_IF_ERROR(OneBlock(calibrator.get(), &solver, store));
+    RETURN_IF_ERROR(
+        calibrator->Save(store->calibrator_path(), run_fingerprint));
+    on_saved();
+  }
+  return store->Load(n_blocks);
+}
+
+}  // namespace narrow

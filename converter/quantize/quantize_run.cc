@@ -1,0 +1,353 @@
+#include "converter/quantize/quantize_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "converter/packed_output/config_json.h"
+#include "converter/packed_output/output_folder.h"
+#include "converter/packed_output/side_files.h"
+#include "converter/quantize/recipe/recipe_text.h"
+#include "converter/quantize/tensor_values.h"
+#include "converter/quantize/verify_output.h"
+#include "converter/quantize/work_store.h"
+#include "converter/quantize/write_tensors.h"
+#include "formats/base/file.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+// Changes when the same recipe gives other bytes than before.
+constexpr char kVersion[] = "narrow quantize 1";
+
+// Matrices solved side by side may take about this much, beside the work of
+// the solvers; one is always in flight.
+constexpr int64_t kSideBySideBytes = int64_t{2} << 30;
+constexpr int64_t kBytesPerWeight = 16;
+
+class Hash {
+ public:
+  void Add(absl::Span<const uint8_t> bytes) {
+    for (const uint8_t byte : bytes) {
+      value_ = (value_ ^ byte) * 0x100000001b3;  // FNV-1a
+    }
+  }
+  void Add(absl::string_view text) {
+    Add(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()),
+                            text.size()));
+    Add(uint64_t{text.size()});
+  }
+  void Add(uint64_t number) {
+    for (int i = 0; i < 8; ++i) {
+      value_ = (value_ ^ (number >> (8 * i) & 255)) * 0x100000001b3;
+    }
+  }
+  uint64_t value() const { return value_; }
+
+ private:
+  uint64_t value_ = 0xcbf29ce484222325;
+};
+
+// Names, types, shapes and the ends of the data: enough to tell models apart
+// without reading them.
+void AddInput(const ModelInput& input, Hash* hash) {
+  constexpr size_t kEnd = 256;
+  hash->Add(input.config_text);
+  for (const TensorView& view : input.source->tensors()) {
+    hash->Add(view.meta.name);
+    hash->Add(ShapeString(view.meta.shape));
+    hash->Add(static_cast<uint64_t>(view.meta.type));
+    const size_t n = std::min(kEnd, view.data.size());
+    hash->Add(view.data.subspan(0, n));
+    hash->Add(view.data.subspan(view.data.size() - n));
+  }
+}
+
+class Run {
+ public:
+  Run(const ModelInput& input, const QuantizePlan& plan,
+      const RunOptions& options)
+      : input_(input),
+        plan_(plan),
+        options_(options),
+        pool_(options.n_threads) {
+    result_.reports.resize(plan.layers.size());
+  }
+
+  absl::StatusOr<QuantizeResult> All() {
+    ASSIGN_OR_RETURN(folder_, OutputFolder::Create(options_.out));
+    CalibratedRunOptions run_options;
+    run_options.input = options_.input;
+    run_options.n_threads = options_.n_threads;
+    run_options.hidden_bytes = options_.hidden_bytes;
+    run_options.on_block = options_.on_block;
+    run_options.cancelled = options_.cancelled;
+    CalibratedRun calibrated(&input_, &plan_, run_options);
+    if (plan_.calibrated) {
+      RETURN_IF_ERROR(calibrated.Open());
+      result_.n_samples = calibrated.samples().n_samples();
+      result_.sample_tokens = calibrated.samples().sample_tokens;
+    }
+    const uint64_t fingerprint = Fingerprint(calibrated);
+    RETURN_IF_ERROR(folder_->BeginWork(
+        absl::StrFormat("%s %016x", kVersion, fingerprint), options_.restart));
+    if (folder_->complete()) {
+      result_.was_complete = true;
+      RETURN_IF_ERROR(folder_->Finish());
+      return std::move(result_);
+    }
+    WorkStore store(folder_->work_path());
+    bool has_work = false;
+    absl::Status status;
+    if (plan_.calibrated) {
+      status = calibrated.Blocks(fingerprint, &store,
+                                 [&has_work] { has_work = true; });
+      result_.n_blocks_resumed = calibrated.n_resumed();
+    }
+    if (status.ok()) {
+      status = Write(store);
+    }
+    if (!status.ok()) {
+      return Stopped(status, has_work);
+    }
+    RETURN_IF_ERROR(folder_->Finish());
+    return std::move(result_);
+  }
+
+ private:
+  uint64_t Fingerprint(const CalibratedRun& calibrated) const {
+    Hash hash;
+    hash.Add(RecipeText(plan_.recipe));
+    hash.Add(static_cast<uint64_t>(options_.plan.max_shard_bytes));
+    hash.Add(uint64_t{options_.plan.merge_only});
+    hash.Add(options_.input.lora_folder);
+    hash.Add(uint64_t{plan_.calibrated ? calibrated.fingerprint() : 0});
+    AddInput(input_, &hash);
+    return hash.value();
+  }
+
+  // What was done is worth keeping where the same command can succeed later.
+  absl::Status Stopped(const absl::Status& status, bool has_work) {
+    const bool may_go_on =
+        absl::IsCancelled(status) || absl::IsResourceExhausted(status);
+    if (!has_work || !may_go_on) {
+      return absl::IsCancelled(status) ? Annotate(status, "nothing was written")
+                                       : status;
+    }
+    folder_->KeepWork();
+    return Annotate(status, absl::StrCat("the same command goes on after the "
+                                         "last finished block, kept in ",
+                                         folder_->work_path()));
+  }
+
+  absl::Status Write(WorkStore& store) {
+    WriteOptions write;
+    write.max_shard_bytes = options_.plan.max_shard_bytes;
+    write.on_progress = options_.on_written;
+    write.cancelled = options_.cancelled;
+    const RewrittenFn rewritten = [&](absl::string_view name) {
+      return plan_.calibrated ? store.Find(name) : nullptr;
+    };
+    if (plan_.calibrated) {
+      write.n_threads = 1;
+      const PlanesFn planes = [&](int layer) { return Stored(store, layer); };
+      RETURN_IF_ERROR(WriteTensors(input_, plan_, folder_->path(), planes,
+                                   rewritten, write));
+      TakeReports(store);
+    } else {
+      RETURN_IF_ERROR(WriteDirect(rewritten, &write));
+    }
+    return WriteRest();
+  }
+
+  absl::StatusOr<Planes> Stored(const WorkStore& store, int layer) const {
+    Planes planes;
+    for (const TensorMeta& meta :
+         plan_.layers[static_cast<size_t>(layer)].planes) {
+      const TensorView* view = store.Find(meta.name);
+      if (view == nullptr || view->meta.type != meta.type ||
+          view->meta.shape != meta.shape) {
+        return absl::DataLossError(
+            absl::StrCat("the finished blocks have no tensor '", meta.name,
+                         "' as planned; begin anew with --restart; in ",
+                         folder_->work_path()));
+      }
+      planes.emplace_back(view->data.begin(), view->data.end());
+    }
+    return planes;
+  }
+
+  void TakeReports(const WorkStore& store) {
+    std::map<std::string, size_t> index;
+    for (size_t i = 0; i < plan_.layers.size(); ++i) {
+      index[plan_.layers[i].name()] = i;
+    }
+    for (const LayerReport& report : store.reports()) {
+      const auto it = index.find(report.name);
+      if (it != index.end()) {
+        result_.reports[it->second] = report;
+      }
+    }
+  }
+
+  // Layers are solved while the file is written, several at a time as far as
+  // memory allows, each by its share of the threads.
+  absl::Status WriteDirect(const RewrittenFn& rewritten, WriteOptions* write) {
+    int64_t largest = 1;
+    for (const PlannedLayer& layer : plan_.layers) {
+      largest = std::max(largest, layer.n_rows() * layer.n_cols());
+    }
+    const int n_threads = pool_.n_threads();
+    const int64_t side_by_side = kSideBySideBytes / (largest * kBytesPerWeight);
+    write->n_threads =
+        static_cast<int>(std::clamp<int64_t>(side_by_side, 1, n_threads));
+    const int each = std::max(1, n_threads / write->n_threads);
+    std::mutex mutex;
+    std::vector<std::unique_ptr<ThreadPool>> free_pools;
+    const PlanesFn planes = [&](int layer) -> absl::StatusOr<Planes> {
+      std::unique_ptr<ThreadPool> pool;
+      {
+        std::lock_guard<std::mutex> lock(mutex);
+        if (!free_pools.empty()) {
+          pool = std::move(free_pools.back());
+          free_pools.pop_back();
+        }
+      }
+      if (pool == nullptr) {
+        pool = std::make_unique<ThreadPool>(each);
+      }
+      auto solved = SolveNow(layer, pool.get());
+      std::lock_guard<std::mutex> lock(mutex);
+      free_pools.push_back(std::move(pool));
+      return solved;
+    };
+    return WriteTensors(input_, plan_, folder_->path(), planes, rewritten,
+                        *write);
+  }
+
+  absl::StatusOr<Planes> SolveNow(int index, ThreadPool* pool) {
+    const PlannedLayer& layer = plan_.layers[static_cast<size_t>(index)];
+    const TensorView& view = *layer.linear->view;
+    std::vector<float> weights(
+        static_cast<size_t>(layer.n_rows() * layer.n_cols()));
+    RETURN_IF_ERROR(ReadValues(view, 0, layer.n_rows(), pool, weights.data()));
+    input_.source->Release(view.data);
+    LayerProblem problem;
+    problem.plan = &plan_;
+    problem.layer = index;
+    problem.weights = weights.data();
+    ASSIGN_OR_RETURN(problem.importance, ImportanceOf(layer));
+    if (layer.scheme.global_scale && layer.linear->siblings >= 0) {
+      ASSIGN_OR_RETURN(problem.global_scale, SiblingScale(layer, pool));
+    }
+    ASSIGN_OR_RETURN(SolvedLayer solved, SolveLayer(problem, pool));
+    result_.reports[static_cast<size_t>(index)] = std::move(solved.report);
+    return std::move(solved.planes);
+  }
+
+  absl::StatusOr<const float*> ImportanceOf(const PlannedLayer& layer) const {
+    if (options_.importance == nullptr || layer.linear->known < 0) {
+      return nullptr;
+    }
+    const ModelLinear& linear =
+        plan_.linears.known[static_cast<size_t>(layer.linear->known)];
+    const ImportanceEntry* entry = options_.importance->Find(linear.gguf_name);
+    if (entry == nullptr) {
+      return nullptr;
+    }
+    const int64_t matrix = std::max(0, linear.expert);
+    const int64_t n = static_cast<int64_t>(entry->mean_sq.size());
+    if (n % linear.n_cols != 0 || (matrix + 1) * linear.n_cols > n) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the importance matrix has ", n, " values for ", linear.gguf_name,
+          ", whose rows have ", linear.n_cols, "; is it of another model? ",
+          "reading ", options_.importance->path));
+    }
+    return entry->mean_sq.data() + matrix * linear.n_cols;
+  }
+
+  // The global scale that a layer shares with those it is fused with.
+  absl::StatusOr<float> SiblingScale(const PlannedLayer& layer,
+                                     ThreadPool* pool) {
+    const int set = layer.linear->siblings;
+    {
+      std::lock_guard<std::mutex> lock(scales_mutex_);
+      const auto it = sibling_scales_.find(set);
+      if (it != sibling_scales_.end()) {
+        return it->second;
+      }
+    }
+    float max_abs = 0;
+    for (const PlannedLayer& other : plan_.layers) {
+      if (other.linear->siblings != set || !other.scheme.global_scale) {
+        continue;
+      }
+      std::vector<float> weights(
+          static_cast<size_t>(other.n_rows() * other.n_cols()));
+      RETURN_IF_ERROR(ReadValues(*other.linear->view, 0, other.n_rows(), pool,
+                                 weights.data()));
+      max_abs = std::max(
+          max_abs, MaxAbs(weights.data(), other.n_rows() * other.n_cols()));
+    }
+    const float scale = FusedGlobalScale(max_abs);
+    std::lock_guard<std::mutex> lock(scales_mutex_);
+    sibling_scales_[set] = scale;  // the same whoever computed it
+    return scale;
+  }
+
+  absl::Status WriteRest() {
+    const std::string& folder = folder_->path();
+    ASSIGN_OR_RETURN(
+        const std::string config,
+        SetQuantizationConfig(input_.config_text, plan_.quantization_config));
+    RETURN_IF_ERROR(WriteTextFile(JoinPath(folder, "config.json"), config));
+    if (plan_.packing != nullptr && plan_.packing->config_file != nullptr) {
+      RETURN_IF_ERROR(
+          WriteTextFile(JoinPath(folder, plan_.packing->config_file),
+                        plan_.quantization_config + "\n"));
+    }
+    ASSIGN_OR_RETURN(result_.side_files, ListSideFiles(input_.folder));
+    RETURN_IF_ERROR(CopySideFiles(input_.folder, result_.side_files, folder));
+    if (options_.verify && plan_.packing != nullptr) {
+      RETURN_IF_ERROR(
+          Annotate(VerifyOutput(folder, plan_, result_.reports, &pool_),
+                   "checking what was written; nothing was kept"));
+    }
+    if (options_.model_card) {
+      ASSIGN_OR_RETURN(const std::string card,
+                       options_.model_card(folder, result_));
+      RETURN_IF_ERROR(WriteTextFile(JoinPath(folder, "README.md"), card));
+    }
+    return absl::OkStatus();
+  }
+
+  const ModelInput& input_;
+  const QuantizePlan& plan_;
+  const RunOptions& options_;
+  ThreadPool pool_;
+  std::unique_ptr<OutputFolder> folder_;
+  QuantizeResult result_;
+  std::mutex scales_mutex_;
+  std::map<int, float> sibling_scales_;  // guarded
+};
+
+}  // namespace
+
+absl::StatusOr<QuantizeResult> RunQuantize(const ModelInput& input,
+                                           const QuantizePlan& plan,
+                                           const RunOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(QuantizeResult result, Run(input, plan, options).All());
+  result.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
+  return result;
+}
+
+}  // namespace narrow

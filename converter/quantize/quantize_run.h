@@ -1,0 +1,63 @@
+// `narrow quantize` as a function: a plan carried out into a directory.
+//
+//   ASSIGN_OR_RETURN(QuantizeResult result, RunQuantize(*input, plan,
+//   options)); result.reports; result.seconds;
+//
+// The directory appears when it is complete and has been read back. A run
+// with calibration that is stopped goes on at the first block that it had
+// not finished; others begin anew.
+
+#ifndef NARROW_CONVERTER_QUANTIZE_QUANTIZE_RUN_H_
+#define NARROW_CONVERTER_QUANTIZE_QUANTIZE_RUN_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "calibration/importance/importance.h"
+#include "converter/quantize/calibrated_run.h"
+#include "converter/quantize/layer_solver.h"
+#include "converter/quantize/model_input.h"
+#include "converter/quantize/quantize_plan.h"
+
+namespace narrow {
+
+struct QuantizeResult {
+  std::vector<LayerReport> reports;  // in the order of the plan's layers
+  std::vector<std::string> side_files;
+  int64_t n_blocks_resumed = 0;
+  int64_t n_samples = 0;
+  int64_t sample_tokens = 0;
+  bool was_complete = false;  // a run before had done it all
+  double seconds = 0;
+};
+
+struct RunOptions {
+  std::string out;
+  PlanOptions plan;
+  ModelInputOptions input;
+  int n_threads = 0;
+  int64_t hidden_bytes = int64_t{4} << 30;
+  bool restart = false;
+  bool verify = true;
+  const ImportanceMatrix* importance = nullptr;
+  // Called with the folder when all but the model card is in it; gives the
+  // card's text.
+  std::function<absl::StatusOr<std::string>(const std::string& folder,
+                                            const QuantizeResult& result)>
+      model_card;
+  std::function<void(const BlockProgress&)> on_block;
+  std::function<void(int64_t n_bytes)> on_written;
+  const std::atomic<bool>* cancelled = nullptr;
+};
+
+absl::StatusOr<QuantizeResult> RunQuantize(const ModelInput& input,
+                                           const QuantizePlan& plan,
+                                           const RunOptions& options);
+
+}  // namespace narrow
+
+#endif  // NARROW_CONVERTER_QUANTIZE_QUANTIZE_RUN_H_
