@@ -1,0 +1,179 @@
+// FP4 (E2M1) in small blocks: NVFP4 and MXFP4.
+//
+// NVFP4: 16 weights share an E4M3 scale, all of them one float32 scale by
+// which block scales are divided ("Pretraining Large Language Models with
+// NVFP4", NVIDIA, 2025, section 2). MXFP4: 32 weights share a power of two
+// (OCP Microscaling Formats v1.0, sections 5 and 6.3).
+//
+// Peers (`scale_search` off gives compressed-tensors' codes): NVFP4 takes the
+// block's largest magnitude over 6, times the global scale, rounded to E4M3
+// (0.125 where that is 0); MXFP4 the power of two below it over 4, or the next
+// one where the mantissa is 1.75 or more.
+//
+// E2M1 has steps of 0.5 to 2 and then of 1 to 4, then nothing between 4 and 6:
+// a block whose weights fall there is coded better with its largest weight at
+// 4 (four over six: Cook et al., 2025), or anywhere else on the grid. NVFP4's
+// neighbouring E4M3 scales are twelve: all are tried by squared error, weighted
+// by importance where it is known. MXFP4 has one neighbour on each side.
+//
+// Inputs in NVFP4 (W4A4) get a global scale from the largest one seen.
+// Tested by fixed_grids_test.cc.
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "converter/solvers/block_scales.h"
+#include "converter/solvers/fp4_scale.h"
+#include "converter/solvers/solver.h"
+#include "converter/solvers/solver_inputs.h"
+#include "formats/base/float16.h"
+#include "formats/base/float8.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+constexpr float kMaxE2M1 = 6;
+// E4M3 has 8 numbers an octave: from 0.7 to 1.6 of the peers' scale.
+constexpr int kStepsBelow = 4;
+constexpr int kStepsAbove = 7;
+constexpr uint8_t kLeastE4M3 = 1;
+constexpr uint8_t kMostE4M3 = 0x7e;
+// What compressed-tensors takes where the scale rounds to 0.
+constexpr float kZeroScale = 0.125f;
+
+bool IsMx(const WeightScheme& scheme) {
+  return scheme.scale_type == QuantType::kF8E8M0;
+}
+
+uint8_t PeersE4M3(float top, float global) {
+  const uint8_t byte = E4M3FromFloat(global * (top / kMaxE2M1));
+  return byte == 0 ? E4M3FromFloat(kZeroScale) : byte;
+}
+
+// The peers' byte first, then its neighbours; ends are repeated.
+void Nvfp4Candidates(float top, float global, int n, float* scales) {
+  const int peers = PeersE4M3(top, global);
+  scales[0] = FloatFromE4M3(static_cast<uint8_t>(peers)) / global;
+  int step = -kStepsBelow;
+  for (int i = 1; i < n; ++i, ++step) {
+    step += step == 0 ? 1 : 0;
+    const int byte = std::clamp(peers + step, int{kLeastE4M3}, int{kMostE4M3});
+    scales[i] = FloatFromE4M3(static_cast<uint8_t>(byte)) / global;
+  }
+}
+
+// Adding a quarter of the mantissa's range carries into the exponent from
+// 1.75 up.
+int PeersE8M0(float top) {
+  const uint32_t bits = FloatBits(top) + (1u << 21);
+  return std::clamp(static_cast<int>(bits >> 23) - 2, 1, 253);
+}
+
+void Mxfp4Candidates(float top, int n, float* scales) {
+  const int peers = PeersE8M0(top);
+  scales[0] = FloatFromE8M0(static_cast<uint8_t>(peers));
+  for (int i = 1; i < n; ++i) {
+    const int byte = std::clamp(peers + (i == 1 ? -1 : 1), 1, 253);
+    scales[i] = FloatFromE8M0(static_cast<uint8_t>(byte));
+  }
+}
+
+StatsNeeds NeedsFor(const SolverOptions& options) {
+  StatsNeeds needs;
+  needs.columns = options.weighted_fit;
+  return needs;
+}
+
+absl::Status Supports(const WeightScheme& scheme, const SolverOptions&) {
+  const bool is_nv = scheme.scale_type == QuantType::kF8E4M3 &&
+                     scheme.global_scale && scheme.block_cols == 16;
+  const bool is_mx =
+      IsMx(scheme) && !scheme.global_scale && scheme.block_cols == 32;
+  if (scheme.code != CodeKind::kE2M1 || scheme.flat || scheme.column_groups ||
+      scheme.block_rows != 1 || (!is_nv && !is_mx)) {
+    return absl::UnimplementedError(absl::StrCat(
+        "the fp4 solver makes nvfp4 and mxfp4, not ", SchemeName(scheme)));
+  }
+  return absl::OkStatus();
+}
+
+float LargestMagnitude(const SolverProblem& problem) {
+  const RunKernels& kernels = RunKernelsForCpu();
+  float top = 0;
+  for (int64_t row = 0; row < problem.n_rows; ++row) {
+    top = std::max(top, kernels.max_abs(problem.weights + row * problem.n_cols,
+                                        problem.n_cols));
+  }
+  return top;
+}
+
+absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
+  const WeightScheme& scheme = problem.scheme;
+  RETURN_IF_ERROR(Supports(scheme, *problem.options));
+  if (problem.n_cols % scheme.block_cols != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tensor ", QuotedName(problem.name), " has ", problem.n_cols,
+        " columns, no multiple of ", scheme.block_cols));
+  }
+  RETURN_IF_ERROR(CheckWeights(problem));
+  ASSIGN_OR_RETURN(const std::vector<float> importance, ColumnWeights(problem));
+  SolvedMatrix solved;
+  QuantizedMatrix& matrix = solved.matrix;
+  matrix.scheme = scheme;
+  matrix.Resize(problem.n_rows, problem.n_cols);
+  if (scheme.global_scale) {
+    matrix.global_scale =
+        problem.global_scale > 0
+            ? problem.global_scale
+            : Nvfp4GlobalScale(LargestMagnitude(problem), *problem.options);
+  }
+  const float global = matrix.global_scale;
+  const bool searches = problem.options->scale_search;
+  BlockSearch search;
+  search.grid.kind = RunGrid::Kind::kE2M1;
+  search.block = scheme.block_cols;
+  if (searches) {
+    search.n_candidates = IsMx(scheme) ? 3 : 1 + kStepsBelow + kStepsAbove;
+  }
+  search.candidates = [&](float top, float* scales) {
+    IsMx(scheme) ? Mxfp4Candidates(top, search.n_candidates, scales)
+                 : Nvfp4Candidates(top, global, search.n_candidates, scales);
+  };
+  std::vector<float> scales;
+  solved.report = ChooseBlockScales(problem, importance, search, &scales);
+  RoundBlocks(problem, search.grid, search.block, scales, RunDivision::kDivide,
+              matrix.codes.data());
+  for (size_t i = 0; i < scales.size(); ++i) {
+    // Exact: scales were E4M3 numbers over `global`, which one product and
+    // rounding give back.
+    matrix.scales[i] = IsMx(scheme)
+                           ? scales[i]
+                           : FloatFromE4M3(E4M3FromFloat(scales[i] * global));
+  }
+  if (scheme.activations == ActivationKind::kNvfp4) {
+    ASSIGN_OR_RETURN(const float sixth, StaticInputScale(problem, kMaxE2M1));
+    matrix.input_scale = kMaxE4M3 / sixth;
+  }
+  return solved;
+}
+
+}  // namespace
+
+float Nvfp4GlobalScale(float largest, const SolverOptions& options) {
+  const float scale =
+      (options.scale_search ? 256.0f * kMaxE2M1 : kMaxE4M3 * kMaxE2M1) /
+      largest;
+  return std::isfinite(scale) && scale > 0 ? scale : 1.0f;
+}
+
+extern const Solver kFp4Solver;
+const Solver kFp4Solver = {
+    "fp4",    "NVFP4 and MXFP4, scales searched (four over six)",
+    NeedsFor, Supports,
+    Solve,
+};
+
+}  // namespace narrow
