@@ -12,7 +12,7 @@ ForwardContext::ForwardContext(const Checkpoint* model, ProductType type,
       pool(options.n_threads),
       rows(RowKernelsForCpu()),
       products(type),
-      exact(ProductType::kF32),
+      exact(type == ProductType::kReproducible ? type : ProductType::kF32),
       weights(model, &pool, options.max_cached_bytes),
       times(options.times != nullptr ? options.times : &unasked_times) {}
 

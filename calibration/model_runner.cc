@@ -132,6 +132,18 @@ absl::Status Runner::FinalNorm(HiddenStates* hidden) {
   return absl::OkStatus();
 }
 
+ProductType TypeOf(Precision precision) {
+  switch (precision) {
+    case Precision::kExact:
+      return ProductType::kF32;
+    case Precision::kFast:
+      return CpuHasBf16Products() ? ProductType::kBf16 : ProductType::kF32;
+    case Precision::kReproducible:
+      return ProductType::kReproducible;
+  }
+  return ProductType::kF32;
+}
+
 // Combinations of sizes that the parts rely on.
 absl::Status CheckConfig(const ModelConfig& c) {
   const auto error = [&](absl::string_view cause) {
@@ -179,11 +191,8 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
   }
   RETURN_IF_ERROR(Annotate(checked, absl::StrCat("reading ", model->path())));
   ASSIGN_OR_RETURN(ModelTensors tensors, FindModelTensors(*model));
-  const bool bf16 =
-      options.precision == Precision::kFast && CpuHasBf16Products();
   return std::unique_ptr<ModelRunner>(std::make_unique<Runner>(
-      model, std::move(tensors), bf16 ? ProductType::kBf16 : ProductType::kF32,
-      options));
+      model, std::move(tensors), TypeOf(options.precision), options));
 }
 
 }  // namespace narrow

@@ -33,6 +33,10 @@ enum class Precision {
   kExact,  // float32 products
   kFast,   // bfloat16 products with float32 sums where the processor has
            // them, else the same as kExact
+  // Float32 products whose every bit is fixed (kReproducible of
+  // kernels/matmul/matmul.h): hidden states, logits and scores are the same
+  // on every processor. For solvers, whose output bytes follow from them.
+  kReproducible,
 };
 
 // Where the time of a runner went, in seconds; for benchmarks.

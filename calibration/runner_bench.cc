@@ -1,7 +1,8 @@
 // Tokens a second of the forward pass with scores of each window's second
 // half, as perplexity measures it, and where the time goes.
 //
-//   runner_bench MODEL [fast|exact] [threads] [windows] [tokens a window]
+//   runner_bench MODEL [fast|exact|reproducible] [threads] [windows] [tokens a
+//   window]
 //
 // Token ids are drawn at random: the time does not depend on them. Without
 // arguments, which is how `bazel test` runs it, one small window of a fixture.
@@ -23,11 +24,19 @@ namespace {
 
 struct Settings {
   std::string model = "testdata/arch/gemma3_text";
-  bool exact = false;
+  Precision precision = Precision::kFast;
+  std::string precision_name = "fast";
   int n_threads = 2;
   int64_t n_windows = 1;
   int64_t window_tokens = 64;
 };
+
+Precision PrecisionOf(const std::string& name) {
+  if (name == "exact") {
+    return Precision::kExact;
+  }
+  return name == "reproducible" ? Precision::kReproducible : Precision::kFast;
+}
 
 absl::Status Measure(ModelRunner* runner, const Settings& settings) {
   std::mt19937 random(1);
@@ -60,7 +69,7 @@ absl::Status Run(const Settings& settings) {
                    Checkpoint::Open(settings.model, checkpoint_options));
   RunnerTimes times;
   RunnerOptions options;
-  options.precision = settings.exact ? Precision::kExact : Precision::kFast;
+  options.precision = settings.precision;
   options.n_threads = settings.n_threads;
   options.times = &times;
   ASSIGN_OR_RETURN(const auto runner,
@@ -75,7 +84,7 @@ absl::Status Run(const Settings& settings) {
     const double total = passed.count();
     std::printf(
         "%s %s, %d threads, %s group of %ld x %ld: %.0f tokens/s\n",
-        settings.model.c_str(), settings.exact ? "exact" : "fast",
+        settings.model.c_str(), settings.precision_name.c_str(),
         settings.n_threads, round, static_cast<long>(settings.n_windows),
         static_cast<long>(settings.window_tokens),
         static_cast<double>(settings.n_windows * settings.window_tokens) /
@@ -103,7 +112,8 @@ int main(int argc, char** argv) {
   narrow::Settings settings;
   if (argc > 1) {
     settings.model = argv[1];
-    settings.exact = argc > 2 && std::string(argv[2]) == "exact";
+    settings.precision_name = argc > 2 ? argv[2] : "fast";
+    settings.precision = narrow::PrecisionOf(settings.precision_name);
     settings.n_threads = argc > 3 ? std::atoi(argv[3]) : 2;
     settings.n_windows = argc > 4 ? std::max(1, std::atoi(argv[4])) : 8;
     settings.window_tokens = argc > 5 ? std::max(2, std::atoi(argv[5])) : 512;

@@ -76,7 +76,7 @@ absl::StatusOr<uint64_t> FingerprintOf(const Checkpoint& model,
   print.Add(options.window_tokens);
   print.Add(options.output_matrix ? 1 : 0);
   print.Add(options.perplexity ? 1 : 0);
-  print.Add(options.runner.precision == Precision::kFast ? 1 : 0);
+  print.Add(static_cast<int64_t>(options.runner.precision));
   // Products differ between processors.
   print.Add(IsaName(CpuIsa()));
   print.Add(CpuHasBf16Products() ? 1 : 0);

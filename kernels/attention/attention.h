@@ -46,7 +46,7 @@ struct PackedKeys {
 
 class Attention {
  public:
-  // Both must outlive this object; `matmul` of type kF32.
+  // Both must outlive this object; `matmul` of a type with float32 operands.
   Attention(Matmul* matmul, const RowKernels* rows)
       : matmul_(matmul), rows_(rows) {}
 

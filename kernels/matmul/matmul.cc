@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu.h"
+#include "kernels/linalg/tile_kernels.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
 namespace narrow {
@@ -172,6 +173,27 @@ absl::StatusOr<const PanelProduct*> Matmul::ProductFor(int64_t n_cols,
   return product.get();
 }
 
+absl::Status Matmul::ChooseLayout(PackedMatrix* matrix, size_t* panel_bytes) {
+  if (type_ == ProductType::kReproducible) {
+    *panel_bytes =
+        sizeof(float) * static_cast<size_t>(TileKernelsForCpu().PackedSize(
+                            matrix->panel_cols(0), matrix->n_inputs_));
+    return absl::OkStatus();
+  }
+  for (const int64_t panel : {int64_t{0}, matrix->n_panels() - 1}) {
+    const absl::StatusOr<const PanelProduct*> product =
+        ProductFor(matrix->panel_cols(panel), matrix->n_inputs_);
+    if (!product.ok()) {
+      return product.status();
+    }
+    (matrix->panel_cols(panel) == matrix->panel_cols_ ? matrix->full_
+                                                      : matrix->last_) =
+        *product;
+    *panel_bytes = std::max(*panel_bytes, (*product)->weights.get_size());
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<PackedMatrix> Matmul::NewMatrix(int64_t n_outputs,
                                                int64_t n_inputs,
                                                int64_t panel_cols) {
@@ -181,15 +203,9 @@ absl::StatusOr<PackedMatrix> Matmul::NewMatrix(int64_t n_outputs,
   matrix.n_inputs_ = n_inputs;
   matrix.panel_cols_ = panel_cols;
   size_t panel_bytes = 0;
-  for (const int64_t panel : {int64_t{0}, matrix.n_panels() - 1}) {
-    const absl::StatusOr<const PanelProduct*> product =
-        ProductFor(matrix.panel_cols(panel), n_inputs);
-    if (!product.ok()) {
-      return product.status();
-    }
-    (matrix.panel_cols(panel) == panel_cols ? matrix.full_ : matrix.last_) =
-        *product;
-    panel_bytes = std::max(panel_bytes, (*product)->weights.get_size());
+  const absl::Status chosen = ChooseLayout(&matrix, &panel_bytes);
+  if (!chosen.ok()) {
+    return chosen;
   }
   panel_bytes = (panel_bytes + kAlignment - 1) / kAlignment * kAlignment;
   matrix.panel_bytes_ = static_cast<int64_t>(panel_bytes);
@@ -206,6 +222,12 @@ absl::StatusOr<PackedMatrix> Matmul::NewMatrix(int64_t n_outputs,
 
 void Matmul::PackPanel(const float* rows, int64_t panel,
                        PackedMatrix* matrix) const {
+  if (type_ == ProductType::kReproducible) {
+    TileKernelsForCpu().pack_f32(
+        rows, matrix->n_inputs_, OperandLayout::kByIndex,
+        matrix->panel_cols(panel), matrix->n_inputs_, matrix->floats(panel));
+    return;
+  }
   const PanelProduct& product = *matrix->product(panel);
   const memory::desc plain({matrix->n_inputs_, matrix->panel_cols(panel)},
                            memory::data_type::f32, memory::format_tag::ba);
@@ -218,6 +240,12 @@ void Matmul::PackPanel(const float* rows, int64_t panel,
 
 void Matmul::PackTransposed(const float* columns, int64_t stride, int64_t panel,
                             PackedMatrix* matrix) const {
+  if (type_ == ProductType::kReproducible) {
+    TileKernelsForCpu().pack_f32(columns, stride, OperandLayout::kByDepth,
+                                 matrix->panel_cols(panel), matrix->n_inputs_,
+                                 matrix->floats(panel));
+    return;
+  }
   const PanelProduct& product = *matrix->product(panel);
   const memory::desc plain(
       memory::dims{matrix->n_inputs_, matrix->panel_cols(panel)},
@@ -227,6 +255,24 @@ void Matmul::PackTransposed(const float* columns, int64_t stride, int64_t panel,
   memory to(product.weights, CpuEngine(),
             matrix->bytes_.get() + panel * matrix->panel_bytes_);
   dnnl::reorder(from, to).execute(ThreadStream(), from, to);
+}
+
+void Matmul::RunChains(const float* rows, int64_t n_rows,
+                       const PackedMatrix& matrix, int64_t panel, float* tile,
+                       bool accumulate) const {
+  TileProduct<float> product;
+  product.m = n_rows;
+  product.n = matrix.panel_cols(panel);
+  product.k = matrix.n_inputs_;
+  product.a = rows;
+  product.lda = matrix.n_inputs_;
+  product.b = matrix.floats(panel);
+  product.b_layout = OperandLayout::kPacked;
+  product.c = tile;
+  product.ldc = product.n;
+  product.accumulate = accumulate;
+  product.a_scratch = TileScratch<float>(0, AScratchSize(n_rows));
+  TileKernelsForCpu().product(product);
 }
 
 void Matmul::Run(const void* rows, int64_t n_rows, const PackedMatrix& matrix,
@@ -279,7 +325,11 @@ void Matmul::RunRows(const void* rows, int64_t n_rows,
 void Matmul::Multiply(const float* rows, int64_t n_rows,
                       const PackedMatrix& matrix, int64_t panel, float* tile,
                       bool accumulate) {
-  assert(type_ == ProductType::kF32 && n_rows > 0);
+  assert(type_ != ProductType::kBf16 && n_rows > 0);
+  if (type_ == ProductType::kReproducible) {
+    RunChains(rows, n_rows, matrix, panel, tile, accumulate);
+    return;
+  }
   Run(rows, n_rows, matrix, panel, tile, accumulate);
 }
 

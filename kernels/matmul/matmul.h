@@ -1,5 +1,6 @@
-// Products of activation rows with a weight matrix, on oneDNN, one tile at a
-// time on the calling thread.
+// Products of activation rows with a weight matrix, on oneDNN or on our own
+// kernels where no processor may change a bit, one tile at a time on the
+// calling thread.
 //
 //   Matmul matmul(ProductType::kBf16);
 //   ASSIGN_OR_RETURN(PackedMatrix w, matmul.NewMatrix(n_outputs, n_inputs));
@@ -8,11 +9,11 @@
 //   matmul.Multiply(activations, n_rows, w, p, tile);
 //
 // A weight is [outputs, inputs]; its outputs are cut into panels of
-// panel_cols, each a matrix of its own in the layout oneDNN prefers. Callers
-// share tiles out among threads themselves: what a tile computes depends
-// neither on threads nor on the rows beside it, so results do not depend on
-// how rows are grouped. Measured on Zen 5 (one core, K = 640 … 4096): f32
-// 230 and bf16 450 GFLOP/s for any tile of 16 rows and up; OpenBLAS 0.3.21
+// panel_cols, each a matrix of its own in the layout its kernel prefers.
+// Callers share tiles out among threads themselves: what a tile computes
+// depends neither on threads nor on the rows beside it, so results do not
+// depend on how rows are grouped. Measured on Zen 5 (one core, K = 640 … 4096):
+// f32 230 and bf16 450 GFLOP/s for any tile of 16 rows and up; OpenBLAS 0.3.21
 // reaches 115 in f32 and has no bf16.
 //
 // Matmul is safe from any thread; a PackedMatrix while nobody packs it.
@@ -32,6 +33,9 @@ namespace narrow {
 enum class ProductType {
   kF32,
   kBf16,  // operands rounded to bfloat16, sums in float32
+  // Float32, every element one chain of fused multiply-adds over rising
+  // inputs: the same bits on every processor, by kernels/linalg.
+  kReproducible,
 };
 
 inline constexpr int64_t kPanelCols = 256;
@@ -61,6 +65,9 @@ class PackedMatrix {
     void operator()(uint8_t* p) const { std::free(p); }
   };
 
+  float* floats(int64_t panel) const {
+    return reinterpret_cast<float*>(bytes_.get() + panel * panel_bytes_);
+  }
   const PanelProduct* product(int64_t panel) const {
     return panel_cols(panel) == panel_cols_ ? full_ : last_;
   }
@@ -70,6 +77,7 @@ class PackedMatrix {
   int64_t panel_cols_ = kPanelCols;
   int64_t panel_bytes_ = 0;
   size_t n_bytes_ = 0;
+  // nullptr for reproducible products.
   const PanelProduct* full_ = nullptr;
   const PanelProduct* last_ = nullptr;  // of the narrower last panel
   std::unique_ptr<uint8_t[], Free> bytes_;
@@ -98,8 +106,8 @@ class Matmul {
                       PackedMatrix* matrix) const;
 
   // tile[n_rows, panel_cols(panel)] = rows[n_rows, n_inputs] * panel^T, or is
-  // increased by it. The overload must be that of type(). REQUIRES:
-  // n_rows > 0.
+  // increased by it, in kReproducible by going on with the chain. The overload
+  // must be that of type(). REQUIRES: n_rows > 0.
   void Multiply(const float* rows, int64_t n_rows, const PackedMatrix& matrix,
                 int64_t panel, float* tile, bool accumulate = false);
   void Multiply(const uint16_t* rows, int64_t n_rows,
@@ -109,8 +117,11 @@ class Matmul {
  private:
   struct Shapes;
 
+  absl::Status ChooseLayout(PackedMatrix* matrix, size_t* panel_bytes);
   absl::StatusOr<const PanelProduct*> ProductFor(int64_t n_cols,
                                                  int64_t n_inputs);
+  void RunChains(const float* rows, int64_t n_rows, const PackedMatrix& matrix,
+                 int64_t panel, float* tile, bool accumulate) const;
   void Run(const void* rows, int64_t n_rows, const PackedMatrix& matrix,
            int64_t panel, float* tile, bool accumulate);
   void RunRows(const void* rows, int64_t n_rows, const PackedMatrix& matrix,

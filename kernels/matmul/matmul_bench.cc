@@ -1,5 +1,5 @@
 // Products of the shapes of Gemma-3-270M and of 4096-wide models on one
-// thread, with OpenBLAS beside oneDNN; items are multiply-adds.
+// thread, with OpenBLAS beside oneDNN and our own; items are multiply-adds.
 #include <cblas.h>
 
 #include <vector>
@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kRows = 128;
 
-void BM_OneDnn(benchmark::State& state, ProductType type) {
+void BM_Matmul(benchmark::State& state, ProductType type) {
   if (type == ProductType::kBf16 && !CpuHasBf16Products()) {
     state.SkipWithError("no bfloat16 products");
     return;
@@ -69,11 +69,16 @@ void Pack(benchmark::State& state, ProductType type) {
 
 #define NARROW_SHAPES \
   Args({640, 2048})->Args({2048, 640})->Args({4096, 4096})->Args({256, 64})
-BENCHMARK_CAPTURE(BM_OneDnn, f32, ProductType::kF32)->NARROW_SHAPES;
-BENCHMARK_CAPTURE(BM_OneDnn, bf16, ProductType::kBf16)->NARROW_SHAPES;
+BENCHMARK_CAPTURE(BM_Matmul, f32, ProductType::kF32)->NARROW_SHAPES;
+BENCHMARK_CAPTURE(BM_Matmul, bf16, ProductType::kBf16)->NARROW_SHAPES;
+BENCHMARK_CAPTURE(BM_Matmul, reproducible, ProductType::kReproducible)
+    ->NARROW_SHAPES;
 BENCHMARK(BM_OpenBlas)->NARROW_SHAPES;
 BENCHMARK_CAPTURE(Pack, f32, ProductType::kF32)->Arg(640)->Arg(4096);
 BENCHMARK_CAPTURE(Pack, bf16, ProductType::kBf16)->Arg(640)->Arg(4096);
+BENCHMARK_CAPTURE(Pack, reproducible, ProductType::kReproducible)
+    ->Arg(640)
+    ->Arg(4096);
 
 }  // namespace
 }  // namespace narrow

@@ -162,12 +162,51 @@ TEST_P(MatmulTest, TransposedPackingAndAccumulation) {
   }
 }
 
+std::string NameOf(ProductType type) {
+  switch (type) {
+    case ProductType::kF32:
+      return "f32";
+    case ProductType::kBf16:
+      return "bf16";
+    case ProductType::kReproducible:
+      return "reproducible";
+  }
+  return "";
+}
+
 INSTANTIATE_TEST_SUITE_P(Types, MatmulTest,
-                         testing::Values(ProductType::kF32, ProductType::kBf16),
-                         [](const auto& info) {
-                           return info.param == ProductType::kF32 ? "f32"
-                                                                  : "bf16";
-                         });
+                         testing::Values(ProductType::kF32, ProductType::kBf16,
+                                         ProductType::kReproducible),
+                         [](const auto& info) { return NameOf(info.param); });
+
+// Whatever the instruction set: BUILD runs this test for each.
+TEST(ReproducibleTest, ElementsAreChainsOfFusedMultiplyAdds) {
+  constexpr Shape kShape = {300, 600};
+  constexpr int64_t kFew = 5;
+  Matmul matmul(ProductType::kReproducible);
+  const auto rows = Normal(kFew * kShape.n_inputs, false, 7);
+  const auto weights = Normal(kShape.n_outputs * kShape.n_inputs, false, 8);
+  auto matrix = matmul.NewMatrix(kShape.n_outputs, kShape.n_inputs);
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  for (int64_t p = 0; p < matrix->n_panels(); ++p) {
+    const int64_t n_cols = matrix->panel_cols(p);
+    const float* panel =
+        weights.data() + matrix->first_col(p) * kShape.n_inputs;
+    matmul.PackPanel(panel, p, &*matrix);
+    std::vector<float> tile(static_cast<size_t>(kFew * n_cols), 0.5f);
+    matmul.Multiply(rows.data(), kFew, *matrix, p, tile.data(), true);
+    for (int64_t r = 0; r < kFew; ++r) {
+      for (int64_t c = 0; c < n_cols; ++c) {
+        float sum = 0.5f;
+        for (int64_t i = 0; i < kShape.n_inputs; ++i) {
+          sum = std::fma(rows[r * kShape.n_inputs + i],
+                         panel[c * kShape.n_inputs + i], sum);
+        }
+        ASSERT_EQ(tile[r * n_cols + c], sum);
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace narrow
