@@ -38,6 +38,7 @@
 #include "absl/strings/strip.h"
 #include "formats/base/status.h"
 #include "formats/json/json_writer.h"
+#include "formats/packing/layout_facts.h"
 #include "formats/packing/module_planes.h"
 #include "formats/packing/nested_scales.h"
 #include "formats/packing/packing.h"
@@ -49,6 +50,7 @@ namespace {
 
 constexpr float kInt8Unit = 1.0f / 127.0f;
 constexpr char kStateStart[] = ".weight.quant_state.bitsandbytes__";
+constexpr uint8_t kNf4Zero = 7;
 constexpr size_t kOffsetWidth = 16;  // "-1.17549435e-38" and one more
 
 bool Is4Bit(const WeightScheme& scheme) {
@@ -175,6 +177,10 @@ absl::StatusOr<std::vector<std::vector<uint8_t>>> Pack(
     nibbles[i / 2] |=
         static_cast<uint8_t>(matrix.codes[i] << (i % 2 == 0 ? 4 : 0));
   }
+  if (matrix.codes.size() % 2 == 1) {
+    // The library fills the last byte with a weight of 0.
+    nibbles.back() |= scheme.code == CodeKind::kNf4 ? kNf4Zero : 0;
+  }
   std::vector<std::vector<uint8_t>> planes = {std::move(nibbles)};
   std::string offset;
   if (scheme.nested_scales) {
@@ -196,18 +202,8 @@ absl::StatusOr<std::vector<std::vector<uint8_t>>> Pack(
 }
 
 absl::StatusOr<std::string> Config(const PackedLayout& layout) {
-  if (layout.modules.empty()) {
-    return absl::InvalidArgumentError("no layer is packed");
-  }
-  const WeightScheme& scheme = layout.modules[0].scheme;
-  for (const PackedModule& module : layout.modules) {
-    if (module.scheme != scheme) {
-      return absl::UnimplementedError(absl::StrCat(
-          "bitsandbytes packs all layers alike: ",
-          QuotedName(layout.modules[0].name), " is ", SchemeName(scheme), ", ",
-          QuotedName(module.name), " ", SchemeName(module.scheme)));
-    }
-  }
+  RETURN_IF_ERROR(RequireOneScheme(layout, "bitsandbytes"));
+  const WeightScheme& scheme = CommonScheme(layout);
   const bool is_4bit = Is4Bit(scheme);
   JsonWriter json(JsonWriter::kIndented);
   json.BeginObject();

@@ -23,6 +23,7 @@
 #include "absl/strings/strip.h"
 #include "formats/base/status.h"
 #include "formats/json/json_writer.h"
+#include "formats/packing/layout_facts.h"
 #include "formats/packing/module_planes.h"
 #include "formats/packing/packing.h"
 #include "formats/packing/plane.h"
@@ -45,8 +46,8 @@ bool ByTensor(const WeightScheme& scheme) {
   return scheme.block_rows == 0 && scheme.block_cols == 0;
 }
 
-absl::Status Supports(const WeightScheme& scheme, int64_t /*n_rows*/,
-                      int64_t /*n_cols*/) {
+absl::Status Supports(const WeightScheme& scheme, int64_t n_rows,
+                      int64_t n_cols) {
   WeightScheme known;
   known.code = CodeKind::kE4M3;
   known.bits = 8;
@@ -72,6 +73,15 @@ absl::Status Supports(const WeightScheme& scheme, int64_t /*n_rows*/,
         "clients of fp8 round the inputs too: by groups of 128 under blocks, "
         "by token or statically under one scale; asked for: ",
         SchemeName(scheme)));
+  }
+  // vLLM lets the last blocks be short; transformers divides the matrix into
+  // as many equal parts as there are scales, so with some shapes it fails, and
+  // with others it reads wrong weights.
+  if (blocks &&
+      (n_rows % scheme.block_rows != 0 || n_cols % scheme.block_cols != 0)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "clients of fp8 want whole blocks of ", scheme.block_rows, "x",
+        scheme.block_cols, ", the matrix is ", n_rows, " x ", n_cols));
   }
   return absl::OkStatus();
 }
@@ -113,18 +123,8 @@ absl::StatusOr<std::vector<std::vector<uint8_t>>> Pack(
 }
 
 absl::StatusOr<std::string> Config(const PackedLayout& layout) {
-  if (layout.modules.empty()) {
-    return absl::InvalidArgumentError("no layer is packed");
-  }
-  const WeightScheme& scheme = layout.modules[0].scheme;
-  for (const PackedModule& module : layout.modules) {
-    if (module.scheme != scheme) {
-      return absl::UnimplementedError(absl::StrCat(
-          "fp8 packs all layers alike: ", QuotedName(layout.modules[0].name),
-          " is ", SchemeName(scheme), ", ", QuotedName(module.name), " ",
-          SchemeName(module.scheme)));
-    }
-  }
+  RETURN_IF_ERROR(RequireOneScheme(layout, "fp8"));
+  const WeightScheme& scheme = CommonScheme(layout);
   JsonWriter json(JsonWriter::kIndented);
   json.BeginObject();
   json.Key("quant_method").String("fp8");

@@ -45,10 +45,11 @@ constexpr float kNf4[16] = {-1.0f,
                             0.7229568362236023f,
                             1.0f};
 
-// Twelfths of {0, 1/16, 8, 12, 4, 6, 2, 3}, and the same below zero.
+// Twelfths of {0, 1/16, 8, 12, 4, 6, 2, 3}, and the same below zero, where
+// zero has no sign in the table that files carry.
 constexpr float kFp4[16] = {
     0.0f,          0.0625f / 12.0f, 8.0f / 12.0f,  1.0f,  4.0f / 12.0f,
-    0.5f,          2.0f / 12.0f,    0.25f,         -0.0f, -0.0625f / 12.0f,
+    0.5f,          2.0f / 12.0f,    0.25f,         0.0f,  -0.0625f / 12.0f,
     -8.0f / 12.0f, -1.0f,           -4.0f / 12.0f, -0.5f, -2.0f / 12.0f,
     -0.25f};
 
