@@ -171,14 +171,14 @@ std::string KeyName(absl::string_view name) {
 
 void AddTemplates(const Vocabulary& v, Metadata* metadata) {
   if (!v.chat_templates_are_list) {
-    for (const ChatTemplate& chat : v.chat_templates) {
+    for (const NamedChatTemplate& chat : v.chat_templates) {
       metadata->Set(kTemplateKey, chat.text);
     }
     return;
   }
   const std::string* default_text = nullptr;
   std::vector<std::string> names;
-  for (const ChatTemplate& chat : v.chat_templates) {
+  for (const NamedChatTemplate& chat : v.chat_templates) {
     const std::string name = KeyName(chat.name);
     if (name.empty()) continue;
     if (name == "default") {

@@ -42,7 +42,7 @@ enum class TokenType : int32_t {
   kByte = 6,
 };
 
-struct ChatTemplate {
+struct NamedChatTemplate {
   std::string name;  // empty: the template that tokenizer_config.json gives
   std::string text;
 };
@@ -66,7 +66,7 @@ struct Vocabulary {
   // The converter writes add_space_prefix before all else for the Llama
   // family and after all else for Gemma.
   bool space_prefix_first = false;
-  std::vector<ChatTemplate> chat_templates;
+  std::vector<NamedChatTemplate> chat_templates;
   // A template list in tokenizer_config.json is written as a list even if it
   // has one entry.
   bool chat_templates_are_list = false;

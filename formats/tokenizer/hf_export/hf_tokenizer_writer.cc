@@ -92,7 +92,7 @@ class Writer {
             absl::StrCat("the score of token ", i, " is not a number"));
       }
     }
-    for (const ChatTemplate& chat : v_.chat_templates) {
+    for (const NamedChatTemplate& chat : v_.chat_templates) {
       if (!utf8::IsValid(chat.text)) {
         return absl::DataLossError("the chat template is not valid UTF-8");
       }
@@ -486,7 +486,7 @@ class Writer {
       return;
     }
     json->BeginArray();
-    for (const ChatTemplate& chat : v_.chat_templates) {
+    for (const NamedChatTemplate& chat : v_.chat_templates) {
       json->BeginObject();
       json->Key("name").String(chat.name);
       json->Key("template").String(chat.text);
