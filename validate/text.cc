@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <utility>
 #include <variant>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "calibration/text/model_tokenizer.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/base/utf8.h"
@@ -27,26 +27,6 @@ const std::vector<std::string>* Tokens(const Checkpoint& model) {
   const MetadataValue* value = model.metadata().Find(kTokensKey);
   return value == nullptr ? nullptr
                           : std::get_if<std::vector<std::string>>(value);
-}
-
-absl::Status NoTokenizer(const Checkpoint& model) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("the model has no tokenizer; reading ", model.path()));
-}
-
-absl::StatusOr<std::unique_ptr<Tokenizer>> OpenTokenizer(
-    const Checkpoint& model, Protocol protocol) {
-  if (Tokens(model) == nullptr) {
-    return NoTokenizer(model);
-  }
-  auto tokenizer = model.is_gguf() || protocol == Protocol::kLlamaCpp
-                       ? Tokenizer::FromGguf(model.metadata())
-                       : Tokenizer::FromHfDirectory(model.path());
-  if (!tokenizer.ok()) {
-    return Annotate(tokenizer.status(),
-                    absl::StrCat("reading the tokenizer of ", model.path()));
-  }
-  return tokenizer;
 }
 
 }  // namespace
@@ -76,7 +56,10 @@ absl::StatusOr<TextTokens> TokenizeText(const Checkpoint& model,
                                         Protocol protocol,
                                         absl::string_view text,
                                         bool parse_special) {
-  ASSIGN_OR_RETURN(const auto tokenizer, OpenTokenizer(model, protocol));
+  ASSIGN_OR_RETURN(const auto tokenizer,
+                   OpenModelTokenizer(model, protocol == Protocol::kLlamaCpp
+                                                 ? TokenizerReading::kLlamaCpp
+                                                 : TokenizerReading::kOwn));
   EncodeOptions options;
   TextTokens tokens;
   if (protocol == Protocol::kLlamaCpp) {

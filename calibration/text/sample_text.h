@@ -9,10 +9,15 @@
 //
 // Texts are tokenized and packed: plain files as one stream cut into windows,
 // records of JSONL one after another, each with the tokenizer's own special
-// tokens, cut into windows likewise (`pack`), or one record a window, padded
-// (not `pack`). Of the windows, n_samples are chosen: the first ones, or with
-// a seed above 0 a random choice that is the same on every machine, in the
-// order of the text.
+// tokens, cut into windows likewise (`pack`), or one record a window, cut or
+// padded (not `pack`). Windows without a token that counts are left out. Of
+// the others, n_samples are chosen: the first ones, or with a seed above 0 a
+// random choice that is the same on every machine, in the order of the text.
+//
+// Special tokens that a text spells out are read as such. A conversation's
+// "tools" beside its messages are given to the template too. What
+// assistant_only does where a template rewrites earlier turns:
+// conversation.h.
 
 #ifndef NARROW_CALIBRATION_TEXT_SAMPLE_TEXT_H_
 #define NARROW_CALIBRATION_TEXT_SAMPLE_TEXT_H_
@@ -23,16 +28,10 @@
 
 #include "absl/status/statusor.h"
 #include "calibration/blockwise/samples.h"
+#include "calibration/text/text_kind.h"
 #include "formats/arch/checkpoint.h"
 
 namespace narrow {
-
-enum class TextKind {
-  kAuto,  // by content: lines of JSON objects with messages, or with a text
-  kPlain,
-  kJsonl,  // `field` of each line's object
-  kChat,   // "messages" (or `field`) of each line: a list of {role, content}
-};
 
 struct SampleOptions {
   TextKind kind = TextKind::kAuto;
@@ -40,14 +39,15 @@ struct SampleOptions {
   int64_t n_samples = 128;  // < 1: all there are
   int64_t sample_tokens = 512;
   uint64_t seed = 0;
-  bool pack = true;
+  bool pack = true;  // plain text always is
   // Conversations: only tokens of assistant turns count.
   bool assistant_only = false;
 };
 
 // InvalidArgument: a text too short (the tokens there are and those needed),
-// options out of range, a line that is no JSON object or lacks the field
-// (file, line number). NotFound, DataLoss: files. Unimplemented: a chat
+// options out of range or of no use for a kind of text, a line that is no JSON
+// object or lacks the field (file, line number), a tokenizer with more tokens
+// than the model. NotFound, DataLoss: files. Unimplemented: a chat
 // template that uses what we lack, named.
 absl::StatusOr<CalibrationSamples> SampleTexts(
     const Checkpoint& model, const std::vector<std::string>& paths,
