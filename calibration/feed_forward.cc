@@ -1,8 +1,8 @@
 #include "calibration/feed_forward.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "formats/base/elementary.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -22,13 +22,15 @@ std::vector<Choice> ChooseExperts(absl::Span<const float> logits,
                                   int64_t n_used, bool rescale) {
   std::vector<Choice> all;
   const double top = *std::max_element(logits.begin(), logits.end());
+  std::vector<double> terms;
   double total = 0;
   for (const float logit : logits) {
-    total += std::exp(logit - top);
+    terms.push_back(Exp(logit - top));
+    total += terms.back();
   }
   for (size_t e = 0; e < logits.size(); ++e) {
-    all.push_back({static_cast<int64_t>(e),
-                   static_cast<float>(std::exp(logits[e] - top) / total)});
+    all.push_back(
+        {static_cast<int64_t>(e), static_cast<float>(terms[e] / total)});
   }
   std::stable_sort(all.begin(), all.end(),
                    [&](const Choice& a, const Choice& b) {

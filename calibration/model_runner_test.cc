@@ -211,6 +211,15 @@ TEST_P(FamilyTest, ExactPrecisionIsThatOfTransformers) {
   EXPECT_LT(d.most, 1e-3);
 }
 
+TEST_P(FamilyTest, ReproducibleLogitsAreThoseOfTransformers) {
+  RunnerOptions options;
+  options.precision = Precision::kReproducible;
+  const auto runner = NewRunner(*model_, options);
+  ASSERT_NE(runner, nullptr);
+  const auto hidden = Forward(runner.get(), expected_.ids, expected_.n_tokens);
+  EXPECT_LT(Compare(LogitsOf(runner.get(), hidden), expected_).most, 1e-3);
+}
+
 TEST_P(FamilyTest, FastPrecisionIsNearIt) {
   RunnerOptions options;
   options.n_threads = 2;
@@ -259,9 +268,10 @@ TEST_P(FamilyTest, ScoresAreThoseOfTheLogits) {
 }
 
 // Threads, grouping of windows and kept weights must not change a bit, in
-// either precision.
+// any precision.
 TEST_P(FamilyTest, NumbersDoNotDependOnThreadsOrGroups) {
-  for (const Precision precision : {Precision::kExact, Precision::kFast}) {
+  for (const Precision precision :
+       {Precision::kExact, Precision::kFast, Precision::kReproducible}) {
     RunnerOptions options;
     options.precision = precision;
     options.n_threads = 1;

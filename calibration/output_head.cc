@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "formats/base/elementary.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -30,13 +31,13 @@ struct RowState {
   // the maximum and above all seen before.
   void Merge(float other_top, int32_t token, double other_sum) {
     if (other_top > top) {
-      sum *= std::exp(static_cast<double>(top) - other_top);
+      sum *= Exp(static_cast<double>(top) - other_top);
       top = other_top;
       top_token = token;
       sum += other_sum;
     } else {
       // Equal infinities would give NaN, as they should.
-      sum += other_sum * std::exp(static_cast<double>(other_top) - top);
+      sum += other_sum * Exp(static_cast<double>(other_top) - top);
     }
   }
 };
@@ -131,7 +132,7 @@ absl::Status OutputHead::ScoreRows(const float* rows, int64_t n_rows,
     }
     scores[r].log_prob =
         static_cast<double>(target_logits[static_cast<size_t>(r)]) - all.top -
-        std::log(all.sum);
+        Log(all.sum);
     scores[r].top_token = all.top_token;
     if (!std::isfinite(scores[r].log_prob)) {
       return absl::DataLossError(

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "formats/base/elementary.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -16,8 +17,7 @@ double PairOfTurns(const ModelConfig& config, double n_turns) {
   const double context =
       static_cast<double>(config.rope_scaling.original_context);
   return static_cast<double>(config.rope_dim) *
-         std::log(context / (n_turns * 2 * M_PI)) /
-         (2 * std::log(config.rope_theta));
+         Log(context / (n_turns * 2 * M_PI)) / (2 * Log(config.rope_theta));
 }
 
 // Divisors of yarn: 1 for pairs that turn more than beta_fast times, the
@@ -87,8 +87,7 @@ double StretchedBase(const ModelConfig& config, int64_t n_tokens) {
                         static_cast<double>(scaling.original_context);
   const double dim = static_cast<double>(config.rope_dim);
   return config.rope_theta *
-         std::pow(scaling.factor * length - (scaling.factor - 1),
-                  dim / (dim - 2));
+         Pow(scaling.factor * length - (scaling.factor - 1), dim / (dim - 2));
 }
 
 }  // namespace
@@ -117,14 +116,16 @@ absl::StatusOr<RopeTable> MakeRopeTable(const ModelConfig& config, bool local,
   table.sines.resize(table.cosines.size());
   for (int64_t i = 0; i < table.n_pairs; ++i) {
     const double frequency =
-        std::pow(theta, -2.0 * static_cast<double>(i) /
-                            static_cast<double>(config.rope_dim)) /
+        Pow(theta, -2.0 * static_cast<double>(i) /
+                       static_cast<double>(config.rope_dim)) /
         divisors[static_cast<size_t>(i)];
     for (int64_t p = 0; p < n_tokens; ++p) {
       const double angle = static_cast<double>(p) * frequency;
       const size_t at = static_cast<size_t>(p * table.n_pairs + i);
-      table.cosines[at] = static_cast<float>(scale * std::cos(angle));
-      table.sines[at] = static_cast<float>(scale * std::sin(angle));
+      double sine, cosine;
+      SinCos(angle, &sine, &cosine);
+      table.cosines[at] = static_cast<float>(scale * cosine);
+      table.sines[at] = static_cast<float>(scale * sine);
     }
   }
   return table;
