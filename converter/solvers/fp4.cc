@@ -163,9 +163,10 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
 }  // namespace
 
 float Nvfp4GlobalScale(float largest, const SolverOptions& options) {
+  // A number over a tensor is its reciprocal times the number in PyTorch.
   const float scale =
-      (options.scale_search ? 256.0f * kMaxE2M1 : kMaxE4M3 * kMaxE2M1) /
-      largest;
+      1.0f / largest *
+      (options.scale_search ? 256.0f * kMaxE2M1 : kMaxE4M3 * kMaxE2M1);
   return std::isfinite(scale) && scale > 0 ? scale : 1.0f;
 }
 

@@ -5,7 +5,7 @@
 // Transformers at Scale", 2022, section 2) stores the largest magnitude c of
 // a row; a weight is code * c / 127. The library rounds weights to half
 // precision first, takes c from these and codes round(w * (127 / c)). We do
-// too with `scale_search` off.
+// too with `scale_search` off, 127 / c being PyTorch's 1 / c * 127.
 //
 // W8A8 has one scale a row or a tensor and codes -128 ... 127; its peers take
 // the largest magnitude over 127.5 (compressed-tensors) and divide by it.

@@ -113,7 +113,7 @@ class Rectangle {
   void Round(float scale) const {
     const float factor = blocks_.division == RunDivision::kDivide
                              ? scale * problem_.scheme.scale_unit
-                             : blocks_.inverse_unit / scale;
+                             : 1.0f / scale * blocks_.inverse_unit;
     const int64_t n_parts =
         (static_cast<int64_t>(pieces_.size()) + kPiecesAtOnce - 1) /
         kPiecesAtOnce;

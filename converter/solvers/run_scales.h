@@ -31,8 +31,8 @@ struct ScaleBlocks {
   // Candidates besides: these times the peers' scale.
   absl::Span<const float> factors;
   int n_refits = 0;
-  // Weights are rounded over scale_unit * scale, or times
-  // `inverse_unit` / scale.
+  // Weights are rounded over scale_unit * scale, or times the reciprocal of
+  // scale times `inverse_unit`.
   RunDivision division = RunDivision::kDivide;
   float inverse_unit = 1;
 };
