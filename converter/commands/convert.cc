@@ -134,7 +134,8 @@ absl::Status CheckFiles(const Checkpoint& model,
 
 // Of a GGUF file, what these say is fixed.
 void WarnOfDirectoryOptions(const CLI::App& command, const Checkpoint& model) {
-  for (const char* name : {"--outtype", "--pre", "--model-name"}) {
+  for (const char* name :
+       {"--outtype", "--pre", "--model-name", "--decode-quantized"}) {
     if (model.is_gguf() && command.count(name) > 0) {
       std::fprintf(stderr,
                    "narrow: warning: %s is for model directories and changes "
@@ -293,6 +294,10 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
       ->add_option("--model-name", flags->checkpoint.model_name,
                    "general.name of the output")
       ->type_name("NAME");
+  command->add_flag("--decode-quantized", flags->checkpoint.decode_quantized,
+                    "convert a directory that is quantized already (GPTQ, "
+                    "AWQ, FP8, …): its weights are decoded, and what they "
+                    "lost stays lost");
   AddGgufFlags(command, &flags->gguf);
   command->add_flag("--dry-run", flags->dry_run,
                     "print every tensor's type, the reason and the exact "

@@ -374,6 +374,9 @@ void AddRunOptions(CLI::App* command, CLI::Option* text, Flags* flags) {
                    "tokenizer.ggml.pre, where the pattern in tokenizer.json "
                    "is unknown")
       ->type_name("NAME");
+  command->add_flag("--decode-quantized", flags->checkpoint.decode_quantized,
+                    "open a directory that is quantized already: its weights "
+                    "are decoded");
 }
 
 }  // namespace

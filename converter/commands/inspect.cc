@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -14,9 +15,13 @@
 #include "absl/strings/str_format.h"
 #include "converter/commands/command.h"
 #include "converter/progress.h"
+#include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/containers.h"
+#include "formats/json/json.h"
 #include "formats/json/json_writer.h"
+#include "formats/packing/packing.h"
+#include "formats/packing/quantized_matrix.h"
 #include "formats/tensor.h"
 
 namespace narrow {
@@ -159,6 +164,102 @@ void WriteValue(const MetadataValue& value, JsonWriter* json) {
       value);
 }
 
+// What is packed in a directory of another program's quantization.
+struct Packed {
+  const Packing* packing = nullptr;
+  std::map<std::string, Totals> by_scheme;
+  Totals modules;
+  Totals planes;
+};
+
+absl::StatusOr<Packed> FindPacked(const JsonValue& config,
+                                  const TensorSource& source) {
+  Packed packed;
+  ASSIGN_OR_RETURN(packed.packing, RecognisePacking(config));
+  ASSIGN_OR_RETURN(const std::vector<PackedModule> modules,
+                   packed.packing->find(config, source));
+  for (const PackedModule& module : modules) {
+    Totals totals;
+    totals.n_tensors = 1;
+    totals.n_weights = module.n_rows * module.n_cols;
+    for (const TensorView* plane : module.planes) {
+      if (plane != nullptr) {
+        ++packed.planes.n_tensors;
+        packed.planes.n_weights += plane->meta.n_elements();
+        totals.n_bytes += plane->meta.n_bytes();
+      }
+    }
+    for (Totals* sum :
+         {&packed.by_scheme[SchemeName(module.scheme)], &packed.modules}) {
+      sum->n_tensors += totals.n_tensors;
+      sum->n_weights += totals.n_weights;
+      sum->n_bytes += totals.n_bytes;
+    }
+  }
+  return packed;
+}
+
+// nullopt for what is no quantized directory; one that cannot be read is
+// shown as its file has it, with a warning.
+std::optional<Packed> PackedIn(const std::string& path,
+                               const TensorSource& source) {
+  const std::string file = JoinPath(path, "config.json");
+  if (!IsDirectory(path) || !FileExists(file)) {
+    return std::nullopt;
+  }
+  const auto document = JsonDocument::ReadFile(file);
+  if (!document.ok()) {
+    return std::nullopt;
+  }
+  const std::optional<JsonValue> config =
+      (*document)->root().FindNonNull("quantization_config");
+  if (!config) {
+    return std::nullopt;
+  }
+  auto packed = FindPacked(*config, source);
+  if (!packed.ok()) {
+    std::fprintf(stderr, "narrow: warning: %s\n",
+                 OneLine(packed.status().message()).c_str());
+    return std::nullopt;
+  }
+  return *std::move(packed);
+}
+
+// Weights rather than the elements of planes.
+int64_t NumWeights(int64_t n_elements, const std::optional<Packed>& packed) {
+  return packed
+             ? n_elements - packed->planes.n_weights + packed->modules.n_weights
+             : n_elements;
+}
+
+void PrintPacked(const Packed& packed) {
+  std::printf("packed layers: %d, by %s\n",
+              static_cast<int>(packed.modules.n_tensors),
+              packed.packing->title);
+  for (const auto& [name, totals] : packed.by_scheme) {
+    std::printf("  %-24s %5d layers %16s weights %14s %9.4f bits per weight\n",
+                name.c_str(), static_cast<int>(totals.n_tensors),
+                absl::StrCat(totals.n_weights).c_str(),
+                FormatBytes(totals.n_bytes).c_str(),
+                BitsPerWeight(totals.n_bytes, totals.n_weights));
+  }
+}
+
+void WritePacked(const Packed& packed, JsonWriter* json) {
+  json->Key("packing").BeginObject();
+  json->Key("name").String(packed.packing->name);
+  json->Key("schemes").BeginArray();
+  for (const auto& [name, totals] : packed.by_scheme) {
+    json->BeginObject();
+    json->Key("scheme").String(name);
+    json->Key("layers").Integer(totals.n_tensors);
+    json->Key("weights").Integer(totals.n_weights);
+    json->Key("bytes").Integer(totals.n_bytes);
+    json->EndObject();
+  }
+  json->EndArray().EndObject();
+}
+
 void Add(const TensorMeta& meta, Totals* totals) {
   ++totals->n_tensors;
   totals->n_weights += meta.n_elements();
@@ -183,7 +284,8 @@ std::vector<std::pair<std::string, Totals>> ByFile(const TensorSource& source) {
   return files;
 }
 
-void Print(const TensorSource& source, const Flags& flags) {
+void Print(const TensorSource& source, const std::optional<Packed>& packed,
+           const Flags& flags) {
   std::printf("format: %s\n", std::string(source.format()).c_str());
   std::printf("metadata: %d keys\n",
               static_cast<int>(source.metadata().size()));
@@ -221,6 +323,10 @@ void Print(const TensorSource& source, const Flags& flags) {
                 FormatBytes(totals.n_bytes).c_str(),
                 BitsPerWeight(totals.n_bytes, totals.n_weights));
   }
+  if (packed) {
+    PrintPacked(*packed);
+  }
+  all.n_weights = NumWeights(all.n_weights, packed);
   std::printf("total: %s weights, %s bytes (%s), %.4f bits per weight\n",
               absl::StrCat(all.n_weights).c_str(),
               absl::StrCat(all.n_bytes).c_str(),
@@ -228,7 +334,8 @@ void Print(const TensorSource& source, const Flags& flags) {
               BitsPerWeight(all.n_bytes, all.n_weights));
 }
 
-void WriteReport(const TensorSource& source, JsonWriter* json) {
+void WriteReport(const TensorSource& source,
+                 const std::optional<Packed>& packed, JsonWriter* json) {
   int64_t n_weights = 0;
   int64_t n_bytes = 0;
   json->BeginObject();
@@ -258,6 +365,10 @@ void WriteReport(const TensorSource& source, JsonWriter* json) {
     json->EndObject();
   }
   json->EndArray();
+  if (packed) {
+    WritePacked(*packed, json);
+  }
+  n_weights = NumWeights(n_weights, packed);
   json->Key("weights").Integer(n_weights);
   json->Key("bytes").Integer(n_bytes);
   json->Key("bits_per_weight").Number(BitsPerWeight(n_bytes, n_weights));
@@ -267,14 +378,15 @@ void WriteReport(const TensorSource& source, JsonWriter* json) {
 absl::Status Run(const Flags& flags) {
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const auto source, OpenTensorSource(flags.path));
+  const std::optional<Packed> packed = PackedIn(flags.path, *source);
   if (flags.json != "-") {
-    Print(*source, flags);
+    Print(*source, packed, flags);
   }
   if (flags.json.empty()) {
     return absl::OkStatus();
   }
   JsonWriter json(JsonWriter::kIndented);
-  WriteReport(*source, &json);
+  WriteReport(*source, packed, &json);
   return WriteJson(flags.json, json.text());
 }
 

@@ -90,6 +90,7 @@ absl::StatusOr<PerplexityOptions> OptionsFromFlags(const Flags& flags) {
   // The weights as they are; the 16-bit types on the way to a GGUF file are
   // no part of the model.
   options.checkpoint.intermediate = "exact";
+  options.checkpoint.decode_quantized = true;
   RETURN_IF_ERROR(CheckWindowSettings(windows));
   return options;
 }

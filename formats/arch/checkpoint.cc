@@ -17,6 +17,7 @@
 #include "formats/containers.h"
 #include "formats/hf/hf_config.h"
 #include "formats/json/json.h"
+#include "formats/packing/packed_source.h"
 #include "formats/tokenizer/vocabulary.h"
 
 namespace narrow {
@@ -24,12 +25,8 @@ namespace {
 
 // Weights that another program has quantized are stored under names and in
 // layouts of its own.
-absl::Status CheckNotQuantized(const HfConfig& hf) {
-  std::optional<JsonValue> quantization =
-      hf.root().FindNonNull("quantization_config");
-  if (!quantization) {
-    return absl::OkStatus();
-  }
+absl::Status QuantizedError(const HfConfig& hf,
+                            const std::optional<JsonValue>& quantization) {
   std::string method = "unnamed";
   for (absl::string_view key : {"quant_method", "quant_algo"}) {
     if (std::optional<JsonValue> value = quantization->FindNonNull(key)) {
@@ -41,8 +38,8 @@ absl::Status CheckNotQuantized(const HfConfig& hf) {
   return absl::UnimplementedError(absl::StrCat(
       "the checkpoint is quantized already (quantization_config, method '",
       method,
-      "'); use the original model, or load it with transformers, dequantize "
-      "it and save it as bfloat16; reading ",
+      "'); use the original model, or decode this one with "
+      "--decode-quantized; reading ",
       hf.file()));
 }
 
@@ -166,10 +163,20 @@ absl::Status Checkpoint::OpenFolder(const CheckpointOptions& options) {
         "model family '", hf->architecture(), "' is not supported; known are ",
         KnownArchNames(), "; reading ", hf->file()));
   }
-  RETURN_IF_ERROR(CheckNotQuantized(*hf));
+  const std::optional<JsonValue> quantization =
+      hf->root().FindNonNull("quantization_config");
+  if (quantization && !options.decode_quantized) {
+    return QuantizedError(*hf, quantization);
+  }
   RETURN_IF_ERROR(CheckIsLanguageModel(*hf, path_));
   ASSIGN_OR_RETURN(config_, ModelConfigFromHf(*hf, *arch_));
   ASSIGN_OR_RETURN(source_, OpenTensorSource(path_));
+  if (quantization) {
+    auto unpacked = UnpackSource(std::move(source_), *quantization);
+    RETURN_IF_ERROR(
+        Annotate(unpacked.status(), absl::StrCat("opening ", path_)));
+    source_ = std::move(unpacked->source);
+  }
   if (options.wrap_source) {
     source_ = options.wrap_source(std::move(source_));
   }

@@ -48,7 +48,7 @@ TEST(Checkpoint, RefusalsSayWhatAndWhere) {
       {R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
            "quantization_config": {"quant_method": "gptq", "bits": 4}})",
        absl::StatusCode::kUnimplemented,
-       {"'gptq'", "dequantize", "config.json"}},
+       {"'gptq'", "--decode-quantized", "config.json"}},
       {R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
            "quantization_config": {}})",
        absl::StatusCode::kUnimplemented,

@@ -129,33 +129,12 @@ class PackedSource : public TensorSource {
   std::unordered_map<std::string, size_t> index_;
 };
 
-std::string MethodOf(const JsonValue& config) {
-  for (absl::string_view key : {"quant_method", "quant_algo"}) {
-    const std::optional<JsonValue> value = config.FindNonNull(key);
-    if (value && value->is_string()) {
-      return std::string(*value->GetString());
-    }
-  }
-  return "unnamed";
-}
-
 }  // namespace
 
 absl::StatusOr<UnpackedSource> UnpackSource(std::unique_ptr<TensorSource> inner,
                                             const JsonValue& config) {
   UnpackedSource result;
-  for (const Packing* packing : AllPackings()) {
-    if (packing->recognises(config)) {
-      result.packing = packing;
-      break;
-    }
-  }
-  if (result.packing == nullptr) {
-    return absl::UnimplementedError(absl::StrCat(
-        "the checkpoint is quantized by method ", QuotedName(MethodOf(config)),
-        ", which is none of those that are read: ", KnownPackingNames(),
-        "; load it with the program that made it and save it as bfloat16"));
-  }
+  ASSIGN_OR_RETURN(result.packing, RecognisePacking(config));
   ASSIGN_OR_RETURN(result.modules, result.packing->find(config, *inner));
   auto source =
       std::make_unique<PackedSource>(std::move(inner), result.modules);

@@ -102,6 +102,9 @@ struct Packing {
 absl::Span<const Packing* const> AllPackings();
 // nullptr if unknown.
 const Packing* FindPacking(absl::string_view name);
+// The one that recognises this "quantization_config". Unimplemented names its
+// quant_method where none does.
+absl::StatusOr<const Packing*> RecognisePacking(const JsonValue& config);
 // "gptq, awq, …", for messages.
 std::string KnownPackingNames();
 
