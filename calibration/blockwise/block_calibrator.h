@@ -62,7 +62,7 @@ struct CalibrationOptions {
   const std::atomic<bool>* cancelled = nullptr;
   RunnerOptions runner;
 
-  CalibrationOptions() { runner.precision = Precision::kExact; }
+  CalibrationOptions() { runner.precision = Precision::kReproducible; }
 };
 
 // Share of a block's work done, 0 ... 1, for progress.
