@@ -38,6 +38,20 @@ int64_t LooseWords(int64_t n_codes, int bits) {
   return CeilDiv(n_codes, 32 / bits);
 }
 
+// Whether a module's codes lie in that layout. Where the weights fit both, the
+// zero points decide, and where they do too, it is today's.
+bool IsLoose(const PackedModule& module) {
+  const int bits = module.scheme.bits;
+  const int64_t n_words = module.planes[0]->meta.shape[1];
+  const int64_t dense = BitStreamWords(module.n_cols, bits);
+  if (dense != LooseWords(module.n_cols, bits)) {
+    return n_words != dense;
+  }
+  const TensorView* zeros = FindModulePlane(module, kZero);
+  return zeros != nullptr && zeros->meta.type == QuantType::kI32 &&
+         zeros->meta.shape[0] != BitStreamWords(module.n_rows, bits);
+}
+
 // Finds one module, plane after plane.
 class ModuleReader {
  public:
@@ -201,14 +215,17 @@ class ModuleReader {
     }
     RETURN_IF_ERROR(
         CheckPlane(*zeros, {QuantType::kI32, QuantType::kI8}, {-1, cols}));
-    const int64_t found = zeros->meta.shape[0];
-    const int64_t dense = BitStreamWords(rows, scheme.bits);
-    if (scheme.block_rows != 1 ||
-        (found != dense && found != LooseWords(rows, scheme.bits))) {
+    if (scheme.block_rows != 1) {
+      return PlaneError(*zeros, "is packed, but not by rows");
+    }
+    const int64_t expected = IsLoose(module_)
+                                 ? LooseWords(rows, scheme.bits)
+                                 : BitStreamWords(rows, scheme.bits);
+    if (zeros->meta.shape[0] != expected) {
       return PlaneError(
           *zeros, absl::StrCat("has shape ", ShapeString(zeros->meta.shape),
                                "; ", rows, " zero points of ", scheme.bits,
-                               " bits need [", dense, ", ", cols, "]"));
+                               " bits need [", expected, ", ", cols, "]"));
     }
     return absl::OkStatus();
   }
@@ -325,7 +342,7 @@ void UnpackWords(const PackedModule& module, int64_t first_row,
   const int bits = module.scheme.bits;
   const int64_t n_words = plane.meta.shape[1];
   const uint8_t* words = plane.data.data() + first_row * n_words * 4;
-  if (n_words == BitStreamWords(module.n_cols, bits)) {
+  if (!IsLoose(module)) {
     UnpackBits({words, 1, n_words}, bits, matrix->n_rows, 0, module.n_cols,
                matrix->codes.data(), module.n_cols);
     return;
@@ -389,7 +406,7 @@ absl::Status UnpackZeros(const PackedModule& module, int64_t first_row,
     return absl::OkStatus();
   }
   std::vector<uint8_t> zeros(static_cast<size_t>(n_groups * n_rows));
-  if (plane.meta.shape[0] == BitStreamWords(module.n_rows, bits)) {
+  if (!IsLoose(module)) {
     UnpackBits({plane.data.data(), n_groups, 1}, bits, n_groups, first_row,
                n_rows, zeros.data(), n_rows);
   } else {
