@@ -267,8 +267,9 @@ absl::StatusOr<State> ParseState(const JsonValue& root) {
   ASSIGN_OR_RETURN(const JsonValue shape, root.Get("shape"));
   ASSIGN_OR_RETURN(const std::vector<JsonValue> sizes, shape.GetElements());
   if (sizes.size() != 2) {
-    return absl::UnimplementedError(
+    const absl::Status error = shape.Error(
         absl::StrCat("a packed tensor of ", sizes.size(), " dimensions"));
+    return absl::UnimplementedError(error.message());
   }
   ASSIGN_OR_RETURN(state.n_rows, sizes[0].GetInteger());
   ASSIGN_OR_RETURN(state.n_cols, sizes[1].GetInteger());
