@@ -6,7 +6,9 @@
 // Templates are Jinja; what the transformers library allows in them (its
 // sandboxed environment: trim_blocks, lstrip_blocks, loop controls, tojson,
 // raise_exception, strftime_now, the generation block) works here too, and
-// gives the same text. Immutable, safe to share between threads.
+// gives the same text, or Unimplemented with what we lack. A message with
+// reasoning_content, thinking or reasoning has it under the first two names,
+// as in transformers 5. Immutable, safe to share between threads.
 
 #ifndef NARROW_FORMATS_CHAT_CHAT_TEMPLATE_H_
 #define NARROW_FORMATS_CHAT_CHAT_TEMPLATE_H_
@@ -24,9 +26,12 @@ namespace narrow {
 
 struct ChatRenderOptions {
   bool add_generation_prompt = false;
-  // JSON objects of further variables ("tools", "enable_thinking"); empty:
+  // A JSON object of further variables ("tools", "enable_thinking"); empty:
   // none.
   std::string variables_json;
+  // What strftime_now tells, "2024-07-26" or "2024-07-26 13:05:00": never the
+  // clock, so that text does not depend on when it was made.
+  std::string now = "2024-07-26";
 };
 
 class ChatTemplate {
@@ -39,7 +44,7 @@ class ChatTemplate {
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> FromMetadata(
       const Metadata& metadata);
   // InvalidArgument: text that does not parse, with line; Unimplemented: what
-  // we lack, named.
+  // we lack, named. A token that is empty is undefined in the template.
   static absl::StatusOr<std::unique_ptr<const ChatTemplate>> Parse(
       absl::string_view jinja, absl::string_view bos_token,
       absl::string_view eos_token, absl::string_view file);
