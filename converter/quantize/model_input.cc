@@ -109,6 +109,8 @@ absl::StatusOr<std::unique_ptr<const ModelInput>> OpenModelInput(
                      UnpackSource(std::move(input->source), *quantization));
     input->source = std::move(unpacked.source);
     input->was_quantized = true;
+    input->packing = unpacked.packing;
+    input->packed = std::move(unpacked.modules);
   }
   ASSIGN_OR_RETURN(input->source,
                    WrapModelSource(std::move(input->source), options));

@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -18,6 +19,7 @@
 #include "formats/arch/model_config.h"
 #include "formats/hf/hf_config.h"
 #include "formats/json/json.h"
+#include "formats/packing/packing.h"
 #include "formats/quant_type.h"
 #include "formats/tensor.h"
 
@@ -44,6 +46,9 @@ struct ModelInput {
   // matrices are written in it.
   QuantType dtype = QuantType::kBF16;
   bool was_quantized = false;
+  // Of a quantized model: its packing and its layers, by name.
+  const Packing* packing = nullptr;
+  std::vector<PackedModule> packed;
 };
 
 // InvalidArgument: no directory of safetensors; a quantized one without

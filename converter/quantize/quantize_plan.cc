@@ -64,6 +64,17 @@ struct Choice {
   WeightScheme scheme;
 };
 
+// Torch looks at tensors where they lie in a file, so each must begin at a
+// multiple of its element: those that would move the next one off it come
+// last, larger elements first.
+int AlignmentRank(const TensorMeta& meta) {
+  if (meta.n_bytes() % 8 == 0) {
+    return 0;
+  }
+  const int64_t element = Geometry(meta.type).block_bytes;
+  return element % 8 == 0 ? 1 : element % 4 == 0 ? 2 : element % 2 == 0 ? 3 : 4;
+}
+
 class Planner {
  public:
   Planner(const ModelInput& input, const PlanOptions& options,
@@ -505,10 +516,7 @@ class Planner {
       }
       plan_.tensors.push_back(std::move(tensor));
     }
-    std::stable_sort(plan_.tensors.begin(), plan_.tensors.end(),
-                     [](const OutputTensor& a, const OutputTensor& b) {
-                       return AlignmentRank(a.meta) < AlignmentRank(b.meta);
-                     });
+    AlignTensors(&plan_.tensors);
     return MakeShards();
   }
 
@@ -523,20 +531,6 @@ class Planner {
       tensor.plane = static_cast<int>(p);
       plan_.tensors.push_back(std::move(tensor));
     }
-  }
-
-  // Torch looks at tensors where they lie in a file, so each must begin at a
-  // multiple of its element: those that would move the next one off it come
-  // last, larger elements first.
-  static int AlignmentRank(const TensorMeta& meta) {
-    if (meta.n_bytes() % 8 == 0) {
-      return 0;
-    }
-    const int64_t element = Geometry(meta.type).block_bytes;
-    return element % 8 == 0   ? 1
-           : element % 4 == 0 ? 2
-           : element % 2 == 0 ? 3
-                              : 4;
   }
 
   absl::Status MakeShards() {
@@ -580,6 +574,13 @@ class Planner {
 };
 
 }  // namespace
+
+void AlignTensors(std::vector<OutputTensor>* tensors) {
+  std::stable_sort(tensors->begin(), tensors->end(),
+                   [](const OutputTensor& a, const OutputTensor& b) {
+                     return AlignmentRank(a.meta) < AlignmentRank(b.meta);
+                   });
+}
 
 int QuantizePlan::n_refused() const {
   return static_cast<int>(
