@@ -9,9 +9,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "converter/commands/byte_size.h"
 #include "converter/hf/hf_export.h"
 #include "converter/progress.h"
 #include "formats/arch/checkpoint.h"
@@ -31,42 +31,6 @@ constexpr const char* kHfOnly[] = {"--dtype", "--max-shard-size"};
 bool IsOneOf(const CLI::Option& option, absl::Span<const char* const> names) {
   return std::any_of(names.begin(), names.end(),
                      [&](const char* name) { return option.check_name(name); });
-}
-
-// "5GB", "500MB", "1GiB", "4096": decimal units as transformers counts them,
-// and binary ones.
-absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
-  struct Unit {
-    const char* name;
-    double bytes;
-  };
-  constexpr Unit kUnits[] = {{"KIB", 1024.0},
-                             {"MIB", 1048576.0},
-                             {"GIB", 1073741824.0},
-                             {"TIB", 1099511627776.0},
-                             {"KB", 1e3},
-                             {"MB", 1e6},
-                             {"GB", 1e9},
-                             {"TB", 1e12},
-                             {"B", 1}};
-  const std::string upper =
-      absl::AsciiStrToUpper(absl::StripAsciiWhitespace(text));
-  absl::string_view number = upper;
-  double unit = 1;
-  for (const Unit& row : kUnits) {
-    if (absl::EndsWith(number, row.name)) {
-      number.remove_suffix(absl::string_view(row.name).size());
-      unit = row.bytes;
-      break;
-    }
-  }
-  double value;
-  if (!absl::SimpleAtod(absl::StripAsciiWhitespace(number), &value) ||
-      !(value * unit >= 1 && value * unit <= 1e18)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--max-shard-size: '", text, "' is no size; write 500MB, 5GB or 2GiB"));
-  }
-  return static_cast<int64_t>(value * unit);
 }
 
 absl::Status CheckOptions(const CLI::App& command) {
@@ -209,7 +173,7 @@ CommandResult ConvertToHf(const CLI::App& command, const HfRequest& request) {
     return {usage, kExitUsage};
   }
   const absl::StatusOr<int64_t> max_bytes =
-      ParseBytes(request.hf.max_shard_size);
+      ParseByteSize(request.hf.max_shard_size, "--max-shard-size");
   if (!max_bytes.ok()) {
     return {max_bytes.status(), kExitUsage};
   }

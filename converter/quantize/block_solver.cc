@@ -415,13 +415,14 @@ absl::Status BlockSolver::SolveGroup(const LinearGroup& group,
     if (layer_of_[known] < 0) {
       return;
     }
-    const int siblings =
-        plan_.layers[static_cast<size_t>(layer_of_[known])].linear->siblings;
-    const auto most = max_abs.find(siblings);
-    status[i] =
-        SolveMember(known, member_stats[i],
-                    most == max_abs.end() ? 0 : FusedGlobalScale(most->second),
-                    *work, pool, &outs[i], &shown[i]);
+    const PlannedLayer& layer =
+        plan_.layers[static_cast<size_t>(layer_of_[known])];
+    const auto most = max_abs.find(layer.linear->siblings);
+    status[i] = SolveMember(known, member_stats[i],
+                            most == max_abs.end()
+                                ? 0
+                                : FusedGlobalScale(plan_, layer, most->second),
+                            *work, pool, &outs[i], &shown[i]);
   };
   if (small && n >= static_cast<size_t>(2 * pool_.n_threads())) {
     pool_.ParallelFor(static_cast<int64_t>(n), [&](int64_t i) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "converter/solvers/fp4_scale.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"
 #include "formats/packing/nested_scales.h"
@@ -160,9 +161,10 @@ uint64_t HashMatrix(const QuantizedMatrix& matrix, ThreadPool* pool) {
   return hash;
 }
 
-float FusedGlobalScale(float max_abs) {
-  const float scale = kMaxE4M3 * kMaxE2M1 / max_abs;
-  return max_abs > 0 && std::isfinite(scale) ? scale : 1;
+float FusedGlobalScale(const QuantizePlan& plan, const PlannedLayer& layer,
+                       float max_abs) {
+  return Nvfp4GlobalScale(max_abs,
+                          plan.OptionsFor(*layer.method, layer.scheme));
 }
 
 float MaxAbs(const float* values, int64_t n) {

@@ -58,9 +58,9 @@ absl::StatusOr<SolvedLayer> SolveLayer(const LayerProblem& problem,
 // for any number of threads.
 uint64_t HashMatrix(const QuantizedMatrix& matrix, ThreadPool* pool);
 
-// NVFP4's global scale for weights of this largest magnitude, such that the
-// largest block scale is the largest that E4M3 has.
-float FusedGlobalScale(float max_abs);
+// NVFP4's global scale of layers like `layer` whose largest magnitude that is.
+float FusedGlobalScale(const QuantizePlan& plan, const PlannedLayer& layer,
+                       float max_abs);
 float MaxAbs(const float* values, int64_t n);
 
 }  // namespace narrow

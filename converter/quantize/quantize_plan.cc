@@ -57,6 +57,18 @@ absl::StatusOr<const Solver*> GetSolver(const Method& method) {
                                  method.solver, ", which this program lacks"));
 }
 
+void DropEmptyParts(QuantizeRecipe* recipe) {
+  if (recipe->solver().ByteSizeLong() == 0) {
+    recipe->clear_solver();
+  }
+  if (recipe->transform().ByteSizeLong() == 0) {
+    recipe->clear_transform();
+  }
+  if (recipe->calibration().ByteSizeLong() == 0) {
+    recipe->clear_calibration();
+  }
+}
+
 // What a layer is to become under one rule.
 struct Choice {
   const Method* method = nullptr;
@@ -118,6 +130,7 @@ class Planner {
   absl::Status ReadRecipe() {
     QuantizeRecipe& recipe = plan_.recipe;
     RETURN_IF_ERROR(ApplyPreset(&recipe));
+    DropEmptyParts(&recipe);
     LayerRule* rule = recipe.mutable_rule();
     if (!rule->has_method()) {
       rule->set_method(AllMethods()[0].name);

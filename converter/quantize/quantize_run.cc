@@ -295,7 +295,7 @@ class Run {
       max_abs = std::max(
           max_abs, MaxAbs(weights.data(), other.n_rows() * other.n_cols()));
     }
-    const float scale = FusedGlobalScale(max_abs);
+    const float scale = FusedGlobalScale(plan_, layer, max_abs);
     std::lock_guard<std::mutex> lock(scales_mutex_);
     sibling_scales_[set] = scale;  // the same whoever computed it
     return scale;
