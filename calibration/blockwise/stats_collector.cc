@@ -22,22 +22,27 @@ constexpr int64_t kGatheredExpertRows = kGramBlockRows;
 constexpr int64_t kTaskCols = 64;
 // Elements a task, where those of a matrix are worked on one by one.
 constexpr int64_t kTaskElements = int64_t{1} << 16;
+// Numbers of rows a task copies.
+constexpr int64_t kTaskNumbers = int64_t{1} << 14;
 
-// Column sums over rows, row after row.
-void AddColumns(const float* rows, int64_t n_rows, int64_t first, int64_t end,
-                LayerStats* stats) {
-  const int64_t n_cols = stats->n_cols;
-  double* const sum_sq = stats->sum_sq.data();
-  double* const sum_abs = stats->sum_abs.data();
-  float* const max_abs = stats->max_abs.data();
+// Sums and extremes of some columns.
+struct ColumnSums {
+  double squares[kTaskCols] = {}, magnitudes[kTaskCols] = {};
+  float most[kTaskCols], least[kTaskCols];
+};
+
+// Adds rows of kTaskCols columns, row after row: a loop of fixed length that
+// compilers turn into vectors, each column in a lane.
+void AddColumns(const float* rows, int64_t stride, int64_t n_rows,
+                ColumnSums* sums) {
   for (int64_t r = 0; r < n_rows; ++r) {
-    const float* const x = rows + r * n_cols;
-    for (int64_t j = first; j < end; ++j) {
-      const float magnitude = std::fabs(x[j]);
-      const double wide = magnitude;
-      sum_sq[j] += wide * wide;
-      sum_abs[j] += wide;
-      max_abs[j] = magnitude > max_abs[j] ? magnitude : max_abs[j];
+    const float* const x = rows + r * stride;
+    for (int64_t j = 0; j < kTaskCols; ++j) {
+      const double wide = static_cast<double>(x[j]);
+      sums->squares[j] += wide * wide;
+      sums->magnitudes[j] += std::fabs(wide);
+      sums->most[j] = x[j] > sums->most[j] ? x[j] : sums->most[j];
+      sums->least[j] = x[j] < sums->least[j] ? x[j] : sums->least[j];
     }
   }
 }
@@ -77,20 +82,42 @@ class StatsCollector::Sums {
     stats_.max_abs.resize(n);
   }
 
-  // `x` is the row's partner in the original model, or nullptr.
-  void AddRow(ThreadPool* pool, const float* z, const float* x) {
-    const int64_t n_cols = stats_.n_cols;
-    rows_.insert(rows_.end(), z, z + n_cols);
-    if (needs_.cross) {
-      const size_t before = drifts_.size();
-      drifts_.resize(before + static_cast<size_t>(n_cols));
-      for (int64_t j = 0; x != nullptr && j < n_cols; ++j) {
-        drifts_[before + static_cast<size_t>(j)] = x[j] - z[j];
-      }
-    }
-    if (++n_gathered_ == max_gathered_) {
+  // Rows that may be put at the end before Added must be called.
+  int64_t room() const { return max_gathered_ - n_gathered_; }
+  // Where rows [0, n) after those gathered go. REQUIRES: n <= room().
+  float* MakeRoom(int64_t n) { return Grow(n, &rows_); }
+  float* MakeDriftRoom(int64_t n) { return Grow(n, &drifts_); }
+  void Added(int64_t n, ThreadPool* pool) {
+    n_gathered_ += n;
+    if (n_gathered_ == max_gathered_) {
       Flush(pool);
     }
+  }
+
+  LayerStats Finish(ThreadPool* pool) {
+    Flush(pool);
+    if (!stats_.gram.empty()) {
+      MirrorUpper(pool, stats_.n_cols, stats_.gram.data());
+    }
+    for (size_t j = 0; j < most_.size(); ++j) {
+      stats_.max_abs[j] = std::max(std::fabs(most_[j]), std::fabs(least_[j]));
+    }
+    if (!most_.empty()) {
+      stats_.max_value = *std::max_element(most_.begin(), most_.end());
+      stats_.min_value = *std::min_element(least_.begin(), least_.end());
+    }
+    return std::move(stats_);
+  }
+
+ private:
+  float* Grow(int64_t n, std::vector<float>* to) const {
+    const size_t n_cols = static_cast<size_t>(stats_.n_cols);
+    const size_t needed = static_cast<size_t>(n_gathered_ + n) * n_cols;
+    if (to->size() < needed) {
+      to->resize(std::min(static_cast<size_t>(max_gathered_) * n_cols,
+                          std::max(needed, 2 * to->size())));
+    }
+    return to->data() + static_cast<size_t>(n_gathered_) * n_cols;
   }
 
   // After it only whole blocks may follow; so at the end, or when the rows
@@ -104,15 +131,11 @@ class StatsCollector::Sums {
       const size_t n_squared = static_cast<size_t>(n_cols * n_cols);
       stats_.gram.resize(needs_.gram ? n_squared : 0);
       stats_.cross.resize(needs_.cross ? n_squared : 0);
-      stats_.max_value = stats_.min_value = rows_[0];
+      most_.assign(rows_.begin(), rows_.begin() + n_cols);
+      least_ = most_;
     }
-    const auto [least, most] = std::minmax_element(rows_.begin(), rows_.end());
-    stats_.min_value = std::min(stats_.min_value, *least);
-    stats_.max_value = std::max(stats_.max_value, *most);
-    pool->ParallelFor((n_cols + kTaskCols - 1) / kTaskCols, [&](int64_t task) {
-      AddColumns(rows_.data(), n_gathered_, task * kTaskCols,
-                 std::min(n_cols, (task + 1) * kTaskCols), &stats_);
-    });
+    pool->ParallelFor((n_cols + kTaskCols - 1) / kTaskCols,
+                      [&](int64_t task) { FlushColumns(task * kTaskCols); });
     if (needs_.gram) {
       AddGram(pool, rows_.data(), n_gathered_, n_cols, nullptr,
               stats_.gram.data());
@@ -123,23 +146,39 @@ class StatsCollector::Sums {
     }
     stats_.n_rows += n_gathered_;
     n_gathered_ = 0;
-    rows_.clear();
-    drifts_.clear();
   }
 
-  LayerStats Finish(ThreadPool* pool) {
-    Flush(pool);
-    if (!stats_.gram.empty()) {
-      MirrorUpper(pool, stats_.n_cols, stats_.gram.data());
+  // Columns [first, first + kTaskCols), as far as there are any.
+  void FlushColumns(int64_t first) {
+    const int64_t n_cols = stats_.n_cols;
+    const int64_t n = std::min(kTaskCols, n_cols - first);
+    ColumnSums sums;
+    std::fill_n(sums.most, kTaskCols, 0.0f);
+    std::fill_n(sums.least, kTaskCols, 0.0f);
+    std::copy_n(stats_.sum_sq.data() + first, n, sums.squares);
+    std::copy_n(stats_.sum_abs.data() + first, n, sums.magnitudes);
+    std::copy_n(most_.data() + first, n, sums.most);
+    std::copy_n(least_.data() + first, n, sums.least);
+    if (n == kTaskCols) {
+      AddColumns(rows_.data() + first, n_cols, n_gathered_, &sums);
+    } else {
+      float row[kTaskCols] = {};
+      for (int64_t r = 0; r < n_gathered_; ++r) {
+        std::copy_n(rows_.data() + r * n_cols + first, n, row);
+        AddColumns(row, kTaskCols, 1, &sums);
+      }
     }
-    return std::move(stats_);
+    std::copy_n(sums.squares, n, stats_.sum_sq.data() + first);
+    std::copy_n(sums.magnitudes, n, stats_.sum_abs.data() + first);
+    std::copy_n(sums.most, n, most_.data() + first);
+    std::copy_n(sums.least, n, least_.data() + first);
   }
 
- private:
   const StatsNeeds needs_;
   const int64_t max_gathered_;
   LayerStats stats_;
-  std::vector<float> rows_, drifts_;  // [n_gathered_, n_cols]
+  std::vector<float> most_, least_;   // of each column
+  std::vector<float> rows_, drifts_;  // n_gathered_ rows, and room for more
   int64_t n_gathered_ = 0;
 };
 
@@ -208,12 +247,9 @@ absl::StatusOr<StatsCollector::Input*> StatsCollector::Enter(
   return entered;
 }
 
-absl::Status StatsCollector::CheckFinite(const LayerInput& input,
-                                         int64_t row) const {
+absl::Status StatsCollector::NotFinite(const LayerInput& input,
+                                       int64_t row) const {
   const float* const x = input.rows + row * input.n_cols;
-  if (RowKernelsForCpu().all_finite(x, input.n_cols)) {
-    return absl::OkStatus();
-  }
   const float* const bad = std::find_if(
       x, x + input.n_cols, [](float v) { return !std::isfinite(v); });
   const int64_t token = input.token(row);
@@ -226,6 +262,47 @@ absl::Status StatsCollector::CheckFinite(const LayerInput& input,
       model_->path()));
 }
 
+// Rows counted_[first, first + n) are put at the end of those of `sums`.
+absl::Status StatsCollector::Gather(const LayerInput& input, size_t first,
+                                    int64_t n, Sums* sums) {
+  const int64_t n_cols = input.n_cols;
+  float* const to = sums->MakeRoom(n);
+  float* const drifts = needs_.cross ? sums->MakeDriftRoom(n) : nullptr;
+  const int64_t rows_per_task = std::max<int64_t>(1, kTaskNumbers / n_cols);
+  const int64_t n_tasks = (n + rows_per_task - 1) / rows_per_task;
+  // Of each task the first row that is not finite, or -1.
+  std::vector<int64_t> bad(static_cast<size_t>(n_tasks), -1);
+  pool_->ParallelFor(n_tasks, [&](int64_t task) {
+    const int64_t end = std::min(n, (task + 1) * rows_per_task);
+    for (int64_t i = task * rows_per_task; i < end; ++i) {
+      const int64_t row = counted_[first + static_cast<size_t>(i)];
+      const float* const z = input.rows + row * n_cols;
+      if (!RowKernelsForCpu().all_finite(z, n_cols)) {
+        bad[static_cast<size_t>(task)] = row;
+        return;
+      }
+      std::copy_n(z, n_cols, to + i * n_cols);
+      if (drifts == nullptr) {
+        continue;
+      }
+      const float* const x =
+          original_->Find(input.name, input.expert, input.token(row));
+      float* const drift = drifts + i * n_cols;
+      std::fill_n(drift, n_cols, 0.0f);
+      for (int64_t j = 0; x != nullptr && j < n_cols; ++j) {
+        drift[j] = x[j] - z[j];
+      }
+    }
+  });
+  for (const int64_t row : bad) {
+    if (row >= 0) {
+      return NotFinite(input, row);
+    }
+  }
+  sums->Added(n, pool_);
+  return absl::OkStatus();
+}
+
 absl::Status StatsCollector::OnInput(const LayerInput& input) {
   if (input.n_rows == 0) {
     return absl::OkStatus();
@@ -234,20 +311,22 @@ absl::Status StatsCollector::OnInput(const LayerInput& input) {
   if (entered == nullptr) {
     return absl::OkStatus();
   }
+  counted_.clear();
+  for (int64_t r = 0; r < input.n_rows; ++r) {
+    if (counts_[input.token(r)] != 0) {
+      counted_.push_back(r);
+    }
+  }
   std::unique_ptr<Sums>& sums =
       entered->sums[static_cast<size_t>(std::max(0, input.expert))];
-  for (int64_t r = 0; r < input.n_rows; ++r) {
-    const int64_t token = input.token(r);
-    if (counts_[token] == 0) {
-      continue;
-    }
-    RETURN_IF_ERROR(CheckFinite(input, r));
-    if (sums == nullptr) {
-      sums = std::make_unique<Sums>(input.n_cols, entered->stacked, needs_);
-    }
-    sums->AddRow(pool_, input.rows + r * input.n_cols,
-                 needs_.cross ? original_->Find(input.name, input.expert, token)
-                              : nullptr);
+  if (sums == nullptr) {
+    sums = std::make_unique<Sums>(input.n_cols, entered->stacked, needs_);
+  }
+  for (size_t first = 0; first < counted_.size();) {
+    const int64_t n =
+        std::min(sums->room(), static_cast<int64_t>(counted_.size() - first));
+    RETURN_IF_ERROR(Gather(input, first, n, sums.get()));
+    first += static_cast<size_t>(n);
   }
   return absl::OkStatus();
 }

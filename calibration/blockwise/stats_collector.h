@@ -85,7 +85,9 @@ class StatsCollector : public Observer {
   };
 
   absl::StatusOr<Input*> Enter(const LayerInput& input);
-  absl::Status CheckFinite(const LayerInput& input, int64_t row) const;
+  absl::Status Gather(const LayerInput& input, size_t first, int64_t n,
+                      Sums* sums);
+  absl::Status NotFinite(const LayerInput& input, int64_t row) const;
   std::vector<std::shared_ptr<const LayerStats>> FinishInput(Input* input);
   std::shared_ptr<const LayerStats> Shrink(const LayerStats& own,
                                            const LayerStats& all) const;
@@ -102,6 +104,7 @@ class StatsCollector : public Observer {
   std::map<std::string, size_t> index_;  // into inputs_
   SameRows same_;
   size_t last_ = 0;
+  std::vector<int64_t> counted_;  // rows of the present call that count
 };
 
 }  // namespace narrow

@@ -33,7 +33,8 @@ class FakeTemplate : public ChatTemplate {
       const JsonValue& messages,
       const ChatRenderOptions& options) const override {
     std::vector<Turn> turns;
-    for (const JsonValue& m : *messages.GetElements()) {
+    const auto elements = messages.GetElements();
+    for (const JsonValue& m : *elements) {
       turns.push_back({std::string(*m.Find("role")->GetString()),
                        std::string(*m.Find("content")->GetString())});
     }
