@@ -23,9 +23,10 @@
 // "GPTAQ" (arXiv 2504.02692), and Zhang et al., "Qronos" (arXiv 2505.11695).
 //
 // What is done besides, each behind an option of its own:
-//   - Scales are searched by squared error under the columns' own weights
-//     (weighted_fit), on legal stored values, so that feedback sees what a
-//     file holds. Peers take the largest weight, and round scales afterwards.
+//   - Scales are searched by squared error, on legal stored values, so that
+//     feedback sees what a file holds; with weighted_fit a column counts D_j,
+//     what its error costs once later columns have made up for it. Peers take
+//     the largest weight, and round scales afterwards.
 //   - Afterwards scales are refitted and codes are swept under all of H,
 //     `rounds` times (kernels/grid/feedback.h, Descend). Nothing gets worse.
 //   - Columns of large mean square first (order), under scales fixed before
@@ -240,10 +241,12 @@ absl::StatusOr<Factor> FactorMetric(const SolverProblem& problem,
   factor.order = std::move(order);
   factor.m.resize(h.size());
   std::vector<double> inverse(static_cast<size_t>(n));
+  // Inputs that have nothing in common and equal sizes have pivots 1.
+  const double unit = metric->mean * (1 + metric->damping);
   for (int64_t i = 0; i < n; ++i) {
     const double root = h[static_cast<size_t>(i * n + i)];
     inverse[static_cast<size_t>(i)] = 1 / root;
-    factor.pivots.push_back(static_cast<float>(root * root / metric->mean));
+    factor.pivots.push_back(static_cast<float>(root * root / unit));
   }
   problem.pool->ParallelFor(n, [&](int64_t i) {
     for (int64_t j = i; j < n; ++j) {
@@ -309,11 +312,16 @@ struct Work {
   Metric metric;
   Factor factor;
   std::vector<float> targets;
-  std::vector<float> column_weights;  // empty: 1
 };
 
-const float* DataOrNull(const std::vector<float>& values) {
-  return values.empty() ? nullptr : values.data();
+// What a column's own error costs once later ones made up for it: D, at the
+// columns' places.
+std::vector<float> PivotsByColumn(const Factor& factor) {
+  std::vector<float> weights(factor.pivots.size());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[static_cast<size_t>(factor.order[i])] = factor.pivots[i];
+  }
+  return weights;
 }
 
 // Codes by feedback; `rows` gets its scales before or on the way.
@@ -354,8 +362,9 @@ GridRows SolveWork(Work* work, SolverReport* report) {
   const SolverProblem& problem = *work->problem;
   const SolverOptions& options = *problem.options;
   GridRows rows = MakeGridRows(problem);
-  FitScales(problem, work->targets.data(), DataOrNull(work->column_weights),
-            &rows);
+  const std::vector<float> weights = PivotsByColumn(work->factor);
+  FitScales(problem, work->targets.data(),
+            options.weighted_fit ? weights.data() : nullptr, &rows);
   GridRows nearest = rows;
   RoundRows(work->targets.data(), rows.n_cols, &nearest, problem.pool);
   RoundWithFeedback(*work, &rows);
@@ -410,7 +419,6 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
 
   Work work;
   work.problem = &problem;
-  ASSIGN_OR_RETURN(work.column_weights, ColumnWeights(problem));
   std::vector<double> diagonal;
   for (int64_t i = 0; i < n; ++i) {
     diagonal.push_back(problem.stats->gram[static_cast<size_t>(i * n + i)]);
@@ -437,10 +445,6 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   }
   if (dynamic) {
     work.targets = Permuted(work.targets.data(), problem.n_rows, metric.layout);
-    if (!work.column_weights.empty()) {
-      work.column_weights =
-          Permuted(work.column_weights.data(), 1, metric.layout);
-    }
   }
   std::vector<int32_t> order = Numbers(n);
   if (options.order == ColumnOrder::kDescending) {
