@@ -1,8 +1,9 @@
 // Left-looking, by columns in blocks, from the last block to the first: a
 // block first takes in all that is right of it in one product (gemm.h), then
 // its own columns, kMaxTriangle at a time, in the same way; only triangles of
-// that size are left to substitution. So nearly all work is products of tiles
-// and nothing is needed beside the matrix.
+// that size are left to substitution. So nearly all work is products of tiles.
+// What happens inside a block happens in copies, as rows of large matrices
+// contend for the same places of the caches.
 //
 // An element's chain is therefore: columns right of its block, rising; columns
 // right of its triangle inside the block, rising; columns of its triangle,
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "kernels/linalg/gemm.h"
 #include "kernels/linalg/triangle.h"
@@ -25,7 +27,7 @@ namespace {
 // often.
 constexpr int64_t kBlock = 128;
 // Rows that a task substitutes.
-constexpr int64_t kRowsPerTask = 64;
+constexpr int64_t kRowsPerTask = 128;
 
 // Columns [begin, end).
 struct Columns {
@@ -62,65 +64,99 @@ void ForRows(ThreadPool* pool, int64_t n_rows, const Body& body) {
   }
 }
 
-// A factor R [n, n] and rows to which it is applied.
-class Substitution {
- public:
-  Substitution(const double* r, int64_t n, double* rows)
-      : r_(r), n_(n), rows_(rows) {}
+// Rows to which a factor R is applied, both part of something larger.
+struct Substitution {
+  const double* r;
+  int64_t r_stride;
+  double* rows;
+  int64_t rows_stride;
+  int64_t n_rows;
 
   // rows[:, part] -= rows[:, from] R[part, from]^T.
-  void SubtractTransposed(ThreadPool* pool, int64_t n_rows, const Columns& part,
+  void SubtractTransposed(ThreadPool* pool, const Columns& part,
                           const Columns& from) const {
     GemmNT(pool, Update::kSubtract, n_rows, part.size(), from.size(),
-           rows_ + from.begin, n_, r_ + part.begin * n_ + from.begin, n_,
-           rows_ + part.begin, n_);
+           rows + from.begin, rows_stride,
+           r + part.begin * r_stride + from.begin, r_stride, rows + part.begin,
+           rows_stride);
   }
   // rows[:, part] -= rows[:, from] R[from, part].
-  void Subtract(ThreadPool* pool, int64_t n_rows, const Columns& part,
+  void Subtract(ThreadPool* pool, const Columns& part,
                 const Columns& from) const {
     Gemm(pool, Update::kSubtract, n_rows, part.size(), from.size(),
-         rows_ + from.begin, n_, r_ + from.begin * n_ + part.begin, n_,
-         rows_ + part.begin, n_);
+         rows + from.begin, rows_stride, r + from.begin * r_stride + part.begin,
+         r_stride, rows + part.begin, rows_stride);
   }
-  // rows[first …, part] times the inverse of R[part, part], or of its
-  // transpose.
-  void Triangle(int64_t first, int64_t n_rows, const Columns& part,
-                bool transposed) const {
+  // rows[:, part] times the inverse of R[part, part], or of its transpose.
+  void Triangle(const Columns& part, bool transposed) const {
     TriangleSolve solve;
-    solve.r = r_ + part.begin * n_ + part.begin;
-    solve.r_stride = n_;
+    solve.r = r + part.begin * r_stride + part.begin;
+    solve.r_stride = r_stride;
     solve.n = static_cast<int>(part.size());
     solve.transposed = transposed;
-    solve.rows = rows_ + first * n_ + part.begin;
-    solve.rows_stride = n_;
+    solve.rows = rows + part.begin;
+    solve.rows_stride = rows_stride;
     solve.n_rows = n_rows;
     SolveTriangle(solve);
   }
-  // A block's own columns, after the products with all others.
-  void Block(int64_t first, int64_t n_rows, const Columns& block,
-             bool transposed) const {
-    const Substitution rows(r_, n_, rows_ + first * n_);
-    ForParts(block, kMaxTriangle, transposed, [&](const Columns& part) {
+  // The first n columns, a part at a time.
+  void Parts(int64_t n, bool transposed) const {
+    ForParts({0, n}, kMaxTriangle, transposed, [&](const Columns& part) {
       if (transposed) {
-        rows.SubtractTransposed(nullptr, n_rows, part, {part.end, block.end});
+        SubtractTransposed(nullptr, part, {part.end, n});
       } else {
-        rows.Subtract(nullptr, n_rows, part, {block.begin, part.begin});
+        Subtract(nullptr, part, {0, part.begin});
       }
-      rows.Triangle(0, n_rows, part, transposed);
+      Triangle(part, transposed);
     });
+  }
+};
+
+// A copy of up to kBlock columns of a matrix.
+class BlockCopy {
+ public:
+  BlockCopy(double* from, int64_t stride, int64_t n_rows, int64_t n_cols)
+      : from_(from),
+        stride_(stride),
+        n_rows_(n_rows),
+        n_cols_(n_cols),
+        values_(static_cast<size_t>(n_rows * kBlock)) {
+    for (int64_t i = 0; i < n_rows_; ++i) {
+      std::copy_n(from_ + i * stride_, n_cols_, values() + i * kBlock);
+    }
+  }
+  double* values() { return values_.data(); }
+  const double* values() const { return values_.data(); }
+  void CopyBack() const {
+    for (int64_t i = 0; i < n_rows_; ++i) {
+      std::copy_n(values() + i * kBlock, n_cols_, from_ + i * stride_);
+    }
   }
 
  private:
-  const double* const r_;
-  const int64_t n_;
-  double* const rows_;
+  double* const from_;
+  const int64_t stride_, n_rows_, n_cols_;
+  std::vector<double> values_;
 };
 
+// A block's own columns in rows that have taken in all others; `r` is the
+// block's square of the factor.
+void SolveBlock(ThreadPool* pool, const BlockCopy& r, int64_t n_cols,
+                double* rows, int64_t stride, int64_t n_rows, bool transposed) {
+  ForRows(pool, n_rows, [&](int64_t first, int64_t n) {
+    BlockCopy part(rows + first * stride, stride, n, n_cols);
+    const Substitution substitution = {r.values(), kBlock, part.values(),
+                                       kBlock, n};
+    substitution.Parts(n_cols, transposed);
+    part.CopyBack();
+  });
+}
+
 // Factors the triangle h[part, part]; false on failure.
-bool FactorTriangle(double* h, int64_t n, const Columns& part,
+bool FactorTriangle(double* h, int64_t stride, const Columns& part,
                     FactorResult* result) {
   for (int64_t j = part.end - 1; j >= part.begin; --j) {
-    const double pivot = h[j * n + j];
+    const double pivot = h[j * stride + j];
     if (!(pivot > 0) || !std::isfinite(pivot)) {
       result->failed_at = j;
       result->failed_pivot = pivot;
@@ -129,34 +165,43 @@ bool FactorTriangle(double* h, int64_t n, const Columns& part,
     result->smallest_pivot = std::min(result->smallest_pivot, pivot);
     result->largest_pivot = std::max(result->largest_pivot, pivot);
     const double root = std::sqrt(pivot);
-    h[j * n + j] = root;
+    h[j * stride + j] = root;
     for (int64_t i = part.begin; i < j; ++i) {
-      h[i * n + j] /= root;
+      h[i * stride + j] /= root;
     }
     for (int64_t i = part.begin; i < j; ++i) {
       for (int64_t k = i; k < j; ++k) {
-        h[i * n + k] = std::fma(-h[i * n + j], h[k * n + j], h[i * n + k]);
+        h[i * stride + k] =
+            std::fma(-h[i * stride + j], h[k * stride + j], h[i * stride + k]);
       }
     }
   }
   return true;
 }
 
-// Factors the diagonal block and zeroes what is below it.
-bool FactorBlock(double* h, int64_t n, const Columns& block,
-                 FactorResult* result) {
-  const Substitution rows(h, n, h + block.begin * n);
+// Factors a square [n, n] of a block, which begins at row `first` of the
+// matrix, and zeroes what is below its diagonal.
+bool FactorSquare(double* square, int64_t n, int64_t first,
+                  FactorResult* result) {
   bool positive = true;
-  ForParts(block, kMaxTriangle, /*from_last=*/true, [&](const Columns& part) {
+  ForParts({0, n}, kMaxTriangle, /*from_last=*/true, [&](const Columns& part) {
     if (!positive) {
       return;
     }
-    rows.SubtractTransposed(nullptr, part.end - block.begin, part,
-                            {part.end, block.end});
-    positive = FactorTriangle(h, n, part, result);
-    rows.Triangle(0, part.begin - block.begin, part, /*transposed=*/true);
+    Substitution rows = {square, kBlock, square, kBlock, part.end};
+    rows.SubtractTransposed(nullptr, part, {part.end, n});
+    positive = FactorTriangle(square, kBlock, part, result);
+    rows.n_rows = part.begin;
+    rows.Triangle(part, /*transposed=*/true);
   });
-  return positive;
+  if (!positive) {
+    result->failed_at += first;
+    return false;
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    std::fill_n(square + i * kBlock, i, 0.0);
+  }
+  return true;
 }
 
 }  // namespace
@@ -164,23 +209,25 @@ bool FactorBlock(double* h, int64_t n, const Columns& block,
 FactorResult FactorUpper(ThreadPool* pool, int64_t n, double* h) {
   FactorResult result;
   result.smallest_pivot = n > 0 ? std::numeric_limits<double>::infinity() : 0;
-  const Substitution rows(h, n, h);
   bool positive = true;
   ForParts({0, n}, kBlock, /*from_last=*/true, [&](const Columns& block) {
     if (!positive) {
       return;
     }
-    rows.SubtractTransposed(pool, block.end, block, {block.end, n});
-    positive = FactorBlock(h, n, block, &result);
+    const Substitution rows = {h, n, h, n, block.end};
+    rows.SubtractTransposed(pool, block, {block.end, n});
+    BlockCopy square(h + block.begin * n + block.begin, n, block.size(),
+                     block.size());
+    positive =
+        FactorSquare(square.values(), block.size(), block.begin, &result);
     if (!positive) {
       return;
     }
-    ForRows(pool, block.begin, [&](int64_t first, int64_t n_rows) {
-      rows.Block(first, n_rows, block, /*transposed=*/true);
-    });
-    for (int64_t i = block.begin; i < n; ++i) {
-      std::fill(h + i * n + block.begin, h + i * n + std::min(i, block.end),
-                0.0);
+    square.CopyBack();
+    SolveBlock(pool, square, block.size(), h + block.begin, n, block.begin,
+               /*transposed=*/true);
+    for (int64_t i = block.end; i < n; ++i) {
+      std::fill_n(h + i * n + block.begin, block.size(), 0.0);
     }
   });
   return result;
@@ -188,18 +235,20 @@ FactorResult FactorUpper(ThreadPool* pool, int64_t n, double* h) {
 
 void SolveRows(ThreadPool* pool, const double* r, int64_t n, double* b,
                int64_t n_rows) {
-  const Substitution rows(r, n, b);
+  const Substitution rows = {r, n, b, n, n_rows};
   // Y R^T = B, then X R = Y.
   for (const bool transposed : {true, false}) {
     ForParts({0, n}, kBlock, transposed, [&](const Columns& block) {
       if (transposed) {
-        rows.SubtractTransposed(pool, n_rows, block, {block.end, n});
+        rows.SubtractTransposed(pool, block, {block.end, n});
       } else {
-        rows.Subtract(pool, n_rows, block, {0, block.begin});
+        rows.Subtract(pool, block, {0, block.begin});
       }
-      ForRows(pool, n_rows, [&](int64_t first, int64_t n) {
-        rows.Block(first, n, block, transposed);
-      });
+      const BlockCopy square(
+          const_cast<double*>(r) + block.begin * n + block.begin, n,
+          block.size(), block.size());
+      SolveBlock(pool, square, block.size(), b + block.begin, n, n_rows,
+                 transposed);
     });
   }
 }

@@ -16,7 +16,7 @@ void Multiply(ThreadPool* pool, Update update, int64_t m, int64_t n, int64_t k,
     return;
   }
   const TileKernels& kernels = TileKernelsForCpu();
-  ForEachTileOf(pool, m, n, k, int64_t{sizeof(T)}, [&](const TilePlace& at) {
+  ForEachTileOf(pool, m, n, k, [&](const TilePlace& at) {
     TileProduct<T> tile;
     tile.m = at.n_rows;
     tile.n = at.n_cols;

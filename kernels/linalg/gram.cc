@@ -17,28 +17,27 @@ void AddProducts(ThreadPool* pool, const float* left, const float* right,
     return;
   }
   const TileKernels& kernels = TileKernelsForCpu();
-  ForEachTileOf(
-      pool, n_cols, n_cols, n_rows, sizeof(double), [&](const TilePlace& at) {
-        if (upper && at.first_row >= at.first_col + at.n_cols) {
-          return;
-        }
-        TileGram tile;
-        tile.m = at.n_rows;
-        tile.n = at.n_cols;
-        tile.n_rows = n_rows;
-        tile.left = left + at.first_row;
-        tile.right = right + at.first_col;
-        tile.stride = n_cols;
-        tile.weights = weights;
-        tile.sums = sums + at.first_row * n_cols + at.first_col;
-        tile.sums_stride = n_cols;
-        if (upper) {
-          tile.diagonal = at.first_row - at.first_col;
-        }
-        tile.left_scratch = TileScratch<float>(0, AScratchSize(tile.m));
-        tile.right_scratch = TileScratch<float>(1, BScratchSize(tile.n));
-        kernels.gram(tile);
-      });
+  ForEachTileOf(pool, n_cols, n_cols, n_rows, [&](const TilePlace& at) {
+    if (upper && at.first_row >= at.first_col + at.n_cols) {
+      return;
+    }
+    TileGram tile;
+    tile.m = at.n_rows;
+    tile.n = at.n_cols;
+    tile.n_rows = n_rows;
+    tile.left = left + at.first_row;
+    tile.right = right + at.first_col;
+    tile.stride = n_cols;
+    tile.weights = weights;
+    tile.sums = sums + at.first_row * n_cols + at.first_col;
+    tile.sums_stride = n_cols;
+    if (upper) {
+      tile.diagonal = at.first_row - at.first_col;
+    }
+    tile.left_scratch = TileScratch<float>(0, AScratchSize(tile.m));
+    tile.right_scratch = TileScratch<float>(1, BScratchSize(tile.n));
+    kernels.gram(tile);
+  });
 }
 
 }  // namespace

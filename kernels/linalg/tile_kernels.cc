@@ -1,12 +1,20 @@
 #include "kernels/linalg/tile_kernels.h"
 
-#include <vector>
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <memory>
 
 #include "kernels/cpu.h"
 #include "kernels/linalg/tile_plain.h"
 #include "kernels/linalg/tile_simd.h"
 
 namespace narrow {
+namespace {
+
+constexpr size_t kHugePage = size_t{1} << 21;
+
+}  // namespace
 
 const TileKernels& TileKernelsForCpu() {
   static const TileKernels kernels = [] {
@@ -28,15 +36,26 @@ const TileKernels& TileKernelsForCpu() {
 }
 
 void* ThreadTileScratch(int place, int64_t n_bytes) {
-  constexpr uintptr_t kAlignment = 64;
-  static thread_local std::vector<uint8_t> scratch[2];
-  std::vector<uint8_t>& bytes = scratch[place];
-  if (bytes.size() < static_cast<size_t>(n_bytes) + kAlignment) {
-    bytes.resize(static_cast<size_t>(n_bytes) + kAlignment);
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  struct Scratch {
+    std::unique_ptr<void, Free> memory;
+    size_t n_bytes = 0;
+  };
+  static thread_local Scratch all[2];
+  Scratch& scratch = all[place];
+  if (scratch.n_bytes < static_cast<size_t>(n_bytes)) {
+    // In huge pages, as slabs of a block lie in many small ones.
+    scratch.n_bytes =
+        (static_cast<size_t>(n_bytes) + kHugePage - 1) / kHugePage * kHugePage;
+    scratch.memory.reset(std::aligned_alloc(kHugePage, scratch.n_bytes));
+    if (scratch.memory == nullptr) {
+      std::abort();  // as operator new would, some megabytes being too much
+    }
+    (void)madvise(scratch.memory.get(), scratch.n_bytes, MADV_HUGEPAGE);
   }
-  const uintptr_t address = reinterpret_cast<uintptr_t>(bytes.data());
-  return reinterpret_cast<void*>((address + kAlignment - 1) &
-                                 ~(kAlignment - 1));
+  return scratch.memory.get();
 }
 
 }  // namespace narrow

@@ -5,10 +5,10 @@
 namespace narrow {
 namespace {
 
-// A tile's rows, packed to a depth of 256, take some 450 KB of the second
-// cache, its columns as much of the second or third.
-constexpr int64_t kTileRowBytes = 448 * 4;
-constexpr int64_t kTileColBytes = 512 * 4;
+// Packed to a block's depth (tile_simd.cc), rows and columns take some 450 KB
+// each of the second cache.
+constexpr int64_t kTileRows = 448;
+constexpr int64_t kTileCols = 512;
 // Narrower tiles spend too much of their time on packing.
 constexpr int64_t kMinTileRows = 56;
 // Tiles a thread, so that threads end together.
@@ -21,14 +21,13 @@ int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 }  // namespace
 
 void ForEachTileOf(ThreadPool* pool, int64_t m, int64_t n, int64_t k,
-                   int64_t element_bytes,
                    absl::FunctionRef<void(const TilePlace&)> body) {
   const int64_t n_threads =
       pool == nullptr || m * n * k < kMinParallelWork ? 1 : pool->n_threads();
   // Both cuts are even, columns in whole slabs.
-  const int64_t n_col_tiles = CeilDivide(n, kTileColBytes / element_bytes);
+  const int64_t n_col_tiles = CeilDivide(n, kTileCols);
   const int64_t tile_cols = CeilDivide(CeilDivide(n, n_col_tiles), 32) * 32;
-  int64_t n_row_tiles = CeilDivide(m, kTileRowBytes / element_bytes);
+  int64_t n_row_tiles = CeilDivide(m, kTileRows);
   if (n_threads > 1) {
     const int64_t wanted = CeilDivide(kTilesPerThread * n_threads, n_col_tiles);
     n_row_tiles =

@@ -19,7 +19,6 @@ struct TilePlace {
 // Calls body for every tile of an [m, n] matrix, each of whose elements takes
 // k multiply-adds. `pool` may be null.
 void ForEachTileOf(ThreadPool* pool, int64_t m, int64_t n, int64_t k,
-                   int64_t element_bytes,
                    absl::FunctionRef<void(const TilePlace&)> body);
 
 }  // namespace narrow

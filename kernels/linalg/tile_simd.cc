@@ -25,12 +25,22 @@ constexpr int kVectors = 2;
 // whole vectors can be stored.
 constexpr int kRowsStride = kSlabRows <= 8 ? 8 : 16;
 
+constexpr int64_t kLineBytes = 64;
+// Rows of A asked for before they are packed.
+constexpr int64_t kRowsAhead = 4;
+
 template <typename T>
 using Vector = typename VectorOf<T>::Type;
 template <typename T>
 constexpr int kCount = VectorOf<T>::kCount;
 template <typename T>
 constexpr int kSlabCols = kVectors* kCount<T>;
+// Depth of a block of a product: a slab of B and one of A fill no more than
+// the first cache.
+template <typename T>
+constexpr int64_t kDepth = kTileDepth;
+template <>
+constexpr int64_t kDepth<double> = kTileDepth / 2;
 
 constexpr int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr int64_t Max(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -52,7 +62,7 @@ struct Slabs {
 template <typename T, bool kByDepth, int kRows>
 void MultiplySlabs(const T* a, const T* b, int64_t depth, bool accumulate, T* c,
                    int64_t ldc) {
-  constexpr int64_t kRowStride = kByDepth ? 1 : kTileDepth;
+  constexpr int64_t kRowStride = kByDepth ? 1 : kDepth<T>;
   constexpr int64_t kDepthStride = kByDepth ? kRowsStride : 1;
   Vector<T> sums[kRows][kVectors];
 #pragma GCC unroll 16
@@ -104,11 +114,43 @@ SlabFunction<T> FunctionOfRows(int64_t n_rows) {
       std::make_integer_sequence<int, kSlabRows>(), n_rows);
 }
 
+// Asks for n_rows pieces of memory that will soon be read, `stride` elements
+// apart: rows of C and of A begin where the processor does not expect it.
+template <typename T>
+NARROW_LANE_FUNCTION void Prefetch(const T* from, int64_t stride,
+                                   int64_t n_rows, int64_t n_bytes) {
+  for (int64_t r = 0; r < n_rows; ++r) {
+    const char* row = reinterpret_cast<const char*>(from + r * stride);
+    for (int64_t at = 0; at < n_bytes; at += kLineBytes) {
+      __builtin_prefetch(row + at);
+    }
+  }
+}
+
+// The part of the next block of A, [n_rows, depth], that is asked for while
+// column slab `part` of `n_parts` is computed; for the second cache.
+template <typename T>
+NARROW_LANE_FUNCTION void PrefetchPart(const T* a, int64_t lda, int64_t n_rows,
+                                       int64_t depth, int64_t part,
+                                       int64_t n_parts) {
+  constexpr int64_t kLine = kLineBytes / int64_t{sizeof(T)};
+  const int64_t n_lines = (depth + kLine - 1) / kLine;
+  const int64_t first = part * n_lines / n_parts;
+  const int64_t end = (part + 1) * n_lines / n_parts;
+  for (int64_t r = 0; r < n_rows; ++r) {
+    for (int64_t line = first; line < end; ++line) {
+      __builtin_prefetch(a + r * lda + line * kLine, 0, 2);
+    }
+  }
+}
+
 // A block of A, [m, depth] by index: each slab's rows one after the other.
 template <typename T>
 void PackRows(const T* a, int64_t lda, int64_t m, int64_t depth, bool negate,
               T* out) {
-  for (int64_t i = 0; i < m; ++i, a += lda, out += kTileDepth) {
+  for (int64_t i = 0; i < m; ++i, a += lda, out += kDepth<T>) {
+    Prefetch(a + kRowsAhead * lda, 0, i + kRowsAhead < m,
+             depth * static_cast<int64_t>(sizeof(T)));
     int64_t p = 0;
     if (negate) {
       for (; p + kCount<T> <= depth; p += kCount<T>) {
@@ -125,23 +167,27 @@ void PackRows(const T* a, int64_t lda, int64_t m, int64_t depth, bool negate,
   }
 }
 
-// A block of rows that are to be A's columns: element (i, p) of a slab at
-// p * kRowsStride + i. Rows of weight 0 become 0.
-void PackDepths(const float* a, int64_t lda, const Slabs& slabs, int64_t depth,
-                const float* weights, float* out) {
+// A block of rows [depth, m] that are to be A's columns: element (i, p) of a
+// slab at p * kRowsStride + i. Rows of weight 0 become 0.
+void PackDepths(const float* a, int64_t lda, const Slabs& slabs, int64_t m,
+                int64_t depth, const float* weights, float* out) {
+  static_assert(kRowsStride == kLanes, "a slab's rows are a vector");
   for (int64_t s = 0; s < slabs.n; ++s) {
     const int64_t first = slabs.first(s), n = slabs.n_rows(s);
     for (int64_t p = 0; p < depth; ++p, out += kRowsStride) {
       const float* from = a + p * lda + first;
-      if (weights == nullptr) {
-        for (int64_t i = 0; i < n; ++i) {
-          out[i] = from[i];
-        }
+      F32 rows = {};
+      if ((depth - 1 - p) * lda + m - first >= kLanes) {
+        rows = Load(from);  // with some that nobody looks at
       } else {
         for (int64_t i = 0; i < n; ++i) {
-          out[i] = weights[p] != 0 ? from[i] * weights[p] : 0;
+          rows[i] = from[i];
         }
       }
+      if (weights != nullptr) {
+        rows = weights[p] != 0 ? rows * weights[p] : F32{};
+      }
+      Store(rows, out);
     }
   }
 }
@@ -228,8 +274,8 @@ template <typename T>
 void Product(const TileProduct<T>& t) {
   const Slabs slabs(t.m);
   const bool packed = t.b_layout == OperandLayout::kPacked;
-  for (int64_t first = 0; first == 0 || first < t.k; first += kTileDepth) {
-    const int64_t depth = Min(kTileDepth, t.k - first);
+  for (int64_t first = 0; first == 0 || first < t.k; first += kDepth<T>) {
+    const int64_t depth = Min(kDepth<T>, t.k - first);
     const bool accumulate = t.accumulate || first > 0;
     PackRows(t.a + first, t.lda, t.m, depth, t.negate, t.a_scratch);
     const T* b = t.b_scratch;
@@ -243,19 +289,28 @@ void Product(const TileProduct<T>& t) {
       PackBlock<T>(t.b + at, t.ldb, t.b_layout, t.n, depth, nullptr,
                    slab_stride, t.b_scratch);
     }
+    const int64_t next = first + depth;
+    const int64_t next_depth = Min(kDepth<T>, t.k - next);
+    const int64_t n_col_slabs = (t.n + kSlabCols<T> - 1) / kSlabCols<T>;
     for (int64_t j = 0; j < t.n; j += kSlabCols<T>, b += slab_stride) {
       const int64_t n = Min(kSlabCols<T>, t.n - j);
       const T* a = t.a_scratch;
       for (int64_t s = 0; s < slabs.n; ++s) {
         const int64_t n_rows = slabs.n_rows(s);
         T* c = t.c + slabs.first(s) * t.ldc + j;
+        if (accumulate && s + 1 < slabs.n) {
+          Prefetch(c + n_rows * t.ldc, t.ldc, slabs.n_rows(s + 1),
+                   kVectors * int64_t{sizeof(Vector<T>)});
+        }
+        PrefetchPart(t.a + slabs.first(s) * t.lda + next, t.lda, n_rows,
+                     next_depth, j / kSlabCols<T>, n_col_slabs);
         const SlabFunction<T> multiply = FunctionOfRows<T, false>(n_rows);
         if (n == kSlabCols<T>) {
           multiply(a, b, depth, accumulate, c, t.ldc);
         } else {
           MultiplyEdge(multiply, a, b, depth, accumulate, n_rows, n, c, t.ldc);
         }
-        a += n_rows * kTileDepth;
+        a += n_rows * kDepth<T>;
       }
     }
   }
@@ -290,7 +345,7 @@ void Gram(const TileGram& t) {
   for (int64_t first = 0; first < t.n_rows; first += kTileDepth) {
     const int64_t depth = Min(kTileDepth, t.n_rows - first);
     const float* weights = t.weights == nullptr ? nullptr : t.weights + first;
-    PackDepths(t.left + first * t.stride, t.stride, slabs, depth, weights,
+    PackDepths(t.left + first * t.stride, t.stride, slabs, t.m, depth, weights,
                t.left_scratch);
     PackBlock<float>(t.right + first * t.stride, t.stride,
                      OperandLayout::kByDepth, t.n, depth, weights,
@@ -302,12 +357,14 @@ void Gram(const TileGram& t) {
         if (diagonal >= kCols) {
           break;  // all of this slab and of those after it
         }
+        double* sums = t.sums + row * t.sums_stride + j;
+        Prefetch(sums, t.sums_stride, n_rows, kCols * int64_t{sizeof(double)});
         alignas(64) float block[kSlabRows * kCols];
         FunctionOfRows<float, true>(n_rows)(
             t.left_scratch + s * depth * kRowsStride,
             t.right_scratch + j * depth, depth, false, block, kCols);
-        AddBlock(block, n_rows, Min(kCols, t.n - j), diagonal,
-                 t.sums + row * t.sums_stride + j, t.sums_stride);
+        AddBlock(block, n_rows, Min(kCols, t.n - j), diagonal, sums,
+                 t.sums_stride);
       }
     }
   }
