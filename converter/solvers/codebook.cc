@@ -26,7 +26,7 @@
 // nested_scales.h); the codes are chosen for the scales as rounded, the report
 // is about the scales before.
 //
-// Tested by codebook_test.cc, against codes of the library.
+// Tested by fixed_solvers_test.cc, with codes of the library.
 
 #include <algorithm>
 #include <cmath>

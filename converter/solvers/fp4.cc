@@ -17,7 +17,7 @@
 // by importance where it is known. MXFP4 has one neighbour on each side.
 //
 // Inputs in NVFP4 (W4A4) get a global scale from the largest one seen.
-// Tested by fixed_grids_test.cc.
+// Tested by fixed_solvers_test.cc.
 
 #include <algorithm>
 #include <cmath>

@@ -13,7 +13,7 @@
 // replaced by the least-squares one while that helps.
 //
 // Static inputs get the largest one seen, over 448. Tested by
-// fixed_grids_test.cc.
+// fixed_solvers_test.cc.
 
 #include <vector>
 

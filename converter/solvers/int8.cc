@@ -19,7 +19,7 @@
 // as long as that lowers the error. Every scale is rounded to its stored type
 // before it is tried. Codes of LLM.int8() keep to -127 ... 127.
 //
-// Tested by fixed_grids_test.cc.
+// Tested by fixed_solvers_test.cc.
 
 #include <vector>
 
