@@ -2,8 +2,8 @@
 // block first takes in all that is right of it in one product (gemm.h), then
 // its own columns, kMaxTriangle at a time, in the same way; only triangles of
 // that size are left to substitution. So nearly all work is products of tiles.
-// What happens inside a block happens in copies, as rows of large matrices
-// contend for the same places of the caches.
+// A block is worked on in a copy, as rows of large matrices contend for the
+// same places of the caches; that is all the memory beside the matrix.
 //
 // An element's chain is therefore: columns right of its block, rising; columns
 // right of its triangle inside the block, rising; columns of its triangle,
@@ -73,17 +73,15 @@ struct Substitution {
   int64_t n_rows;
 
   // rows[:, part] -= rows[:, from] R[part, from]^T.
-  void SubtractTransposed(ThreadPool* pool, const Columns& part,
-                          const Columns& from) const {
-    GemmNT(pool, Update::kSubtract, n_rows, part.size(), from.size(),
+  void SubtractTransposed(const Columns& part, const Columns& from) const {
+    GemmNT(nullptr, Update::kSubtract, n_rows, part.size(), from.size(),
            rows + from.begin, rows_stride,
            r + part.begin * r_stride + from.begin, r_stride, rows + part.begin,
            rows_stride);
   }
   // rows[:, part] -= rows[:, from] R[from, part].
-  void Subtract(ThreadPool* pool, const Columns& part,
-                const Columns& from) const {
-    Gemm(pool, Update::kSubtract, n_rows, part.size(), from.size(),
+  void Subtract(const Columns& part, const Columns& from) const {
+    Gemm(nullptr, Update::kSubtract, n_rows, part.size(), from.size(),
          rows + from.begin, rows_stride, r + from.begin * r_stride + part.begin,
          r_stride, rows + part.begin, rows_stride);
   }
@@ -103,54 +101,53 @@ struct Substitution {
   void Parts(int64_t n, bool transposed) const {
     ForParts({0, n}, kMaxTriangle, transposed, [&](const Columns& part) {
       if (transposed) {
-        SubtractTransposed(nullptr, part, {part.end, n});
+        SubtractTransposed(part, {part.end, n});
       } else {
-        Subtract(nullptr, part, {0, part.begin});
+        Subtract(part, {0, part.begin});
       }
       Triangle(part, transposed);
     });
   }
 };
 
-// A copy of up to kBlock columns of a matrix.
+// A copy of a block's columns, kBlock apart from row to row.
 class BlockCopy {
  public:
-  BlockCopy(double* from, int64_t stride, int64_t n_rows, int64_t n_cols)
-      : from_(from),
-        stride_(stride),
-        n_rows_(n_rows),
+  BlockCopy(ThreadPool* pool, const double* from, int64_t stride,
+            int64_t n_rows, int64_t n_cols)
+      : n_rows_(n_rows),
         n_cols_(n_cols),
         values_(static_cast<size_t>(n_rows * kBlock)) {
-    for (int64_t i = 0; i < n_rows_; ++i) {
-      std::copy_n(from_ + i * stride_, n_cols_, values() + i * kBlock);
-    }
+    ForRows(pool, n_rows, [&](int64_t first, int64_t n) {
+      for (int64_t i = first; i < first + n; ++i) {
+        std::copy_n(from + i * stride, n_cols_, row(i));
+      }
+    });
   }
-  double* values() { return values_.data(); }
-  const double* values() const { return values_.data(); }
-  void CopyBack() const {
-    for (int64_t i = 0; i < n_rows_; ++i) {
-      std::copy_n(values() + i * kBlock, n_cols_, from_ + i * stride_);
-    }
+  double* row(int64_t i) { return values_.data() + i * kBlock; }
+  const double* row(int64_t i) const { return values_.data() + i * kBlock; }
+
+  // The block's own columns in n_rows rows that have taken in all others;
+  // `square` is the factor's.
+  void Solve(ThreadPool* pool, const double* square, int64_t n_rows,
+             bool transposed) {
+    ForRows(pool, n_rows, [&](int64_t first, int64_t n) {
+      const Substitution part = {square, kBlock, row(first), kBlock, n};
+      part.Parts(n_cols_, transposed);
+    });
+  }
+  void CopyTo(ThreadPool* pool, double* to, int64_t stride) const {
+    ForRows(pool, n_rows_, [&](int64_t first, int64_t n) {
+      for (int64_t i = first; i < first + n; ++i) {
+        std::copy_n(row(i), n_cols_, to + i * stride);
+      }
+    });
   }
 
  private:
-  double* const from_;
-  const int64_t stride_, n_rows_, n_cols_;
+  const int64_t n_rows_, n_cols_;
   std::vector<double> values_;
 };
-
-// A block's own columns in rows that have taken in all others; `r` is the
-// block's square of the factor.
-void SolveBlock(ThreadPool* pool, const BlockCopy& r, int64_t n_cols,
-                double* rows, int64_t stride, int64_t n_rows, bool transposed) {
-  ForRows(pool, n_rows, [&](int64_t first, int64_t n) {
-    BlockCopy part(rows + first * stride, stride, n, n_cols);
-    const Substitution substitution = {r.values(), kBlock, part.values(),
-                                       kBlock, n};
-    substitution.Parts(n_cols, transposed);
-    part.CopyBack();
-  });
-}
 
 // Factors the triangle h[part, part]; false on failure.
 bool FactorTriangle(double* h, int64_t stride, const Columns& part,
@@ -189,7 +186,7 @@ bool FactorSquare(double* square, int64_t n, int64_t first,
       return;
     }
     Substitution rows = {square, kBlock, square, kBlock, part.end};
-    rows.SubtractTransposed(nullptr, part, {part.end, n});
+    rows.SubtractTransposed(part, {part.end, n});
     positive = FactorTriangle(square, kBlock, part, result);
     rows.n_rows = part.begin;
     rows.Triangle(part, /*transposed=*/true);
@@ -214,18 +211,17 @@ FactorResult FactorUpper(ThreadPool* pool, int64_t n, double* h) {
     if (!positive) {
       return;
     }
-    const Substitution rows = {h, n, h, n, block.end};
-    rows.SubtractTransposed(pool, block, {block.end, n});
-    BlockCopy square(h + block.begin * n + block.begin, n, block.size(),
-                     block.size());
-    positive =
-        FactorSquare(square.values(), block.size(), block.begin, &result);
+    BlockCopy copy(pool, h + block.begin, n, block.end, block.size());
+    GemmNT(pool, Update::kSubtract, block.end, block.size(), n - block.end,
+           h + block.end, n, h + block.begin * n + block.end, n, copy.row(0),
+           kBlock);
+    double* square = copy.row(block.begin);
+    positive = FactorSquare(square, block.size(), block.begin, &result);
     if (!positive) {
       return;
     }
-    square.CopyBack();
-    SolveBlock(pool, square, block.size(), h + block.begin, n, block.begin,
-               /*transposed=*/true);
+    copy.Solve(pool, square, block.begin, /*transposed=*/true);
+    copy.CopyTo(pool, h + block.begin, n);
     for (int64_t i = block.end; i < n; ++i) {
       std::fill_n(h + i * n + block.begin, block.size(), 0.0);
     }
@@ -235,20 +231,22 @@ FactorResult FactorUpper(ThreadPool* pool, int64_t n, double* h) {
 
 void SolveRows(ThreadPool* pool, const double* r, int64_t n, double* b,
                int64_t n_rows) {
-  const Substitution rows = {r, n, b, n, n_rows};
   // Y R^T = B, then X R = Y.
   for (const bool transposed : {true, false}) {
     ForParts({0, n}, kBlock, transposed, [&](const Columns& block) {
+      const BlockCopy square(nullptr, r + block.begin * n + block.begin, n,
+                             block.size(), block.size());
+      BlockCopy copy(pool, b + block.begin, n, n_rows, block.size());
       if (transposed) {
-        rows.SubtractTransposed(pool, block, {block.end, n});
+        GemmNT(pool, Update::kSubtract, n_rows, block.size(), n - block.end,
+               b + block.end, n, r + block.begin * n + block.end, n,
+               copy.row(0), kBlock);
       } else {
-        rows.Subtract(pool, block, {0, block.begin});
+        Gemm(pool, Update::kSubtract, n_rows, block.size(), block.begin, b, n,
+             r + block.begin, n, copy.row(0), kBlock);
       }
-      const BlockCopy square(
-          const_cast<double*>(r) + block.begin * n + block.begin, n,
-          block.size(), block.size());
-      SolveBlock(pool, square, block.size(), b + block.begin, n, n_rows,
-                 transposed);
+      copy.Solve(pool, square.row(0), n_rows, transposed);
+      copy.CopyTo(pool, b + block.begin, n);
     });
   }
 }
