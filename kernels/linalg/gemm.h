@@ -7,8 +7,10 @@
 //
 // Row-major; leading dimensions in elements. For solvers and calibration,
 // whose output bytes must not depend on the machine; oneDNN's products
-// (kernels/matmul) are faster and differ in the last bits between processors.
-// Threads share out tiles of C; `pool` may be null: the calling thread.
+// (kernels/matmul) differ in the last bits between processors. Threads share
+// out tiles of C, which may be neither A nor B; `pool` may be null: the calling
+// thread. Measured on Zen 5, one core: some 85 % of the fused multiply-adds
+// that it can do in float32, 75 % in double (linalg_bench).
 
 #ifndef NARROW_KERNELS_LINALG_GEMM_H_
 #define NARROW_KERNELS_LINALG_GEMM_H_
