@@ -1,6 +1,7 @@
 #!/bin/bash
-# reproducible_test.sh HIDDEN_HASH: the forward pass in reproducible precision
-# gives the same bits for every instruction set and number of threads, and
+# reproducible_test.sh TOOL: what the tool prints (hidden_hash: of the forward
+# pass; stats_hash: of calibration), in reproducible precision,
+# is the same for every instruction set and number of threads, and
 # with a C library that believes the processor to have neither AVX2 nor fused
 # multiply-adds.
 set -euo pipefail
