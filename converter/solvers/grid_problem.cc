@@ -15,6 +15,7 @@ namespace {
 
 constexpr float kLargestE2M1 = 6;
 constexpr float kLargestE4M3 = 448;
+constexpr int kMostSignedBits = 4;
 
 float LargestMagnitude(const SolverProblem& problem) {
   float largest = 0;
@@ -171,6 +172,9 @@ GridRows MakeGridRows(const SolverProblem& problem) {
   spec.scale_unit = scheme.scale_unit;
   spec.global_scale = GlobalScale(problem);
   spec.zero_low = problem.options->zero_low;
+  // Among 256 levels one more says nothing.
+  spec.signed_scales =
+      problem.options->signed_scales && scheme.bits <= kMostSignedBits;
   return GridRows(spec, problem.n_rows, problem.n_cols);
 }
 

@@ -33,12 +33,15 @@ namespace narrow {
 struct SolverOptions {
   // Scales.
   FitOptions fit;            // the search of each group's range
-  bool weighted_fit = true;  // by the importance diagonal, where known
+  // By what an error in a column costs: the diagonal, or GPTQ's pivots.
+  bool weighted_fit = true;
+  // Integers of 2 to 4 bits without a zero may have negative scales (GridSpec).
+  bool signed_scales = true;
   bool refit = true;         // closed-form scales under the Gram matrix
   bool sweep = true;         // coordinate descent on codes under it
   int rounds = 3;            // of refit and sweep
   // GPTQ.
-  double damping = 0.01;       // times the mean of the diagonal
+  double damping = 0.03;       // times the mean of the diagonal
   double damping_step = 0.01;  // added when a factor fails
   enum class ColumnOrder : uint8_t {
     kNatural,

@@ -108,6 +108,8 @@ struct Case {
 
 const Case kCases[] = {
     {"int4_g32", CodeKind::kInteger, 4, ZeroKind::kNone, 32, QuantType::kF16},
+    {"int2_signed", CodeKind::kInteger, 2, ZeroKind::kNone, 32,
+     QuantType::kF16},
     {"int3_g50_zero", CodeKind::kInteger, 3, ZeroKind::kInteger, 50,
      QuantType::kF16},
     {"int2_g16_zero", CodeKind::kInteger, 2, ZeroKind::kInteger, 16,
@@ -129,6 +131,7 @@ GridSpec SpecOf(const Case& c) {
   spec.zero = c.zero;
   spec.group = c.group;
   spec.scale_type = c.scale;
+  spec.signed_scales = std::string(c.name).find("signed") != std::string::npos;
   return spec;
 }
 

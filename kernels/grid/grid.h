@@ -36,6 +36,11 @@ struct GridSpec {
   float global_scale = 1;
   // What a stored scale is multiplied with (WeightScheme::scale_unit).
   float scale_unit = 1;
+  // Integers without a zero have one level more below 0 than above: whether
+  // kLeastSquares may choose a negative scale, so that a group has it above
+  // (as ggml's q4_0 does). Of F16, BF16 and F32 scales alone; clients multiply
+  // with it as with any other.
+  bool signed_scales = false;
   // Least zero point: 1 for GPTQ v1, whose fields hold zero - 1.
   int zero_low = 0;
 };
@@ -86,7 +91,8 @@ struct FitOptions {
 
 // Scales and zeros of group `group` for all rows, from weights [n_rows, ld]
 // (of which the group's columns are read) under `column_weights` [n_cols] or
-// nullptr. Legal values: rounded to their stored type, finite, above 0. A
+// nullptr. Legal values: rounded to their stored type, finite, above 0
+// (not 0, with signed_scales). A
 // group of zeros gets scale 1. REQUIRES: weights are finite.
 void FitGroup(const float* weights, int64_t ld, const float* column_weights,
               const FitOptions& options, int64_t group, GridRows* rows,

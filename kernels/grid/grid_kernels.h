@@ -52,6 +52,7 @@ struct GridRules {
   const float* table = nullptr;
 
   GridScale scale = GridScale::kF16;
+  bool signed_scales = false;
   float scale_low = 0;  // least and largest legal scale
   float scale_high = 0;
   // step = scale * scale_unit / global_scale.

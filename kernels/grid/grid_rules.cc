@@ -33,6 +33,14 @@ ScaleRange RangeOf(QuantType type) {
   }
 }
 
+bool SignedScales(const GridSpec& spec) {
+  return spec.signed_scales && spec.code == CodeKind::kInteger &&
+         spec.zero == ZeroKind::kNone &&
+         (spec.scale_type == QuantType::kF16 ||
+          spec.scale_type == QuantType::kBF16 ||
+          spec.scale_type == QuantType::kF32);
+}
+
 // Distinct levels of a table of 16 codes, in rising order; of two codes for
 // one level the lower (0 and not -0).
 void FillLevels(CodeKind kind, GridRules* rules) {
@@ -90,6 +98,7 @@ GridRules MakeGridRules(const GridSpec& spec) {
       rules.code_high = static_cast<float>((1 << spec.bits) - 1);
       rules.zero_low = static_cast<float>(spec.zero_low);
       rules.zero_high = rules.code_high;
+      rules.signed_scales = SignedScales(spec);
       rules.fixed_zero = static_cast<float>(1 << (spec.bits - 1));
       break;
     case CodeKind::kE4M3:
@@ -122,6 +131,11 @@ FitPlan MakeFitPlan(const GridSpec& spec, const FitOptions& options,
       ratios->push_back(1.0f -
                         static_cast<float>(i) / static_cast<float>(n_steps));
     }
+  }
+  // The same ranges, turned round.
+  for (size_t i = 0, n = ratios->size(); squares && SignedScales(spec) && i < n;
+       ++i) {
+    ratios->push_back(-(*ratios)[i]);
   }
   FitPlan plan;
   plan.ratios = ratios->data();

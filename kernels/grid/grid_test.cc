@@ -50,11 +50,14 @@ GridSpec SpecOf(const Case& c) {
   spec.scale_type = c.scale;
   spec.global_scale = c.global_scale;
   spec.zero_low = c.zero_low;
+  spec.signed_scales = std::string(c.name).find("signed") != std::string::npos;
   return spec;
 }
 
 const Case kCases[] = {
     {"int4", CodeKind::kInteger, 4, ZeroKind::kNone, 32, QuantType::kF16, 1, 0},
+    {"int3_signed", CodeKind::kInteger, 3, ZeroKind::kNone, 32, QuantType::kF16,
+     1, 0},
     {"int3_zero", CodeKind::kInteger, 3, ZeroKind::kInteger, 50,
      QuantType::kBF16, 1, 1},
     {"int2_zero", CodeKind::kInteger, 2, ZeroKind::kInteger, 16,
@@ -114,7 +117,8 @@ TEST_P(GridTest, ScalesAndZerosAreLegal) {
     FitGroups(weights.data(), kCols, nullptr, options, &rows, &pool);
     RoundRows(weights.data(), kCols, &rows, &pool);
     for (const float scale : rows.scales) {
-      EXPECT_GT(scale, 0);
+      EXPECT_NE(scale, 0);
+      EXPECT_TRUE(scale > 0 || rows.spec.signed_scales) << scale;
       EXPECT_TRUE(std::isfinite(scale));
       EXPECT_EQ(RoundToScaleType(rows.spec.scale_type, scale), scale);
     }
@@ -168,7 +172,7 @@ TEST_P(GridTest, CodesAreTheNearest) {
         least = distance < least ? distance : least;
       }
       // A rounded quotient may choose the other side of a tie.
-      ASSERT_LE(miss(rows.codes[at]), least + 1e-6 * double{step})
+      ASSERT_LE(miss(rows.codes[at]), least + 1e-6 * std::abs(double{step}))
           << row << ", " << j;
     }
   }
@@ -370,6 +374,24 @@ TEST(GridTest, ShrinkingClipsAnOutlier) {
   options.power = 0.5f;
   FitGroups(weights.data(), 64, nullptr, options, &rows, nullptr);
   EXPECT_LT(rows.scales[0], whole);
+}
+
+TEST(GridTest, ANegativeScaleTurnsTheGridRound) {
+  // -3 ... 4 in steps of 1: the eight levels of 3 bits, from -4 to 3, negated.
+  std::vector<float> weights;
+  for (int i = 0; i < 64; ++i) {
+    weights.push_back(static_cast<float>(i % 8 - 3));
+  }
+  GridSpec spec;
+  spec.bits = 3;
+  spec.signed_scales = true;
+  GridRows rows(spec, 1, 64);
+  FitGroups(weights.data(), 64, nullptr, {}, &rows, nullptr);
+  RoundRows(weights.data(), 64, &rows, nullptr);
+  EXPECT_EQ(rows.scales[0], -1);
+  std::vector<float> decoded(64);
+  rows.Decode(0, decoded.data());
+  EXPECT_EQ(decoded, weights);
 }
 
 TEST(GridTest, FitGroupTouchesItsGroupAlone) {
