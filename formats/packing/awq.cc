@@ -13,7 +13,7 @@
 // Little-endian; frozen. The scales that AWQ finds for inputs are in the
 // weights before it, not here.
 //
-// Tested by: packing_test.
+// Tested by: packing_test, integer_layouts_test.
 
 #include <algorithm>
 #include <cstring>

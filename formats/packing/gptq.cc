@@ -14,7 +14,7 @@
 // add it back to whole words, except for 3 bits, which they treat one by one.
 // We read it as they do, and do not write it.
 //
-// Tested by: packing_test, gptq_test.
+// Tested by: packing_test, integer_layouts_test.
 
 #include <algorithm>
 #include <cstring>

@@ -27,7 +27,7 @@
 // Little-endian; frozen. Half-Quadratic Quantization of Large Machine Learning
 // Models (Badri and Shaji, 2023) is how such codes are found.
 //
-// Tested by: packing_test, hqq_test.
+// Tested by: packing_test, integer_layouts_test.
 
 #include <algorithm>
 #include <cstring>
