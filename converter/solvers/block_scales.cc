@@ -104,9 +104,7 @@ class PartSearch {
                            candidates_.data(), 1, best, before);
     std::copy(before, before + kRunsAside, after);
     if (search_.n_candidates > 1) {
-      kernels_.choose_scales(search_.grid, x_.data(), weights, block,
-                             candidates_.data(), search_.n_candidates, best,
-                             after);
+      ChooseAmongOthers(weights, best, after);
     }
     if (search_.n_refits > 0) {
       kernels_.refit_scales(search_.grid, x_.data(), weights, block,
@@ -118,6 +116,21 @@ class PartSearch {
       errors.Add({double{energy[k]}, double{before[k]}, double{after[k]}});
     }
     return errors;
+  }
+
+  // All candidates but the first, which are in `best` with their errors.
+  void ChooseAmongOthers(const float* weights, float* best, float* errors) {
+    float others[kRunsAside];
+    float their_errors[kRunsAside];
+    kernels_.choose_scales(search_.grid, x_.data(), weights, parts_.block,
+                           candidates_.data() + kRunsAside,
+                           search_.n_candidates - 1, others, their_errors);
+    for (int64_t k = 0; k < kRunsAside; ++k) {
+      if (their_errors[k] < errors[k]) {
+        best[k] = others[k];
+        errors[k] = their_errors[k];
+      }
+    }
   }
 
   // By its own measure: short blocks are few.
