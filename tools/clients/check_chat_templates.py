@@ -1,15 +1,12 @@
 """Compares our chat templates with transformers', byte for byte.
 
     python tools/clients/check_chat_templates.py RENDER_CHAT FILE_OR_FOLDER ...
-        [--goldens OUT.json]
 
 RENDER_CHAT is the binary //formats/chat:render_chat. Folders are searched for
 *.jinja, chat_template.json and tokenizer_config.json. Every template renders
 a set of conversations (tools, tool calls, parts, reasoning, Unicode, none),
 and both sides must give one text, or both refuse. Ends with 1 if a text
 differs. `unimplemented` counts where we name what we lack.
-
---goldens writes the cases and transformers' answers, for testdata/chat.
 """
 
 import argparse
@@ -168,15 +165,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("binary")
     parser.add_argument("paths", nargs="+")
-    parser.add_argument("--goldens")
     args = parser.parse_args()
     n = {"templates": 0, "agree": 0, "cases": 0, "texts": 0, "both refuse": 0,
          "unimplemented": 0, "differ": 0}
-    goldens = []
     for file, text in templates(args.paths):
         cases = list(cases_of(text))
-        if args.goldens:
-            cases = [(f"{pathlib.Path(file).stem}/{name}", case) for name, case in cases]
         lines = "".join(json.dumps(case, ensure_ascii=False) + "\n" for _, case in cases)
         out = subprocess.run([args.binary], input=lines.encode(), stdout=subprocess.PIPE, check=True)
         answers = [json.loads(line) for line in out.stdout.decode().split("\n")[:-1]]
@@ -185,8 +178,6 @@ def main():
         for (name, case), ours in zip(cases, answers):
             theirs = reference(case)
             n["cases"] += 1
-            goldens.append({"name": name, "case": {**case, "template": pathlib.Path(file).name},
-                            **({"text": theirs["text"]} if "text" in theirs else {"refused": True})})
             if "text" in ours and ours == theirs:
                 n["texts"] += 1
             elif "error" in ours and ours["error"].startswith("UNIMPLEMENTED"):
@@ -205,13 +196,6 @@ def main():
         n["agree"] += n_bad == 0
     print(f"transformers {transformers.__version__}, jinja2 {jinja2.__version__}:",
           ", ".join(f"{value} {key}" for key, value in n.items()))
-    if args.goldens:
-        # One in seven: every variant and conversation appears, the file stays small.
-        chosen = goldens[::7]
-        pathlib.Path(args.goldens).write_text(json.dumps(
-            {"command": "tools/clients/check_chat_templates.py --goldens",
-             "transformers": transformers.__version__, "jinja2": jinja2.__version__,
-             "cases": chosen}, ensure_ascii=False, indent=1) + "\n")
     return 1 if n["differ"] else 0
 
 

@@ -144,10 +144,11 @@ Result TestTest(const Call& call);
 struct TestRow {
   absl::string_view name;
   Result (*function)(const Call& call);
+  size_t n_arguments;
 };
 
 constexpr TestRow kTests[] = {
-#define T(name, function) {name, function},
+#define T(name, function, n_arguments) {name, function, n_arguments},
 #include "formats/chat/jinja/tests.inc"
 #undef T
 };
@@ -174,6 +175,12 @@ absl::StatusOr<bool> ApplyTest(Runtime& runtime, absl::string_view name,
   if (row == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("no test is named ", QuotedName(name)));
+  }
+  const size_t n = arguments.positional.size() + arguments.named.size();
+  if (n != row->n_arguments) {
+    return absl::InvalidArgumentError(absl::StrCat("the test '", name,
+                                                   "' takes ", row->n_arguments,
+                                                   " arguments, got ", n));
   }
   return row->function(Call{runtime, name, value, arguments});
 }
