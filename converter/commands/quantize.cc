@@ -190,12 +190,19 @@ absl::Status Write(const Job& job, const ModelInput& input,
                 first_block);
     }
   };
-  Progress bar("writing", "B", plan.tensor_bytes, flags.quiet);
-  run.on_written = [&bar](int64_t n) { bar.Add(n); };
+  std::unique_ptr<Progress> bar;  // from the first byte on
+  run.on_written = [&](int64_t n) {
+    if (bar == nullptr) {
+      bar =
+          std::make_unique<Progress>(plan.calibrated ? "writing" : "quantizing",
+                                     "B", plan.tensor_bytes, flags.quiet);
+    }
+    bar->Add(n);
+  };
   run.model_card =
       [&](const std::string& folder,
           const QuantizeResult& result) -> absl::StatusOr<std::string> {
-    bar.Finish();
+    bar.reset();
     ASSIGN_OR_RETURN(outcome->measured, Measure(flags, folder));
     QuantizeCardInputs card{&input,        &plan, &result,
                             flags.command, "",    outcome->measured};
@@ -206,7 +213,7 @@ absl::Status Write(const Job& job, const ModelInput& input,
     return QuantizeCard(card);
   };
   ASSIGN_OR_RETURN(outcome->result, RunQuantize(input, plan, run));
-  bar.Finish();
+  bar.reset();
   if (outcome->result.was_complete && !flags.quiet) {
     std::fprintf(stderr, "narrow: a run before had finished %s already\n",
                  flags.out.c_str());

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "converter/quantize/tensor_values.h"
+#include "converter/solvers/fold_scales.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"
 
@@ -22,43 +23,6 @@ float RoundTo(QuantType type, float value) {
   return type == QuantType::kBF16  ? FloatFromBf16(Bf16FromFloat(value))
          : type == QuantType::kF16 ? FloatFromF16(F16FromFloat(value))
                                    : value;
-}
-
-// Statistics of inputs that were divided by `scales`.
-LayerStats DividedStats(const LayerStats& stats,
-                        const std::vector<float>& scales, ThreadPool* pool) {
-  LayerStats divided;
-  divided.n_cols = stats.n_cols;
-  divided.n_rows = stats.n_rows;
-  divided.shrinkage = stats.shrinkage;
-  const size_t n = static_cast<size_t>(stats.n_cols);
-  const auto at = [&](size_t i) { return static_cast<double>(scales[i]); };
-  for (size_t i = 0; i < n; ++i) {
-    if (!stats.sum_sq.empty()) {
-      divided.sum_sq.push_back(stats.sum_sq[i] / (at(i) * at(i)));
-      divided.sum_abs.push_back(stats.sum_abs[i] / at(i));
-      divided.max_abs.push_back(stats.max_abs[i] / scales[i]);
-      divided.max_value = std::max(divided.max_value, divided.max_abs[i]);
-    }
-  }
-  // Signs are not known by column; the range is taken symmetric.
-  divided.min_value = -divided.max_value;
-  const auto divide = [&](const std::vector<double>& from,
-                          std::vector<double>* to) {
-    to->resize(from.size());
-    if (from.empty()) {
-      return;
-    }
-    pool->ParallelFor(stats.n_cols, [&](int64_t row) {
-      const size_t i = static_cast<size_t>(row);
-      for (size_t j = 0; j < n; ++j) {
-        (*to)[i * n + j] = from[i * n + j] / (at(i) * at(j));
-      }
-    });
-  };
-  divide(stats.gram, &divided.gram);
-  divide(stats.cross, &divided.cross);
-  return divided;
 }
 
 }  // namespace
@@ -185,24 +149,15 @@ absl::Status BlockSolver::AbsorbInNorm(const Absorber& absorber,
         "tensor '", view.meta.name, "' is ", ShapeString(view.meta.shape),
         ", it feeds ", norm.size(), " columns; reading ", view.origin.file));
   }
-  TensorView row = view;  // a vector is one row
-  RETURN_IF_ERROR(ReadValues(row, 0, row.meta.n_rows(), nullptr, norm.data()));
-  for (size_t j = 0; j < norm.size(); ++j) {
-    const float before = norm[j] + absorber.norm_offset;
-    const float rounded =
-        RoundTo(view.meta.type, before / (*scales)[j] - absorber.norm_offset);
-    const float after = rounded + absorber.norm_offset;
-    const float exact = before / after;
-    if (std::isfinite(rounded) && std::isfinite(exact) && exact > 0) {
-      (*scales)[j] = exact;
-      norm[j] = rounded;
-    } else {
-      (*scales)[j] = 1;  // a column that is always zero, or would become so
-    }
-  }
+  RETURN_IF_ERROR(
+      ReadValues(view, 0, view.meta.n_rows(), nullptr, norm.data()));
+  TensorMeta meta = view.meta;
+  meta.type = input_.StoredType(view);
+  FoldIntoNorm(absorber.norm_offset, meta.type, absl::MakeSpan(norm),
+               absl::MakeSpan(*scales));
   std::vector<uint8_t> bytes;
-  RETURN_IF_ERROR(AppendValues(norm, view.meta.type, view.meta.name, &bytes));
-  work->out.tensors.emplace_back(view.meta, std::move(bytes));
+  RETURN_IF_ERROR(AppendValues(norm, meta.type, meta.name, &bytes));
+  work->out.tensors.emplace_back(std::move(meta), std::move(bytes));
   return absl::OkStatus();
 }
 
@@ -322,9 +277,7 @@ absl::Status BlockSolver::WriteFoldedDense(size_t known, const Work& work,
   std::vector<float> weights;
   RETURN_IF_ERROR(ReadFolded(known, work, &weights, &pool_));
   TensorMeta meta = View(known).meta;
-  if (View(known).rows != nullptr) {
-    meta.type = plan_.model_dtype;
-  }
+  meta.type = input_.StoredType(View(known));
   std::vector<uint8_t> bytes;
   RETURN_IF_ERROR(AppendValues(weights, meta.type, meta.name, &bytes));
   for (float& weight : weights) {
@@ -363,6 +316,7 @@ absl::Status BlockSolver::WriteFoldedBias(size_t known, const Work& work,
     bias[r] /= rows[r];
   }
   TensorMeta meta = view->meta;
+  meta.type = input_.StoredType(*view);
   if (layer_of_[known] >= 0 && plan_.packing->f16_bias) {
     meta.type = QuantType::kF16;
   }
@@ -390,7 +344,7 @@ absl::Status BlockSolver::SolveGroup(const LinearGroup& group,
       std::shared_ptr<const LayerStats>& own = divided[seen];
       if (own == nullptr) {
         own = std::make_shared<LayerStats>(
-            DividedStats(*seen, fold->second.columns, &pool_));
+            ScaleStats(*seen, fold->second.columns));
       }
       seen = own.get();
     }

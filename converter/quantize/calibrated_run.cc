@@ -8,6 +8,7 @@
 #include "formats/base/file.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
+#include "formats/lora/merge_lora.h"
 
 namespace narrow {
 namespace {
@@ -17,6 +18,18 @@ using Clock = std::chrono::steady_clock;
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
+
+class EmptySource final : public TensorSource {
+ public:
+  absl::Span<const TensorView> tensors() const override { return {}; }
+  const TensorView* Find(absl::string_view) const override { return nullptr; }
+  const Metadata& metadata() const override { return metadata_; }
+  absl::string_view format() const override { return "none"; }
+  void Release(absl::Span<const uint8_t>) const override {}
+
+ private:
+  Metadata metadata_;
+};
 
 struct KindRow {
   const char* name;
@@ -90,20 +103,27 @@ absl::Status CalibratedRun::Open() {
   CheckpointOptions options;
   options.intermediate = "exact";
   options.decode_quantized = options_.input.decode_quantized;
-  absl::Status wrapped;
+  absl::Status merging;
   options.wrap_source = [&](std::unique_ptr<TensorSource> inner) {
-    auto merged = WrapModelSource(std::move(inner), options_.input);
-    if (!merged.ok()) {
-      wrapped = merged.status();
-      return std::unique_ptr<TensorSource>();
+    if (!options_.input.lora_folder.empty()) {
+      auto merged = MergeLora(std::move(inner), options_.input.lora_folder);
+      if (merged.ok()) {
+        inner = *std::move(merged);
+      } else {
+        // Merged once already, for the plan: the adapter has just changed.
+        merging = merged.status();
+        inner = std::make_unique<EmptySource>();
+      }
     }
     auto overlay = std::make_unique<OverlaySource>(
-        *std::move(merged), BlockSolver::Replaceable(plan_));
+        std::move(inner), BlockSolver::Replaceable(plan_));
     overlay_ = overlay.get();
     return std::unique_ptr<TensorSource>(std::move(overlay));
   };
-  ASSIGN_OR_RETURN(model_, Checkpoint::Open(input_.folder, options));
-  RETURN_IF_ERROR(wrapped);
+  auto opened = Checkpoint::Open(input_.folder, options);
+  RETURN_IF_ERROR(merging);
+  RETURN_IF_ERROR(opened.status());
+  model_ = *std::move(opened);
   ASSIGN_OR_RETURN(
       samples_,
       SampleTexts(*model_, {settings.file().begin(), settings.file().end()},

@@ -71,12 +71,16 @@ absl::Status CheckFolder(absl::string_view folder) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TensorSource>> WrapModelSource(
-    std::unique_ptr<TensorSource> inner, const ModelInputOptions& options) {
-  if (!options.lora_folder.empty()) {
-    return absl::UnimplementedError("--lora is not there yet");
+QuantType ModelInput::StoredType(const TensorView& view) const {
+  if (view.rows == nullptr) {
+    return view.meta.type;
   }
-  return inner;
+  for (const PackedModule& module : packed) {
+    if (view.meta.name == module.name + ".weight") {
+      return dtype;
+    }
+  }
+  return merged == nullptr ? dtype : merged->stored_type(view.meta.name);
 }
 
 absl::StatusOr<std::unique_ptr<const ModelInput>> OpenModelInput(
@@ -112,8 +116,12 @@ absl::StatusOr<std::unique_ptr<const ModelInput>> OpenModelInput(
     input->packing = unpacked.packing;
     input->packed = std::move(unpacked.modules);
   }
-  ASSIGN_OR_RETURN(input->source,
-                   WrapModelSource(std::move(input->source), options));
+  if (!options.lora_folder.empty()) {
+    ASSIGN_OR_RETURN(auto merged,
+                     MergeLora(std::move(input->source), options.lora_folder));
+    input->merged = merged.get();
+    input->source = std::move(merged);
+  }
   const auto hf = HfConfig::Parse(input->config_text, path);
   const ArchSpec* arch =
       hf.ok() ? FindArchByHfName((*hf)->architecture()) : nullptr;

@@ -19,6 +19,7 @@
 #include "formats/arch/model_config.h"
 #include "formats/hf/hf_config.h"
 #include "formats/json/json.h"
+#include "formats/lora/merge_lora.h"
 #include "formats/packing/packing.h"
 #include "formats/quant_type.h"
 #include "formats/tensor.h"
@@ -46,20 +47,21 @@ struct ModelInput {
   // matrices are written in it.
   QuantType dtype = QuantType::kBF16;
   bool was_quantized = false;
+  // Of the source, where an adapter is merged; otherwise nullptr.
+  const MergedSource* merged = nullptr;
   // Of a quantized model: its packing and its layers, by name.
   const Packing* packing = nullptr;
   std::vector<PackedModule> packed;
+
+  // The type in which the output has a tensor of `source` that is not packed:
+  // its own, or where it is decoded or merged, the one that it had.
+  QuantType StoredType(const TensorView& view) const;
 };
 
 // InvalidArgument: no directory of safetensors; a quantized one without
 // decode_quantized.
 absl::StatusOr<std::unique_ptr<const ModelInput>> OpenModelInput(
     absl::string_view folder, const ModelInputOptions& options);
-
-// The source of such a directory alone, with the same options: what
-// Checkpoint::Open is to read.
-absl::StatusOr<std::unique_ptr<TensorSource>> WrapModelSource(
-    std::unique_ptr<TensorSource> inner, const ModelInputOptions& options);
 
 }  // namespace narrow
 

@@ -425,12 +425,15 @@ class Planner {
                        "family: ",
                        KnownArchNames()));
     }
-    if (has_text && !needs.any()) {
+    if (has_text && !needs.any() && !plan_.solver_options.weighted_fit) {
       return absl::InvalidArgumentError(absl::StrCat(
           "method ", plan_.recipe.rule().method(),
           " uses nothing of a calibration text; leave --calibration out"));
     }
     plan_.calibrated = has_text;
+    // Solvers that need nothing still weigh by what is known.
+    needs.columns =
+        needs.columns || (has_text && plan_.solver_options.weighted_fit);
     plan_.needs = needs;
     return absl::OkStatus();
   }
@@ -508,8 +511,9 @@ class Planner {
       plan_.n_weights += view.meta.n_elements();
       const auto it = layer_of.find(&view);
       const bool decoded = view.rows != nullptr;
+      const QuantType stored = input_.StoredType(view);
       plan_.input_bytes +=
-          decoded ? view.meta.n_elements() * Geometry(input_.dtype).block_bytes
+          decoded ? view.meta.n_elements() * Geometry(stored).block_bytes
                   : view.meta.n_bytes();
       if (it != layer_of.end()) {
         AddPlanes(it->second);
@@ -520,10 +524,10 @@ class Planner {
       tensor.view = &view;
       if (decoded) {
         tensor.kind = OutputTensor::Kind::kEncode;
-        tensor.meta.type = input_.dtype;
-      } else if (biases.count(view.meta.name) > 0 &&
-                 (view.meta.type == QuantType::kBF16 ||
-                  view.meta.type == QuantType::kF32)) {
+        tensor.meta.type = stored;
+      }
+      if (biases.count(view.meta.name) > 0 &&
+          (stored == QuantType::kBF16 || stored == QuantType::kF32)) {
         tensor.kind = OutputTensor::Kind::kEncode;
         tensor.meta.type = QuantType::kF16;
       }

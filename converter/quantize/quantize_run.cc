@@ -94,7 +94,7 @@ class Run {
       result_.n_samples = calibrated.samples().n_samples();
       result_.sample_tokens = calibrated.samples().sample_tokens;
     }
-    const uint64_t fingerprint = Fingerprint(calibrated);
+    ASSIGN_OR_RETURN(const uint64_t fingerprint, Fingerprint(calibrated));
     RETURN_IF_ERROR(folder_->BeginWork(
         absl::StrFormat("%s %016x", kVersion, fingerprint), options_.restart));
     if (folder_->complete()) {
@@ -121,12 +121,28 @@ class Run {
   }
 
  private:
-  uint64_t Fingerprint(const CalibratedRun& calibrated) const {
+  // Of all of an adapter: it is small, and its tensors are not shown.
+  absl::StatusOr<uint64_t> AdapterHash() const {
+    Hash hash;
+    if (!options_.input.lora_folder.empty()) {
+      for (const char* name :
+           {"adapter_config.json", "adapter_model.safetensors"}) {
+        ASSIGN_OR_RETURN(
+            const auto file,
+            MappedFile::Open(JoinPath(options_.input.lora_folder, name)));
+        hash.Add(file->bytes());
+      }
+    }
+    return hash.value();
+  }
+
+  absl::StatusOr<uint64_t> Fingerprint(const CalibratedRun& calibrated) const {
     Hash hash;
     hash.Add(RecipeText(plan_.recipe));
     hash.Add(static_cast<uint64_t>(options_.plan.max_shard_bytes));
     hash.Add(uint64_t{options_.plan.merge_only});
-    hash.Add(options_.input.lora_folder);
+    ASSIGN_OR_RETURN(const uint64_t adapter, AdapterHash());
+    hash.Add(adapter);
     hash.Add(uint64_t{plan_.calibrated ? calibrated.fingerprint() : 0});
     AddInput(input_, &hash);
     return hash.value();

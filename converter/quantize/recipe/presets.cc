@@ -13,10 +13,10 @@ struct Preset {
   const char* recipe;
 };
 
-// As the programs were in November 2026 (GPTQModel 7.7, llm-compressor 0.9,
-// AutoAWQ 0.2.9, HQQ 0.2.8, bitsandbytes 0.50). AutoAWQ's search of clipping
-// ranges scores outputs on a few tokens; under a diagonal Gram matrix that
-// is our weighted search over the same ten ranges.
+// As the programs were in November 2026 (GPTQModel 7.7, "ist" the paper's own,
+// llm-compressor 0.9, AutoAWQ 0.2.9, HQQ 0.2.8, bitsandbytes 0.50). AutoAWQ's
+// search of clipping ranges scores outputs on a few tokens; under a diagonal
+// Gram matrix that is our weighted search over the same ten ranges.
 constexpr Preset kPresets[] = {
     {"gptqmodel", R"(
         rule { method: "gptq" bits: 4 group_size: 128 symmetric: true }
@@ -25,6 +25,14 @@ constexpr Preset kPresets[] = {
           search: "min-max" symmetric_range: "full" weighted_search: false
           refit: false sweep: false damping: 0.05 damping_step: 0.01
           column_order: "groups" static_groups: false
+        })"},
+    {"ist", R"(
+        rule { method: "gptq" bits: 4 group_size: 128 symmetric: true }
+        format: "gptq"
+        solver {
+          search: "min-max" symmetric_range: "full" weighted_search: false
+          refit: false sweep: false damping: 0.01 damping_step: 0.01
+          column_order: "natural" static_groups: false
         })"},
     {"llm-compressor", R"(
         rule { bits: 4 group_size: 128 symmetric: true }
@@ -39,7 +47,7 @@ constexpr Preset kPresets[] = {
         rule { method: "awq" bits: 4 group_size: 128 symmetric: false }
         format: "awq"
         solver {
-          search: "shrink" shrink_power: 2 max_shrink: 0.5 search_steps: 10
+          search: "shrink" shrink_power: 2 max_shrink: 0.5 search_steps: 20
           symmetric_range: "restricted" weighted_search: true
           refit: false sweep: false
         }
@@ -50,7 +58,7 @@ constexpr Preset kPresets[] = {
         format: "hqq"
         solver {
           search: "min-max" weighted_search: false refit: false sweep: false
-          hqq_keep_best: false
+          hqq_keep_best: false hqq_beta_growth: 1
         })"},
     {"bitsandbytes", R"(
         rule { method: "nf4" block_size: 64 }
