@@ -7,8 +7,9 @@
 //   kernels.round(grid, x, n, 6 / top, RunDivision::kMultiply, codes);
 //
 // Pure functions on memory without alignment demands, safe from any thread.
-// All variants give the same bits: one source in vectors of 16 lanes without
-// contraction, sums kept by lane in float32 and folded in one order in double.
+// All variants give the same bits: one source in vectors without
+// contraction, sums kept by place modulo 16 in float32 and folded in one order
+// in double.
 // Variants against plain loops: runs_test.
 
 #ifndef NARROW_KERNELS_RUNS_RUNS_H_
