@@ -13,7 +13,7 @@ seconds=${1:-600}
 folder=$(realpath -m "${2:-fuzz-out}")
 [ $# -gt 2 ] && shift 2 || set -- \
   //formats/gguf:gguf_fuzz //formats/arch:gguf_model_fuzz \
-  //calibration/importance:importance_fuzz
+  //calibration/importance:importance_fuzz //formats/chat:chat_template_fuzz
 # FUZZ_BAZEL_OPTIONS: startup options, as for another output base.
 # shellcheck disable=SC2086
 bazel ${FUZZ_BAZEL_OPTIONS:-} build --config=fuzz --symlink_prefix=/ "$@"
@@ -23,6 +23,7 @@ for target in "$@"; do
   path=$(echo "$target" | sed 's|^//||; s|:|/|')
   case $target in
     *importance*) seeds=testdata/fuzz/imatrix ;;
+    *chat*) seeds=testdata/chat/seeds ;;
     *) seeds=testdata/fuzz/model ;;
   esac
   kept=$folder/$(basename "$path")
