@@ -48,10 +48,30 @@
 // all, and the report says that. A Gram matrix that holds no numbers is
 // DataLoss.
 //
-// Memory beyond weights and statistics: one copy of the Gram matrix in double
-// and one factor in float32, then two in float32.
+// Measured: Gemma 3 270M, blocks 2, 9 and 16, Gram matrices of 65536 tokens of
+// one text; relative output error on another text, geometric mean, x 1000:
 //
-// Tested by solvers_test.cc (properties over schemes), feedback_test.cc.
+//                                        4 bits   3 bits   2 bits
+//                                        g128     g64      g32
+//   round to nearest, largest weight       8.99    34.6    134.6
+//   the same, searched, weighted           5.09    16.1     55.7
+//   GPTQModel's defaults (groups)          2.39     9.3     43.4
+//   llm-compressor's (descending, static)  2.21     8.5     38.4
+//   searched, weighted by the diagonal     2.05     7.0     26.3
+//   weighted by the pivots                 1.86     6.5     26.2
+//   + refits                               1.85     6.4     24.8
+//   + sweeps alone                         1.81     6.2     23.8
+//   + both, 3 rounds (8: 1.78, 6.1, 22.4)  1.79     6.1     22.8
+//   + signed scales                        1.64     5.3     17.9
+//   + damping 0.03 for 0.01: the defaults  1.63     5.2     17.6
+//   groups fitted on entering instead      1.64     5.2     17.2
+//
+// Memory beyond weights and statistics, n columns: 12 n^2 bytes (the Gram
+// matrix in double, its factor in float32), later 8 n^2; and a few panels of
+// 64 rows for each thread.
+//
+// Tested by solver_test.cc (properties over schemes), solver_digests_test.sh
+// (instruction sets), kernels/grid/feedback_test.cc.
 
 #include <algorithm>
 #include <cmath>
