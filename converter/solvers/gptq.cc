@@ -67,7 +67,7 @@
 //   groups fitted on entering instead      1.64     5.2     17.2
 //
 // Memory beyond weights and statistics, n columns: 12 n^2 bytes (the Gram
-// matrix in double, its factor in float32), later 8 n^2; and a few panels of
+// matrix in double, its factor in float32), then 4 n^2; and a few panels of
 // 64 rows for each thread.
 //
 // Tested by solver_test.cc (properties over schemes), solver_digests_test.sh
