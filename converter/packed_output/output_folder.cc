@@ -25,6 +25,7 @@ constexpr char kLock[] = "lock";
 constexpr char kOutput[] = "output";
 constexpr char kWork[] = "work";
 constexpr char kJob[] = "job";
+constexpr char kOld[] = ".old";  // after ".partial": being removed
 
 absl::Status Failed(const std::error_code& error, absl::string_view action,
                     const fs::path& path) {
@@ -77,6 +78,10 @@ absl::StatusOr<std::unique_ptr<OutputFolder>> OutputFolder::Create(
   }
   const fs::path partial = target.string() + ".partial";
   std::error_code error;
+  const fs::path old = partial.string() + kOld;
+  if (fs::exists(old / kLock, error) || fs::is_empty(old, error)) {
+    fs::remove_all(old, error);
+  }
   const bool is_full = IsFull(target);
   if (is_full && !(fs::is_directory(target, error) &&
                    fs::exists(partial / kWork / kJob, error) &&
@@ -181,10 +186,12 @@ absl::Status OutputFolder::Finish() {
     Sync(parent.empty() ? "." : parent);
   }
   finished_ = true;
+  // One step from "complete, but for the work" to "complete": a kill amid
+  // the removal must not leave half of what tells them apart.
   std::error_code error;
-  fs::remove_all(work_path(), error);
-  fs::remove(fs::path(partial()) / kLock, error);
-  fs::remove(partial(), error);
+  const std::string old = partial() + kOld;
+  fs::rename(partial(), old, error);
+  fs::remove_all(error ? partial() : old, error);
   return absl::OkStatus();
 }
 

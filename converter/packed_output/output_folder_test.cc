@@ -99,6 +99,14 @@ TEST_F(OutputFolderTest, FinishesWhatWasKilledAfterTheRename) {
   EXPECT_FALSE(fs::exists(out_ + ".partial"));
 }
 
+TEST_F(OutputFolderTest, RemovesWhatIsLeftOfWorkThatIsDone) {
+  fs::create_directories(out_ + ".partial.old/work");
+  ASSERT_TRUE(WriteTextFile(out_ + ".partial.old/lock", "").ok());
+  ASSERT_TRUE(Open()->Finish().ok());
+  EXPECT_FALSE(fs::exists(out_ + ".partial.old"));
+  EXPECT_FALSE(fs::exists(out_ + ".partial"));
+}
+
 TEST_F(OutputFolderTest, RefusesWhatIsNotItsOwn) {
   fs::create_directory(out_);
   ASSERT_TRUE(WriteTextFile(out_ + "/x", "1").ok());

@@ -10,8 +10,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 n_failed=0
-RANDOM=20261122  # the seed of the moments
-echo "seed $RANDOM"
+seed=20261122
+RANDOM=$seed  # of the moments
+echo "seed $seed"
 
 check() {  # DESCRIPTION COMMAND...
   local what=$1
@@ -55,6 +56,8 @@ while [ $n_killed -lt 20 ] && [ $n_runs -lt 200 ]; do
     n_killed=$((n_killed + 1))
     check "kill $n_killed leaves no incomplete output" \
       bash -c '[ ! -e out ] || diff -r whole out'
+    # Killed when it had nothing left to do but to end.
+    [ -e out ] && [ ! -e out.partial ] && rm -rf out out.partial.old
     continue
   fi
   check "a run that was not killed ends well" test $status -eq 0
