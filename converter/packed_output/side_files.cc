@@ -44,19 +44,38 @@ bool IsOneOf(absl::string_view name, absl::Span<const char* const> names) {
                      [&](const char* row) { return name == row; });
 }
 
-bool IsSideFile(const fs::path& path, const std::string& name) {
+bool IsWeights(const std::string& name) {
   const std::string lower = absl::AsciiStrToLower(name);
-  if (name[0] == '.' || IsOneOf(name, kWrittenAnew)) {
-    return false;
-  }
-  for (const char* ending : kWeightEndings) {
-    if (absl::EndsWith(lower, ending)) {
-      return false;
+  return std::any_of(
+      std::begin(kWeightEndings), std::end(kWeightEndings),
+      [&](const char* ending) { return absl::EndsWith(lower, ending); });
+}
+
+bool IsSideFile(const fs::path& path, const std::string& name) {
+  std::error_code error;
+  return name[0] != '.' && !IsOneOf(name, kWrittenAnew) && !IsWeights(name) &&
+         fs::is_regular_file(path, error) &&
+         fs::file_size(path, error) <= kMaxBytes && !error;
+}
+
+// Files of a folder below the model's. Modules of sentence-transformers, which
+// modules.json names, go along with their own weights; a folder with weights
+// that nobody names is another model.
+std::vector<std::string> FilesBelow(const fs::path& folder, bool is_module) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string file = it->path().filename().string();
+    std::error_code file_error;
+    if (is_module ? fs::is_regular_file(it->path(), file_error)
+                  : file == "config.json" || IsSideFile(it->path(), file)) {
+      names.push_back(file);
+    } else if (!is_module && IsWeights(file)) {
+      return {};
     }
   }
-  std::error_code error;
-  return fs::is_regular_file(path, error) &&
-         fs::file_size(path, error) <= kMaxBytes && !error;
+  return names;
 }
 
 }  // namespace
@@ -65,6 +84,11 @@ absl::StatusOr<std::vector<std::string>> ListSideFiles(
     absl::string_view folder) {
   const fs::path root{std::string(folder)};
   std::vector<std::string> names;
+  std::string modules;
+  const std::string modules_path = JoinPath(folder, "modules.json");
+  if (FileExists(modules_path)) {
+    ASSIGN_OR_RETURN(modules, ReadTextFile(modules_path, 16 << 20));
+  }
   std::error_code error;
   for (fs::directory_iterator it(root, error), end; !error && it != end;
        it.increment(error)) {
@@ -78,13 +102,10 @@ absl::StatusOr<std::vector<std::string>> ListSideFiles(
         !fs::is_directory(it->path(), below_error)) {
       continue;
     }
-    for (fs::directory_iterator below(it->path(), below_error);
-         !below_error && below != end; below.increment(below_error)) {
-      const std::string file = below->path().filename().string();
-      // A module's own configuration is not the model's.
-      if (file == "config.json" || IsSideFile(below->path(), file)) {
-        names.push_back(absl::StrCat(name, "/", file));
-      }
+    const bool is_module =
+        absl::StrContains(modules, absl::StrCat("\"", name, "\""));
+    for (const std::string& file : FilesBelow(it->path(), is_module)) {
+      names.push_back(absl::StrCat(name, "/", file));
     }
   }
   if (error) {

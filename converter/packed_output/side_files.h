@@ -19,7 +19,9 @@
 
 namespace narrow {
 
-// Names relative to `folder`, sorted, those one folder down included.
+// Names relative to `folder`, sorted, those one folder down included (all
+// files of the folders that modules.json names; none of others that hold
+// weights).
 absl::StatusOr<std::vector<std::string>> ListSideFiles(
     absl::string_view folder);
 
