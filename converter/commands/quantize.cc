@@ -90,6 +90,7 @@ absl::StatusOr<Job> JobFromFlags(const CLI::App& command, const Flags& flags) {
                    ParseByteSize(flags.max_shard_size, "--max-shard-size"));
   ASSIGN_OR_RETURN(job.hidden_bytes, ParseByteSize(flags.memory, "--memory"));
   job.plan_options.merge_only = flags.merge_only;
+  job.plan_options.recipe_only = flags.print_recipe;
   if (flags.merge_only && flags.lora.empty() && !flags.decode_quantized) {
     return absl::InvalidArgumentError(
         "--merge-only writes a model with an adapter merged; name one with "

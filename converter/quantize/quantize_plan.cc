@@ -413,7 +413,7 @@ class Planner {
           "; rtn, hqq, nf4, fp4, int8, fp8, nvfp4 and mxfp4 work without, on "
           "any model"));
     }
-    if (!needing.empty() && !has_text) {
+    if (!needing.empty() && !has_text && !options_.recipe_only) {
       return absl::InvalidArgumentError(absl::StrCat(
           needing,
           " needs a text to calibrate on; give one with "

@@ -117,6 +117,8 @@ struct QuantizePlan {
 
 struct PlanOptions {
   bool merge_only = false;  // nothing is quantized
+  // Only the recipe is asked for, so the text may still be missing.
+  bool recipe_only = false;
   int64_t max_shard_bytes = 5'000'000'000;
 };
 

@@ -403,6 +403,37 @@ TEST(QuantizeRun, OverridesAndIgnoredLayers) {
   CheckOutput(model, out, MostError(4));
 }
 
+TEST(QuantizeRun, ReportsAreJsonWithEveryLayer) {
+  const std::string model = WriteUnknownModel();
+  const auto input = OpenModelInput(model, {});
+  ASSERT_TRUE(input.ok());
+  const auto recipe = ParseRecipe("rule { method: \"rtn\" }", "test");
+  auto plan = PlanQuantize(**input, *recipe, {});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  RunOptions run;
+  run.out = Folder("out");
+  QuantizeOutcome outcome;
+  outcome.out = run.out;
+  auto result = RunQuantize(**input, *plan, run);
+  ASSERT_TRUE(result.ok()) << result.status();
+  outcome.result = *std::move(result);
+  const auto json = JsonDocument::Parse(QuantizeJson(*plan, outcome), "report");
+  ASSERT_TRUE(json.ok()) << json.status();
+  const JsonValue root = (*json)->root();
+  EXPECT_EQ(*root.Find("refused")->GetInteger(), 1);
+  EXPECT_EQ(*root.Find("file_bytes")->GetInteger(), plan->file_bytes);
+  const auto layers = root.Find("layers")->GetElements();
+  ASSERT_TRUE(layers.ok());
+  ASSERT_EQ(layers->size(), 5u);
+  for (const JsonValue& layer : *layers) {
+    EXPECT_GT(*layer.Find("relative_error")->GetNumber(), 0);
+  }
+  const std::string table = QuantizeTable(*plan);
+  for (const FakeTensor& tensor : kUnknownModel) {
+    EXPECT_TRUE(absl::StrContains(table, tensor.name)) << tensor.name;
+  }
+}
+
 TEST(QuantizeRun, QuantizedInputsAreRefused) {
   const std::string model = WriteUnknownModel();
   const std::string out = Folder("out");
