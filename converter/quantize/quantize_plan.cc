@@ -605,15 +605,6 @@ int QuantizePlan::n_refused() const {
                     [](const DenseLayer& layer) { return layer.refused; }));
 }
 
-int QuantizePlan::LayerOf(absl::string_view tensor) const {
-  for (size_t i = 0; i < layers.size(); ++i) {
-    if (layers[i].name() == tensor) {
-      return static_cast<int>(i);
-    }
-  }
-  return -1;
-}
-
 SolverOptions QuantizePlan::OptionsFor(const Method& method,
                                        const WeightScheme& scheme) const {
   SolverOptions options = solver_options;

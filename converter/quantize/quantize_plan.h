@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "converter/quantize/linear_layers.h"
 #include "converter/quantize/model_input.h"
@@ -108,8 +107,6 @@ struct QuantizePlan {
   std::string quantization_config;
 
   int n_refused() const;
-  // Into `layers`, of the input's tensor; -1 if that is not quantized.
-  int LayerOf(absl::string_view tensor) const;
   // The options with which a layer's solver is called.
   SolverOptions OptionsFor(const Method& method,
                            const WeightScheme& scheme) const;
