@@ -86,6 +86,9 @@ void AddSolverFlags(CLI::App* command, QuantizeFlags* flags) {
                    "gptq: added to the Gram matrix, in parts of its mean "
                    "diagonal (default: 0.01)")
       ->check(CLI::Range(0.0, 1e3));
+  command->add_flag("--positive-scales", flags->positive_scales,
+                    "symmetric integers: no negative scales, for engines that "
+                    "want none");
   command->add_option("--column-order", flags->column_order, "gptq")
       ->check(CLI::IsMember(
           {"natural", "groups", "descending", "descending-dynamic"}));
@@ -136,6 +139,12 @@ void AddCalibrationFlags(CLI::App* command, QuantizeFlags* flags) {
                    "inputs from the blocks as quantized so far (default) or "
                    "of the original model")
       ->check(CLI::IsMember({"quantized", "original"}));
+  command
+      ->add_option("--precision", flags->precision,
+                   "products of the forward pass: float32, the same bits on "
+                   "every processor (reproducible, default), or bfloat16 "
+                   "where the processor has it (fast)")
+      ->check(CLI::IsMember({"reproducible", "fast"}));
   command
       ->add_option("--imatrix", flags->imatrix,
                    "importance of inputs, where nothing is calibrated")
@@ -194,7 +203,7 @@ absl::Status CheckUsed(const CLI::App& command, const QuantizeRecipe& recipe) {
   }
   for (const char* flag :
        {"--samples", "--sample-tokens", "--seed", "--text-kind", "--text-field",
-        "--no-pack", "--assistant-only", "--order"}) {
+        "--no-pack", "--assistant-only", "--order", "--precision"}) {
     if (command.count(flag) > 0 && recipe.calibration().file_size() == 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           flag, " is about a calibration text; give one with --calibration"));
@@ -277,6 +286,8 @@ absl::StatusOr<QuantizeRecipe> RecipeFromFlags(const CLI::App& command,
   if (flags.no_pack) calibration->set_pack(false);
   if (flags.assistant_only) calibration->set_assistant_only(true);
   if (given("--order")) calibration->set_order(flags.order);
+  if (given("--precision")) calibration->set_precision(flags.precision);
+  if (flags.positive_scales) solver->set_signed_scales(false);
   if (given("--imatrix")) recipe.set_imatrix(flags.imatrix);
   RETURN_IF_ERROR(CheckUsed(command, recipe));
   return recipe;

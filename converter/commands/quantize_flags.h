@@ -45,6 +45,8 @@ struct QuantizeFlags {
   bool no_pack = false;
   bool assistant_only = false;
   std::string order;
+  std::string precision;
+  bool positive_scales = false;
   std::string imatrix;
 };
 

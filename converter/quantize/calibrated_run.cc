@@ -74,6 +74,18 @@ absl::StatusOr<SampleOptions> SampleOptionsOf(
   return options;
 }
 
+absl::StatusOr<Precision> PrecisionOf(const CalibrationSettings& settings) {
+  const std::string& precision = settings.precision();
+  if (precision.empty() || precision == "reproducible") {
+    return Precision::kReproducible;
+  }
+  if (precision == "fast") {
+    return Precision::kFast;
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "precision is reproducible or fast, not ", QuotedName(precision)));
+}
+
 absl::StatusOr<CalibrationOrder> OrderOf(const CalibrationSettings& settings) {
   const std::string order =
       settings.has_order() ? settings.order() : "quantized";
@@ -175,6 +187,7 @@ absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
   }
   options.cancelled = options_.cancelled;
   options.runner.n_threads = pool_.n_threads();
+  ASSIGN_OR_RETURN(options.runner.precision, PrecisionOf(settings));
   ASSIGN_OR_RETURN(
       const auto calibrator,
       BlockCalibrator::Create(model_.get(), overlay_, samples_, options));

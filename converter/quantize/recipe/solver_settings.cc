@@ -82,6 +82,9 @@ absl::Status SetFit(const SolverSettings& s, FitOptions* fit) {
 }
 
 absl::Status SetGptq(const SolverSettings& s, SolverOptions* options) {
+  if (s.has_signed_scales()) {
+    options->signed_scales = s.signed_scales();
+  }
   if (s.has_damping()) {
     RETURN_IF_ERROR(CheckRange("damping", s.damping(), 0, 1e3));
     options->damping = s.damping();
