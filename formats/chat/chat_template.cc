@@ -7,7 +7,7 @@
 #include "formats/base/status.h"
 #include "formats/base/utf8.h"
 #include "formats/chat/jinja/interpreter.h"
-#include "formats/chat/jinja/parser.h"
+#include "formats/chat/jinja/syntax/parser.h"
 #include "formats/chat/json_values.h"
 
 namespace narrow {

@@ -4,7 +4,7 @@
 #define NARROW_FORMATS_CHAT_JSON_VALUES_H_
 
 #include "absl/status/statusor.h"
-#include "formats/chat/jinja/value.h"
+#include "formats/chat/jinja/values/value.h"
 #include "formats/json/json.h"
 
 namespace narrow {

@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "formats/chat/jinja/value.h"
+#include "formats/chat/jinja/values/value.h"
 
 namespace narrow::jinja {
 

@@ -10,11 +10,11 @@
 #include "absl/strings/str_split.h"
 #include "absl/types/span.h"
 #include "formats/base/status.h"
-#include "formats/chat/jinja/compare.h"
+#include "formats/chat/jinja/builtins/string_methods.h"
 #include "formats/chat/jinja/iterate.h"
 #include "formats/chat/jinja/loop.h"
-#include "formats/chat/jinja/string_methods.h"
-#include "formats/chat/jinja/text.h"
+#include "formats/chat/jinja/values/compare.h"
+#include "formats/chat/jinja/values/text.h"
 
 namespace narrow::jinja {
 namespace {

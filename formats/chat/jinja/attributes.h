@@ -12,7 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "formats/chat/jinja/arguments.h"
 #include "formats/chat/jinja/runtime.h"
-#include "formats/chat/jinja/value.h"
+#include "formats/chat/jinja/values/value.h"
 
 namespace narrow::jinja {
 

@@ -5,12 +5,12 @@
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
 #include "formats/chat/jinja/attributes.h"
-#include "formats/chat/jinja/filters.h"
-#include "formats/chat/jinja/globals.h"
+#include "formats/chat/jinja/builtins/filters.h"
+#include "formats/chat/jinja/builtins/globals.h"
+#include "formats/chat/jinja/builtins/tests.h"
 #include "formats/chat/jinja/iterate.h"
 #include "formats/chat/jinja/operators.h"
-#include "formats/chat/jinja/tests.h"
-#include "formats/chat/jinja/value_text.h"
+#include "formats/chat/jinja/values/value_text.h"
 
 namespace narrow::jinja {
 

@@ -15,8 +15,8 @@
 #include "formats/chat/jinja/loop.h"
 #include "formats/chat/jinja/runtime.h"
 #include "formats/chat/jinja/scope.h"
-#include "formats/chat/jinja/syntax.h"
-#include "formats/chat/jinja/value.h"
+#include "formats/chat/jinja/syntax/syntax.h"
+#include "formats/chat/jinja/values/value.h"
 
 namespace narrow::jinja {
 

@@ -7,7 +7,7 @@
 #include "formats/base/status.h"
 #include "formats/chat/jinja/evaluator.h"
 #include "formats/chat/jinja/iterate.h"
-#include "formats/chat/jinja/value_text.h"
+#include "formats/chat/jinja/values/value_text.h"
 
 namespace narrow::jinja {
 

@@ -9,8 +9,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "formats/chat/jinja/syntax.h"
-#include "formats/chat/jinja/value.h"
+#include "formats/chat/jinja/syntax/syntax.h"
+#include "formats/chat/jinja/values/value.h"
 
 namespace narrow::jinja {
 

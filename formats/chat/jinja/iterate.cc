@@ -4,7 +4,7 @@
 #include "formats/base/status.h"
 #include "formats/base/utf8.h"
 #include "formats/chat/jinja/loop.h"
-#include "formats/chat/jinja/text.h"
+#include "formats/chat/jinja/values/text.h"
 
 namespace narrow::jinja {
 namespace {

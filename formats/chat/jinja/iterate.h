@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "formats/chat/jinja/runtime.h"
-#include "formats/chat/jinja/value.h"
+#include "formats/chat/jinja/values/value.h"
 
 namespace narrow::jinja {
 

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
-#include "formats/chat/jinja/compare.h"
 #include "formats/chat/jinja/iterate.h"
+#include "formats/chat/jinja/values/compare.h"
 
 namespace narrow::jinja {
 

@@ -8,9 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "formats/base/status.h"
-#include "formats/chat/jinja/compare.h"
-#include "formats/chat/jinja/format.h"
+#include "formats/chat/jinja/builtins/format.h"
 #include "formats/chat/jinja/iterate.h"
+#include "formats/chat/jinja/values/compare.h"
 
 namespace narrow::jinja {
 namespace {

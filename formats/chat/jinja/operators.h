@@ -5,8 +5,8 @@
 
 #include "absl/status/statusor.h"
 #include "formats/chat/jinja/runtime.h"
-#include "formats/chat/jinja/syntax.h"
-#include "formats/chat/jinja/value.h"
+#include "formats/chat/jinja/syntax/syntax.h"
+#include "formats/chat/jinja/values/value.h"
 
 namespace narrow::jinja {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "formats/chat/jinja/syntax.h"
-#include "formats/chat/jinja/value.h"
+#include "formats/chat/jinja/syntax/syntax.h"
+#include "formats/chat/jinja/values/value.h"
 
 namespace narrow::jinja {
 
