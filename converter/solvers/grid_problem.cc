@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "converter/solvers/fp4_scale.h"
 #include "converter/solvers/solver_inputs.h"
 #include "formats/base/status.h"
 
@@ -33,9 +34,7 @@ float GlobalScale(const SolverProblem& problem) {
   if (problem.global_scale > 0) {
     return problem.global_scale;
   }
-  const float largest = LargestMagnitude(problem);
-  const float scale = kLargestE2M1 * kLargestE4M3 / largest;
-  return largest > 0 && std::isfinite(scale) ? scale : 1;
+  return Nvfp4GlobalScale(LargestMagnitude(problem), *problem.options);
 }
 
 struct Extent {

@@ -24,7 +24,7 @@ struct Feeding {
   FeedbackOptions options;
   GridRules rules;
   FitPlan plan;
-  std::vector<float> ratios;
+  std::vector<FitStart> starts;
   std::vector<int32_t> order;           // column at a place
   std::vector<int32_t> group_of_place;  // its group
   std::vector<int32_t> place_of_column;
@@ -40,7 +40,7 @@ Feeding PrepareFeeding(const FeedbackFactor& factor,
   f.factor = factor;
   f.options = options;
   f.rules = MakeGridRules(rows.spec);
-  f.plan = MakeFitPlan(rows.spec, options.fit, &f.ratios);
+  f.plan = MakeFitPlan(rows.spec, options.fit, &f.starts);
   const size_t n = static_cast<size_t>(factor.n);
   f.places.resize(n);
   std::iota(f.places.begin(), f.places.end(), 0);

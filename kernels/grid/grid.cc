@@ -45,8 +45,8 @@ void Fit(const float* weights, int64_t ld, const float* column_weights,
          const FitOptions& options, int64_t begin, int64_t end, GridRows* rows,
          ThreadPool* pool) {
   const GridRules rules = MakeGridRules(rows->spec);
-  std::vector<float> ratios;
-  const FitPlan plan = MakeFitPlan(rows->spec, options, &ratios);
+  std::vector<FitStart> starts;
+  const FitPlan plan = MakeFitPlan(rows->spec, options, &starts);
   const std::vector<float> v = WeightsOrOnes(column_weights, rows->n_cols);
   ForEachPanel(rows->n_rows, kPanelLanes, pool, [&](const RowPanel& panel) {
     FitPanelGroups(rules, plan, weights, ld, v.data(), begin, end, panel, rows);

@@ -69,14 +69,19 @@ struct GridRows {
 struct FitOptions {
   enum class Search {
     // The peers' default: integers with zeros span the least and the largest
-    // weight and 0; without, and all other codes, the largest magnitude.
+    // weight and 0; without, and all other codes, the largest magnitude (of
+    // MXFP4 as the OCP formats have it: its power of two).
     kMinMax,
     // That range times 1 - i / n_steps, i = 0, 1 ... while i is below
     // max_shrink * n_steps; each scored by sum of weight * |w - q|^power.
     kShrink,
-    // Every fifth of these ranges, each improved twice by least squares given
-    // its codes: the legal zero nearest to the optimum, then the legal scale.
-    // The best by weighted squared error.
+    // Integers: every fifth of these ranges, with zeros also some whose ends
+    // shrink apart, each improved twice by least squares given its codes: the
+    // legal zero nearest to the optimum, then the legal scale; the best is
+    // improved on, with the zeros beside its own. Floats and tables also try
+    // larger ranges than the whole one; scales of E4M3 and E8M0 all legal ones
+    // near that of kMinMax. The best by weighted squared error: for no group
+    // is it worse than kMinMax.
     kLeastSquares,
   };
   Search search = Search::kLeastSquares;

@@ -60,12 +60,22 @@ struct GridRules {
   float global_scale = 1;
 };
 
+// A range to try: shares of what lies below 0 and above it (without zeros,
+// and of other codes, `high` of the largest magnitude), then so many stored
+// scales further, of E4M3 and E8M0 ones.
+struct FitStart {
+  float low = 1;
+  float high = 1;
+  int steps = 0;
+};
+
 struct FitPlan {
-  // Ranges tried, as shares of the whole one.
-  const float* ratios = nullptr;
-  int n_ratios = 0;
+  const FitStart* starts = nullptr;
+  int n_starts = 0;
   // Alternations of codes and least squares at each.
   int n_refits = 0;
+  // Rounds from the best of all these: the zeros beside its own too.
+  int n_polishes = 0;
   float power = 2;  // of the error
   // Of no zero: step = absmax / this.
   float half_range = 7.5f;

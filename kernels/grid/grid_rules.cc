@@ -78,6 +78,85 @@ void FillLevels(CodeKind kind, GridRules* rules) {
 // Of kLeastSquares: least squares find what lies between.
 constexpr int kRatioStride = 5;
 constexpr int kRefits = 2;
+constexpr int kPolishes = 2;
+
+// Ends of ranges with zeros that do not shrink alike.
+constexpr float kEnds[] = {1.0f, 0.8f, 0.6f, 0.45f};
+
+// E4M3 has eight numbers an octave.
+constexpr int kE4M3Below = 6;
+constexpr int kE4M3Above = 7;
+constexpr int kE8M0Below = 2;
+constexpr int kE8M0Above = 1;
+
+// Of E4M3 codes: the octave above the peers' scale and a little below.
+constexpr float kE4M3Factors[] = {0.85f, 0.9f,  0.95f, 1.05f, 1.1f,  1.15f,
+                                  1.21f, 1.27f, 1.34f, 1.41f, 1.49f, 1.57f,
+                                  1.66f, 1.75f, 1.85f, 1.95f};
+// Of tables of 16 levels, under which the largest weight need not be the
+// highest level.
+constexpr float kTableFactors[] = {1.05f, 1.1f, 1.16f, 1.24f, 1.34f};
+
+// The whole range times 1 - i / n_steps.
+void AddShrunk(const FitOptions& options, int stride,
+               std::vector<FitStart>* starts) {
+  const int n_steps = std::max(options.n_steps, 1);
+  const int n =
+      static_cast<int>(options.max_shrink * static_cast<float>(n_steps));
+  for (int i = stride; i < std::min(n, n_steps); i += stride) {
+    const float ratio =
+        1.0f - static_cast<float>(i) / static_cast<float>(n_steps);
+    starts->push_back({ratio, ratio, 0});
+  }
+}
+
+void AddNeighbours(int below, int above, std::vector<FitStart>* starts) {
+  for (int steps = -below; steps <= above; ++steps) {
+    if (steps != 0) {
+      starts->push_back({1, 1, steps});
+    }
+  }
+}
+
+// Where kLeastSquares begins, and how often it goes on from there. Scales
+// that are bytes are all tried, so nothing is left for least squares.
+void AddStarts(const GridSpec& spec, const FitOptions& options, FitPlan* plan,
+               std::vector<FitStart>* starts) {
+  const bool has_zeros = spec.zero != ZeroKind::kNone;
+  if (!has_zeros && spec.scale_type == QuantType::kF8E8M0) {
+    AddNeighbours(kE8M0Below, kE8M0Above, starts);
+    return;
+  }
+  if (!has_zeros && spec.scale_type == QuantType::kF8E4M3) {
+    AddNeighbours(kE4M3Below, kE4M3Above, starts);
+    return;
+  }
+  plan->n_refits = kRefits;
+  plan->n_polishes = kPolishes;
+  if (spec.code == CodeKind::kE4M3) {
+    for (const float factor : kE4M3Factors) {
+      starts->push_back({factor, factor, 0});
+    }
+    return;
+  }
+  AddShrunk(options, kRatioStride, starts);
+  if (spec.code != CodeKind::kInteger) {
+    for (const float factor : kTableFactors) {
+      starts->push_back({factor, factor, 0});
+    }
+  }
+  for (const float low : kEnds) {
+    for (const float high : kEnds) {
+      if (has_zeros && low != high) {
+        starts->push_back({low, high, 0});
+      }
+    }
+  }
+  // The same ranges, turned round.
+  for (size_t i = 0, n = starts->size(); SignedScales(spec) && i < n; ++i) {
+    starts->push_back({-(*starts)[i].low, -(*starts)[i].high, 0});
+  }
+}
 
 }  // namespace
 
@@ -118,31 +197,17 @@ GridRules MakeGridRules(const GridSpec& spec) {
 }
 
 FitPlan MakeFitPlan(const GridSpec& spec, const FitOptions& options,
-                    std::vector<float>* ratios) {
-  const bool search = options.search != FitOptions::Search::kMinMax;
-  const bool squares = options.search == FitOptions::Search::kLeastSquares;
-  ratios->assign(1, 1.0f);
-  if (search) {
-    const int n_steps = std::max(options.n_steps, 1);
-    const int n =
-        static_cast<int>(options.max_shrink * static_cast<float>(n_steps));
-    const int stride = squares ? kRatioStride : 1;
-    for (int i = stride; i < std::min(n, n_steps); i += stride) {
-      ratios->push_back(1.0f -
-                        static_cast<float>(i) / static_cast<float>(n_steps));
-    }
-  }
-  // The same ranges, turned round.
-  for (size_t i = 0, n = ratios->size(); squares && SignedScales(spec) && i < n;
-       ++i) {
-    ratios->push_back(-(*ratios)[i]);
-  }
+                    std::vector<FitStart>* starts) {
   FitPlan plan;
-  plan.ratios = ratios->data();
-  plan.n_ratios = static_cast<int>(ratios->size());
-  plan.n_refits = squares ? kRefits : 0;
-  plan.power =
-      options.search == FitOptions::Search::kShrink ? options.power : 2;
+  starts->assign(1, FitStart{});
+  if (options.search == FitOptions::Search::kShrink) {
+    plan.power = options.power;
+    AddShrunk(options, 1, starts);
+  } else if (options.search == FitOptions::Search::kLeastSquares) {
+    AddStarts(spec, options, &plan, starts);
+  }
+  plan.starts = starts->data();
+  plan.n_starts = static_cast<int>(starts->size());
   const float n_codes = static_cast<float>(1 << spec.bits);
   const bool restricted =
       options.symmetric == FitOptions::Symmetric::kRestricted && spec.bits > 1;

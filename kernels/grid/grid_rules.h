@@ -1,8 +1,8 @@
 // A GridSpec as the kernels of grid_kernels.h need it.
 //
 //   const GridRules rules = MakeGridRules(spec);
-//   std::vector<float> ratios;
-//   const FitPlan plan = MakeFitPlan(spec, options, &ratios);
+//   std::vector<FitStart> starts;
+//   const FitPlan plan = MakeFitPlan(spec, options, &starts);
 //
 // Plain values; tables they point to are constant.
 
@@ -19,9 +19,9 @@ namespace narrow {
 // REQUIRES: integers of 1 ... 8 bits; a scale type of QuantizedMatrix.
 GridRules MakeGridRules(const GridSpec& spec);
 
-// The plan points into `ratios`.
+// The plan points into `starts`.
 FitPlan MakeFitPlan(const GridSpec& spec, const FitOptions& options,
-                    std::vector<float>* ratios);
+                    std::vector<FitStart>* starts);
 
 }  // namespace narrow
 

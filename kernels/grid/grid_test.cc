@@ -6,6 +6,7 @@
 #include <cmath>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "formats/packing/scale_type.h"
@@ -194,13 +195,36 @@ double Error(const std::vector<float>& weights, const GridRows& rows,
   return sum;
 }
 
-TEST_P(GridTest, SearchIsNeverWorseThanTheWholeRange) {
-  const std::vector<float> weights = RandomWeights(kRows * kCols, kSeed + 2);
+// Errors of groups, [n_rows, n_groups].
+std::vector<double> GroupErrors(const std::vector<float>& weights,
+                                const GridRows& rows,
+                                const std::vector<float>& column_weights) {
+  std::vector<double> errors(rows.scales.size(), 0.0);
+  std::vector<float> decoded(static_cast<size_t>(rows.n_cols));
+  for (int64_t row = 0; row < rows.n_rows; ++row) {
+    rows.Decode(row, decoded.data());
+    for (int64_t j = 0; j < rows.n_cols; ++j) {
+      const double miss =
+          double{weights[static_cast<size_t>(row * rows.n_cols + j)]} -
+          double{decoded[static_cast<size_t>(j)]};
+      errors[static_cast<size_t>(row * rows.n_groups + rows.GroupOf(j))] +=
+          miss * miss * double{column_weights[static_cast<size_t>(j)]};
+    }
+  }
+  return errors;
+}
+
+TEST_P(GridTest, SearchIsNeverWorseThanThePeersRule) {
+  // Weights of several sizes, as groups of a matrix have.
+  std::vector<float> weights = RandomWeights(kRows * kCols, kSeed + 2);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i] /= 1 + static_cast<float>(i / 16 % 7);
+  }
   std::vector<float> column_weights = RandomWeights(kCols, kSeed + 3);
   for (float& w : column_weights) {
     w = w * w + 1e-6f;
   }
-  double errors[2];
+  std::vector<double> errors[2];
   for (const bool search : {false, true}) {
     GridRows rows(SpecOf(GetParam()), kRows, kCols);
     FitOptions options;
@@ -209,9 +233,17 @@ TEST_P(GridTest, SearchIsNeverWorseThanTheWholeRange) {
     FitGroups(weights.data(), kCols, column_weights.data(), options, &rows,
               nullptr);
     RoundRows(weights.data(), kCols, &rows, nullptr);
-    errors[search] = Error(weights, rows, column_weights);
+    errors[search] = GroupErrors(weights, rows, column_weights);
   }
-  EXPECT_LE(errors[1], errors[0] * (1 + 1e-5));
+  double whole = 0;
+  double searched = 0;
+  for (size_t i = 0; i < errors[0].size(); ++i) {
+    // Scores are sums in float32.
+    ASSERT_LE(errors[1][i], errors[0][i] * (1 + 1e-5)) << i;
+    whole += errors[0][i];
+    searched += errors[1][i];
+  }
+  EXPECT_LT(searched, 0.97 * whole);
 }
 
 TEST_P(GridTest, GroupsThatLieOnAGridAreExact) {
@@ -298,8 +330,8 @@ TEST_P(GridTest, VariantsAreBitEqual) {
         FitOptions::Search::kLeastSquares}) {
     FitOptions options;
     options.search = search;
-    std::vector<float> ratios;
-    const FitPlan plan = MakeFitPlan(SpecOf(GetParam()), options, &ratios);
+    std::vector<FitStart> starts;
+    const FitPlan plan = MakeFitPlan(SpecOf(GetParam()), options, &starts);
     std::vector<float> first;
     for (const GridKernels* kernels : AllGridKernels()) {
       if (kernels->isa > CpuIsa()) {
@@ -353,6 +385,53 @@ TEST(GridTest, MinMaxIsThatOfThePeers) {
   FitGroups(weights.data(), n, nullptr, options, &asymmetric, nullptr);
   EXPECT_EQ(asymmetric.scales[0], 29 / 15.0f);
   EXPECT_EQ(asymmetric.zeros[0], 0);
+}
+
+TEST(GridTest, MinMaxOfPowersOfTwoIsThatOfTheMicroscalingFormats) {
+  GridSpec spec;
+  spec.code = CodeKind::kE2M1;
+  spec.scale_type = QuantType::kF8E8M0;
+  spec.group = 0;
+  FitOptions options;
+  options.search = FitOptions::Search::kMinMax;
+  // Up to a mantissa of 1.75 the largest weight is cut to 6 quarters of its
+  // power of two.
+  for (const auto& [largest, scale] :
+       {std::pair<float, float>{4, 1}, {6.9f, 1}, {7, 2}, {8, 2}}) {
+    const std::vector<float> weights = {0.5f, -largest};
+    GridRows rows(spec, 1, 2);
+    FitGroups(weights.data(), 2, nullptr, options, &rows, nullptr);
+    EXPECT_EQ(rows.scales[0], scale) << largest;
+  }
+}
+
+TEST(GridTest, EndsOfARangeShrinkApart) {
+  // What is far above all others is worth little, what is below is not.
+  std::vector<float> weights = RandomWeights(kRows * kCols, kSeed);
+  std::vector<float> column_weights(static_cast<size_t>(kCols), 1.0f);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i] = -std::abs(weights[i]);
+    if (i % kCols % 25 == 5) {
+      weights[i] = 0.3f;
+      column_weights[i % kCols] = 1e-3f;
+    }
+  }
+  GridSpec spec;
+  spec.zero = ZeroKind::kInteger;
+  spec.group = 50;
+  double errors[2];
+  for (const bool apart : {false, true}) {
+    GridRows rows(spec, kRows, kCols);
+    FitOptions options;
+    options.search =
+        apart ? FitOptions::Search::kLeastSquares : FitOptions::Search::kShrink;
+    options.power = 2;
+    FitGroups(weights.data(), kCols, column_weights.data(), options, &rows,
+              nullptr);
+    RoundRows(weights.data(), kCols, &rows, nullptr);
+    errors[apart] = Error(weights, rows, column_weights);
+  }
+  EXPECT_LT(errors[1], 0.6 * errors[0]);
 }
 
 TEST(GridTest, ShrinkingClipsAnOutlier) {
