@@ -105,6 +105,13 @@ class Converter {
     bool decoded = false;
     for (size_t o = 0; o < outputs_.size(); ++o) {
       const PlannedTensor& planned = Planned(o, piece);
+      if (planned.encoded != nullptr) {
+        slot.encoded[o].clear();
+        RETURN_IF_ERROR(planned.encoded->AppendRows(
+            piece.first_row, piece.n_rows, &slot.encoded[o]));
+        RETURN_IF_ERROR(CheckBlocks(planned, piece, slot.encoded[o]));
+        continue;
+      }
       if (CopiesBytes(planned)) {
         RETURN_IF_ERROR(CopyRows(planned, piece, &slot.encoded[o]));
         continue;

@@ -26,6 +26,16 @@
 
 namespace narrow {
 
+// Rows that are blocks already, made of something else than weights.
+class EncodedRows {
+ public:
+  virtual ~EncodedRows() = default;
+  // Appends the bytes of rows [first_row, first_row + n_rows). Called from any
+  // thread.
+  virtual absl::Status AppendRows(int64_t first_row, int64_t n_rows,
+                                  std::vector<uint8_t>* bytes) const = 0;
+};
+
 struct PlannedTensor {
   const CheckpointTensor* source;
   TensorMeta meta;  // as written
@@ -39,6 +49,8 @@ struct PlannedTensor {
   // own that is written before it: float32, one value a matrix. Without a
   // name, there is none.
   TensorMeta scale = {};
+  // Where the bytes come from; nullptr: from the weights of `source`.
+  const EncodedRows* encoded = nullptr;
 
   bool fell_back() const { return wanted != meta.type; }
   bool has_scale() const { return !scale.name.empty(); }

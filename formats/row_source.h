@@ -12,6 +12,8 @@
 
 namespace narrow {
 
+struct PackedModule;  // formats/packing/packing.h
+
 class RowSource {
  public:
   virtual ~RowSource() = default;
@@ -20,6 +22,8 @@ class RowSource {
                                 float* out) const = 0;
   // Bytes of files that the rows are made of; 0: none.
   virtual int64_t n_stored_bytes() const { return 0; }
+  // The layer whose planes the rows are decoded from; nullptr: none.
+  virtual const PackedModule* packed() const { return nullptr; }
 };
 
 }  // namespace narrow

@@ -1,4 +1,4 @@
-// narrow repack: a quantized directory in another packing, nothing lost.
+// narrow repack: a quantized model in another packing, nothing lost.
 
 #include "converter/repack/repack.h"
 
@@ -7,22 +7,32 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "converter/commands/byte_size.h"
 #include "converter/commands/command.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
+#include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/json/json_writer.h"
 #include "formats/packing/packing.h"
+#include "formats/quant_type.h"
 
 namespace narrow {
 namespace {
 
 constexpr char kExamples[] = R"(Examples:
   narrow repack model-gptq --format compressed-tensors --out model-ct
-  narrow repack model-awq --format gptq_v2 --out model-gptq)";
+  narrow repack model-awq --format gptq_v2 --out model-gptq
+  narrow repack model-gptq --format gguf --out model-Q4_0.gguf
+  narrow repack model-Q8_0.gguf --format gptq --out model-gptq --allow-dense
+
+Directory to directory, directory to GGUF (q4_0, q4_1, q8_0, mxfp4), and back.
+What would change a weight is refused, with the layer and the reason.)";
+
+constexpr char kGguf[] = "gguf";
 
 struct Flags {
   std::string model;
@@ -30,8 +40,31 @@ struct Flags {
   int n_threads = 0;
   bool quiet = false;
   std::string json;
+  std::string type = "auto";
   RepackOptions options;
 };
+
+// Options that belong to one of the three ways.
+absl::Status CheckOptions(const CLI::App& command, const Flags& flags) {
+  const bool to_gguf = flags.options.format == kGguf;
+  const bool from_gguf = !to_gguf && !IsDirectory(flags.model);
+  const std::pair<const char*, bool> kRules[] = {
+      {"--type", to_gguf},
+      {"--allow-dense", from_gguf},
+      {"--dtype", from_gguf},
+      {"--max-shard-size", !to_gguf},
+  };
+  for (const auto& [name, fits] : kRules) {
+    if (!fits && command.get_option(name)->count() > 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          name, " means nothing here: it is for ",
+          absl::string_view(name) == "--type"             ? "--format gguf"
+          : absl::string_view(name) == "--max-shard-size" ? "directories"
+                                                          : "GGUF files"));
+    }
+  }
+  return absl::OkStatus();
+}
 
 std::string ReportJson(const RepackResult& result) {
   JsonWriter json(JsonWriter::kIndented);
@@ -42,12 +75,24 @@ std::string ReportJson(const RepackResult& result) {
   json.Key("weights").Integer(result.n_weights);
   json.Key("packed_bytes").Integer(result.packed_bytes);
   json.Key("tensor_bytes").Integer(result.tensor_bytes);
+  json.Key("notes").BeginArray();
+  for (const std::string& note : result.notes) {
+    json.String(note);
+  }
+  json.EndArray();
   json.EndObject();
   return json.text();
 }
 
-CommandResult Run(Flags* flags) {
+CommandResult Run(const CLI::App& command, Flags* flags) {
   RepackOptions& options = flags->options;
+  const absl::Status usage = CheckOptions(command, *flags);
+  if (!usage.ok()) {
+    return {usage, kExitUsage};
+  }
+  if (flags->type != "auto") {
+    options.gguf_type = TypeFromName(flags->type);  // CLI11 checked it
+  }
   const auto max_bytes =
       ParseByteSize(flags->max_shard_size, "--max-shard-size");
   if (!max_bytes.ok()) {
@@ -74,6 +119,9 @@ CommandResult Run(Flags* flags) {
   if (!result.ok()) {
     return {result.status()};
   }
+  for (const std::string& note : result->notes) {
+    std::fprintf(stderr, "narrow: note: %s\n", OneLine(note).c_str());
+  }
   if (!flags->quiet && flags->json != "-") {
     std::printf(
         "%s: %d layers from %s to %s, %.4f bits per weight, %s in all\n",
@@ -90,25 +138,44 @@ CommandResult Run(Flags* flags) {
 
 void AddRepackCommand(CLI::App* app, CommandResult* result) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command = app->add_subcommand(
-      "repack",
-      "write a quantized directory in another packing, every weight the same");
+  CLI::App* command =
+      app->add_subcommand("repack",
+                          "write a quantized model in another packing, or as "
+                          "GGUF, every weight the "
+                          "same");
   command->footer(kExamples);
   command
       ->add_option("model", flags->model,
                    "quantized model directory (config.json with "
-                   "quantization_config, and safetensors)")
+                   "quantization_config, and safetensors), or a GGUF file")
       ->required();
   command
-      ->add_option("--format", flags->options.format,
-                   absl::StrCat("the packing: ", KnownPackingNames()))
+      ->add_option(
+          "--format", flags->options.format,
+          absl::StrCat("the packing: ", KnownPackingNames(), ", or gguf"))
       ->required()
       ->type_name("NAME");
   command
       ->add_option("-o,--out", flags->options.out,
-                   "folder that is not there yet, or is empty")
+                   "folder that is not there yet, or is empty; with --format "
+                   "gguf a file")
       ->required()
-      ->type_name("FOLDER");
+      ->type_name("PATH");
+  command
+      ->add_option("--type", flags->type,
+                   "with --format gguf: type of integer layers (auto: the "
+                   "smallest that holds them exactly)")
+      ->check(CLI::IsMember({"auto", "q4_0", "q4_1", "q8_0", "mxfp4"}))
+      ->capture_default_str();
+  command->add_flag("--allow-dense", flags->options.allow_dense,
+                    "from GGUF: decode quantized tensors that the packing "
+                    "cannot hold, instead of refusing them");
+  command
+      ->add_option("--dtype", flags->options.dtype,
+                   "from GGUF: the model's type (auto: that of the matrices "
+                   "which are not quantized, else bf16)")
+      ->check(CLI::IsMember({"auto", "bf16", "f16", "f32"}))
+      ->capture_default_str();
   command
       ->add_option("--max-shard-size", flags->max_shard_size,
                    "largest file of the output")
@@ -117,7 +184,8 @@ void AddRepackCommand(CLI::App* app, CommandResult* result) {
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->n_threads);
   AddJsonOption(command, &flags->json);
-  command->callback([flags, result] { *result = Run(flags.get()); });
+  command->callback(
+      [command, flags, result] { *result = Run(*command, flags.get()); });
 }
 
 }  // namespace narrow

@@ -52,35 +52,6 @@ bool HoldsExactly(QuantType type, float value) {
                                   : FloatFromF16(F16FromFloat(value)) == value;
 }
 
-// Reads the rows of a tensor as the exported checkpoint has them.
-absl::Status ReadExportedRows(const Checkpoint& model,
-                              const DisassembledTensor& tensor,
-                              int64_t first_row, int64_t n_rows, float* out) {
-  const int64_t n_cols = tensor.meta.n_cols();
-  if (tensor.group == 0 || tensor.groups_columns) {
-    RETURN_IF_ERROR(ReadScaledRows(model, *tensor.source,
-                                   SourceRow(tensor, first_row), n_rows, out));
-  } else {
-    for (int64_t r = 0; r < n_rows; ++r) {
-      RETURN_IF_ERROR(ReadScaledRows(model, *tensor.source,
-                                     SourceRow(tensor, first_row + r), 1,
-                                     out + r * n_cols));
-    }
-  }
-  if (tensor.groups_columns) {
-    std::vector<float> grouped(out, out + n_rows * n_cols);
-    for (int64_t i = 0; i < n_rows * n_cols; ++i) {
-      out[i] = grouped[static_cast<size_t>(GroupedIndex(i, tensor.group))];
-    }
-  }
-  if (tensor.offset != 0) {
-    for (int64_t i = 0; i < n_rows * n_cols; ++i) {
-      out[i] += tensor.offset;
-    }
-  }
-  return absl::OkStatus();
-}
-
 // The type of a file whose matrices are all quantized: its vectors, which are
 // not, show what they were before they became float32.
 absl::StatusOr<QuantType> TypeOfVectors(
@@ -285,6 +256,34 @@ absl::Status WriteAll(const Checkpoint& model, const HfExport& plan,
 }
 
 }  // namespace
+
+absl::Status ReadExportedRows(const Checkpoint& model,
+                              const DisassembledTensor& tensor,
+                              int64_t first_row, int64_t n_rows, float* out) {
+  const int64_t n_cols = tensor.meta.n_cols();
+  if (tensor.group == 0 || tensor.groups_columns) {
+    RETURN_IF_ERROR(ReadScaledRows(model, *tensor.source,
+                                   SourceRow(tensor, first_row), n_rows, out));
+  } else {
+    for (int64_t r = 0; r < n_rows; ++r) {
+      RETURN_IF_ERROR(ReadScaledRows(model, *tensor.source,
+                                     SourceRow(tensor, first_row + r), 1,
+                                     out + r * n_cols));
+    }
+  }
+  if (tensor.groups_columns) {
+    std::vector<float> grouped(out, out + n_rows * n_cols);
+    for (int64_t i = 0; i < n_rows * n_cols; ++i) {
+      out[i] = grouped[static_cast<size_t>(GroupedIndex(i, tensor.group))];
+    }
+  }
+  if (tensor.offset != 0) {
+    for (int64_t i = 0; i < n_rows * n_cols; ++i) {
+      out[i] += tensor.offset;
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::string_view TorchName(QuantType dtype) {
   for (const Dtype& row : kDtypes) {

@@ -58,6 +58,12 @@ absl::Status WriteHfExport(const Checkpoint& model, const HfExport& plan,
                            absl::string_view folder,
                            const PipelineOptions& options);
 
+// Rows [first_row, first_row + n_rows) of a tensor as the exported checkpoint
+// has them, before they are rounded to its type.
+absl::Status ReadExportedRows(const Checkpoint& model,
+                              const DisassembledTensor& tensor,
+                              int64_t first_row, int64_t n_rows, float* out);
+
 // "bfloat16", as torch calls bf16.
 absl::string_view TorchName(QuantType dtype);
 

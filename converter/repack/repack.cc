@@ -14,7 +14,10 @@
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
 #include "converter/quantize/write_tensors.h"
+#include "converter/repack/gguf_source.h"
 #include "converter/repack/refit_matrix.h"
+#include "converter/repack/repack_source.h"
+#include "converter/repack/repack_to_gguf.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/packing/packing.h"
@@ -22,11 +25,66 @@
 namespace narrow {
 namespace {
 
+// A directory that is packed already: everything else in it is copied.
+class DirectorySource : public RepackSource {
+ public:
+  explicit DirectorySource(std::unique_ptr<const ModelInput> input)
+      : input_(std::move(input)) {}
+
+  absl::string_view from() const override { return input_->packing->name; }
+  const ModelInput& input() const override { return *input_; }
+
+  absl::StatusOr<QuantizedMatrix> ReadLayer(int layer) const override {
+    const PackedModule& module = input_->packed[static_cast<size_t>(layer)];
+    ASSIGN_OR_RETURN(QuantizedMatrix matrix,
+                     module.packing->unpack(module, 0, module.n_rows));
+    for (const TensorView* plane : module.planes) {
+      if (plane != nullptr) {
+        input_->source->Release(plane->data);
+      }
+    }
+    return matrix;
+  }
+
+  QuantType DenseType(const TensorView& view) const override {
+    return view.meta.type;
+  }
+
+  absl::Status WriteSideFiles(absl::string_view folder,
+                              absl::string_view) const override {
+    ASSIGN_OR_RETURN(std::vector<std::string> files,
+                     ListSideFiles(input_->folder));
+    if (FileExists(JoinPath(input_->folder, "README.md"))) {
+      files.push_back("README.md");
+    }
+    return CopySideFiles(input_->folder, files, folder);
+  }
+
+  std::vector<std::string> Notes() const override { return {}; }
+
+ private:
+  const std::unique_ptr<const ModelInput> input_;
+};
+
+absl::StatusOr<std::unique_ptr<const RepackSource>> OpenDirectorySource(
+    absl::string_view folder) {
+  ModelInputOptions options;
+  options.decode_quantized = true;
+  ASSIGN_OR_RETURN(auto input, OpenModelInput(folder, options));
+  if (input->packed.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the model has no quantized layers to repack; `narrow quantize` makes "
+        "them; reading ",
+        folder));
+  }
+  return std::make_unique<DirectorySource>(std::move(input));
+}
+
 class Repacker {
  public:
-  Repacker(const ModelInput& input, const Packing& to,
+  Repacker(const RepackSource& source, const Packing& to,
            const RepackOptions& options)
-      : input_(input), to_(to), options_(options) {}
+      : source_(source), input_(source.input()), to_(to), options_(options) {}
 
   // What every layer becomes, and every tensor of the output.
   absl::Status Plan() {
@@ -68,17 +126,13 @@ class Repacker {
       RETURN_IF_ERROR(WriteTextFile(JoinPath(folder, to_.config_file),
                                     absl::StrCat(config_, "\n")));
     }
-    ASSIGN_OR_RETURN(std::vector<std::string> files,
-                     ListSideFiles(input_.folder));
-    if (FileExists(JoinPath(input_.folder, "README.md"))) {
-      files.push_back("README.md");
-    }
-    return CopySideFiles(input_.folder, files, folder);
+    return source_.WriteSideFiles(folder, to_.name);
   }
 
   RepackResult Result() const {
     RepackResult result;
-    result.from = input_.packing->name;
+    result.from = std::string(source_.from());
+    result.notes = source_.Notes();
     result.to = to_.name;
     result.n_layers = static_cast<int64_t>(layout_.modules.size());
     for (const PackedModule& module : layout_.modules) {
@@ -126,7 +180,11 @@ class Repacker {
       if (it == index_.end()) {
         OutputTensor tensor;
         tensor.meta = view.meta;
+        tensor.meta.type = source_.DenseType(view);
         tensor.view = &view;
+        if (view.rows != nullptr) {
+          tensor.kind = OutputTensor::Kind::kEncode;
+        }
         plan_.tensors.push_back(std::move(tensor));
         continue;
       }
@@ -151,22 +209,17 @@ class Repacker {
   }
 
   absl::StatusOr<Planes> PlanesOf(int layer) const {
-    const PackedModule& from = input_.packed[static_cast<size_t>(layer)];
     const PackedModule& module = layout_.modules[static_cast<size_t>(layer)];
-    auto matrix = from.packing->unpack(from, 0, from.n_rows);
+    auto matrix = source_.ReadLayer(layer);
     RETURN_IF_ERROR(InLayer(matrix.status(), module));
     auto same = RefitMatrix(*std::move(matrix), module.scheme);
     RETURN_IF_ERROR(InLayer(same.status(), module));
     auto planes = to_.pack(*same, input_.dtype);
     RETURN_IF_ERROR(InLayer(planes.status(), module));
-    for (const TensorView* plane : from.planes) {
-      if (plane != nullptr) {
-        input_.source->Release(plane->data);
-      }
-    }
     return planes;
   }
 
+  const RepackSource& source_;
   const ModelInput& input_;
   const Packing& to_;
   const RepackOptions& options_;
@@ -178,24 +231,21 @@ class Repacker {
 
 }  // namespace
 
-absl::StatusOr<RepackResult> Repack(absl::string_view folder,
+absl::StatusOr<RepackResult> Repack(absl::string_view model,
                                     const RepackOptions& options) {
+  if (options.format == "gguf") {
+    return RepackToGguf(model, options);
+  }
   const Packing* to = FindPacking(options.format);
   if (to == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("--format: no packing '", options.format, "'; known are ",
-                     KnownPackingNames()));
+                     KnownPackingNames(), ", gguf"));
   }
-  ModelInputOptions input_options;
-  input_options.decode_quantized = true;
-  ASSIGN_OR_RETURN(const auto input, OpenModelInput(folder, input_options));
-  if (input->packed.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the model has no quantized layers to repack; `narrow quantize` makes "
-        "them; reading ",
-        folder));
-  }
-  Repacker repacker(*input, *to, options);
+  ASSIGN_OR_RETURN(const auto source,
+                   IsDirectory(model) ? OpenDirectorySource(model)
+                                      : OpenGgufSource(model, *to, options));
+  Repacker repacker(*source, *to, options);
   RETURN_IF_ERROR(repacker.Plan());
   ASSIGN_OR_RETURN(const auto out, OutputFolder::Create(options.out));
   RETURN_IF_ERROR(out->BeginWork("narrow repack", /*restart=*/true));

@@ -265,15 +265,6 @@ const RowSegment& SegmentOf(const CheckpointTensor& tensor, int64_t* row) {
   return segment;
 }
 
-int64_t StoredRow(const CheckpointTensor& tensor, int64_t row) {
-  const int64_t group = tensor.interleave_group;
-  if (group == 0) {
-    return row;
-  }
-  const int64_t in_group = row % group;
-  return row - in_group + in_group / 2 + in_group % 2 * (group / 2);
-}
-
 // Rows [first_row, first_row + n_rows) of a stored matrix, which is packed or
 // plain f32 (some experts of a stack may be either).
 absl::Status ReadStoredRows(const TensorView& view, int64_t first_row,

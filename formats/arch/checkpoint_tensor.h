@@ -44,6 +44,16 @@ struct CheckpointTensor {
   Origin origin;
 };
 
+// The row of the segments that row `row` of the tensor is.
+inline int64_t StoredRow(const CheckpointTensor& tensor, int64_t row) {
+  const int64_t group = tensor.interleave_group;
+  if (group == 0) {
+    return row;
+  }
+  const int64_t in_group = row % group;
+  return row - in_group + in_group / 2 + in_group % 2 * (group / 2);
+}
+
 }  // namespace narrow
 
 #endif  // NARROW_FORMATS_ARCH_CHECKPOINT_TENSOR_H_

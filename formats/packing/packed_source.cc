@@ -51,6 +51,8 @@ class PackedRows : public RowSource {
     return n;
   }
 
+  const PackedModule* packed() const override { return module_; }
+
  private:
   const PackedModule* const module_;
   const int64_t step_;
