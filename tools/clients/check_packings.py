@@ -82,6 +82,8 @@ def load(folder, dtype, config):
         bits=config["bits"], backend="torch")
   elif method in ("awq", "bitsandbytes", "hqq"):
     options["device_map"] = "cpu"
+  elif method == "fp8":
+    options["dtype"] = torch.bfloat16  # what the client decodes to
   try:
     return AutoModelForCausalLM.from_pretrained(folder, **options)
   except TypeError:  # an older client calls it otherwise
@@ -158,6 +160,8 @@ def check(args, folder, dense):
     # A forward pass on the CPU changes what 4-bit layers hold.
     model, _ = load(folder, args.dtype, config)
     model = exact_bitsandbytes(model, config, getattr(torch, args.dtype))
+  if config.get("quant_method") == "fp8":
+    model = model.to(getattr(torch, args.dtype))
   theirs = client_nll(model, report["window_tokens"])
   mean, largest = difference(ours, theirs)
   row |= {"folder": folder, "method": config.get("quant_method"),
