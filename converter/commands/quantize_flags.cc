@@ -84,7 +84,7 @@ void AddSolverFlags(CLI::App* command, QuantizeFlags* flags) {
   command
       ->add_option("--damping", flags->damping,
                    "gptq: added to the Gram matrix, in parts of its mean "
-                   "diagonal (default: 0.01)")
+                   "diagonal (default: 0.03)")
       ->check(CLI::Range(0.0, 1e3));
   command->add_flag("--positive-scales", flags->positive_scales,
                     "symmetric integers: no negative scales, for engines that "
