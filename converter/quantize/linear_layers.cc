@@ -52,6 +52,17 @@ constexpr const char* kHeadParts[] = {
 constexpr const char* kTransposedModels[] = {"gpt2", "openai-gpt", "imagegpt",
                                              "decision_transformer"};
 
+// Layers that transformers keeps in float32 whatever a model is stored as
+// (they overflow), and so loads from no packed file.
+struct KeptLayer {
+  const char* model_type;
+  const char* last_part;
+};
+constexpr KeptLayer kKeptInFloat[] = {
+    {"t5", "wo"},   {"mt5", "wo"},       {"umt5", "wo"},
+    {"udop", "wo"}, {"pop2piano", "wo"},
+};
+
 bool Fits(absl::string_view part, absl::string_view pattern) {
   const bool front = absl::ConsumePrefix(&pattern, "*");
   const bool back = absl::ConsumeSuffix(&pattern, "*");
@@ -92,6 +103,12 @@ std::string ReasonByName(absl::string_view module,
   }
   const absl::string_view last =
       absl::string_view(lower).substr(lower.rfind('.') + 1);  // npos + 1 is 0
+  for (const KeptLayer& kept : kKeptInFloat) {
+    if (model_type == kept.model_type && last == kept.last_part) {
+      return absl::StrCat("clients keep ", last, " of ", model_type,
+                          " in float32");
+    }
+  }
   return FitsAny(last, kHeadParts)
              ? absl::StrCat("by its name ('", last, "') an output or a router")
              : "";
@@ -131,10 +148,33 @@ void NumberSiblings(LinearLayers* found) {
   }
 }
 
-bool IsTied(const ModelInput& input) {
-  const auto tied =
-      input.config_json->root().FindNonNull("tie_word_embeddings");
-  return tied.has_value() && tied->is_bool() && *tied->GetBool();
+// What clients call output layers, and tensors of the models that have them.
+struct TiedHead {
+  const char* name;
+  const char* beside;  // prefix of a tensor's name; "": any model
+};
+constexpr TiedHead kTiedHeads[] = {
+    {"lm_head", ""},
+    {"proj_out", "model.decoder.layers."},
+    {"cls.predictions.decoder", "cls.predictions."},
+    {"predictions.decoder", "predictions."},
+    {"vocab_projector", "vocab_transform."},
+    {"generator_lm_head", "generator_predictions."},
+};
+
+std::vector<std::string> FindTiedHeads(const TensorSource& source) {
+  std::vector<std::string> names;
+  for (const TiedHead& head : kTiedHeads) {
+    const bool fits =
+        std::any_of(source.tensors().begin(), source.tensors().end(),
+                    [&](const TensorView& view) {
+                      return absl::StartsWith(view.meta.name, head.beside);
+                    });
+    if (fits && source.Find(absl::StrCat(head.name, ".weight")) == nullptr) {
+      names.push_back(head.name);
+    }
+  }
+  return names;
 }
 
 }  // namespace
@@ -158,7 +198,7 @@ absl::StatusOr<LinearLayers> FindLinearLayers(const ModelInput& input) {
       known.emplace(found.known[i].hf_name, static_cast<int>(i));
     }
   }
-  found.tied_head = IsTied(input);
+  found.tied_heads = FindTiedHeads(*input.source);
   for (const TensorView& view : input.source->tensors()) {
     const TensorMeta& meta = view.meta;
     if (!absl::EndsWith(meta.name, ".weight") || meta.shape.size() != 2 ||

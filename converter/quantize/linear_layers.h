@@ -36,8 +36,10 @@ struct LinearLayer {
 struct LinearLayers {
   std::vector<LinearLayer> layers;  // in the order of the source
   std::vector<ModelLinear> known;
-  // The output matrix is the embedding, so that no tensor shows it.
-  bool tied_head = false;
+  // Output layers that clients have and no tensor shows, since they share the
+  // embedding; to be named among what stays dense, since clients that are
+  // given names leave nothing else alone.
+  std::vector<std::string> tied_heads;
 };
 
 absl::StatusOr<LinearLayers> FindLinearLayers(const ModelInput& input);

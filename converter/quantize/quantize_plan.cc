@@ -312,11 +312,17 @@ class Planner {
     }
   }
 
+  // What the format refuses says more than what is never quantized.
   std::string FirstReason() const {
-    return plan_.dense.empty()
-               ? "there is none"
-               : absl::StrCat("'", plan_.dense[0].linear->module,
-                              "': ", plan_.dense[0].reason);
+    if (plan_.dense.empty()) {
+      return "there is none";
+    }
+    const auto refused =
+        std::find_if(plan_.dense.begin(), plan_.dense.end(),
+                     [](const DenseLayer& dense) { return dense.refused; });
+    const DenseLayer& shown =
+        refused != plan_.dense.end() ? *refused : plan_.dense[0];
+    return absl::StrCat("'", shown.linear->module, "': ", shown.reason);
   }
 
   // Layers that clients fuse must be alike. Where the packing refuses one of
@@ -455,16 +461,9 @@ class Planner {
         layout.dense_linears.push_back(dense.linear->module);
       }
     }
-    if (plan_.linears.tied_head) {
-      // A module without a tensor of its own, which clients would look for.
-      bool named = false;
-      for (const std::string& name : layout.dense_linears) {
-        named = named || name == "lm_head";
-      }
-      if (!named) {
-        layout.dense_linears.push_back("lm_head");
-      }
-    }
+    layout.dense_linears.insert(layout.dense_linears.end(),
+                                plan_.linears.tied_heads.begin(),
+                                plan_.linears.tied_heads.end());
     AddFacts(&layout);
     ASSIGN_OR_RETURN(plan_.quantization_config, plan_.packing->config(layout));
     return absl::OkStatus();

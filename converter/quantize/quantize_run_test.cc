@@ -295,6 +295,56 @@ TEST(QuantizeRun, KeepsConfigurationAndSaysWhatStaysDense) {
   EXPECT_FALSE(absl::StrContains(*text, "patch_embeddings"));
 }
 
+// What transformers loads dense must be stored dense and be named: it keeps
+// some layers of some families in float32, and looks for no packed tensors of
+// output layers that share the embedding.
+TEST(QuantizeRun, LayersThatClientsKeepDense) {
+  const std::string folder = Folder("model");
+  fs::create_directories(folder);
+  const std::vector<TensorMeta> metas = {
+      {"encoder.block.0.layer.1.DenseReluDense.wi.weight",
+       QuantType::kBF16,
+       {128, 64}},
+      {"encoder.block.0.layer.1.DenseReluDense.wo.weight",
+       QuantType::kBF16,
+       {64, 128}},
+      {"cls.predictions.bias", QuantType::kBF16, {64}}};
+  auto sink = NewSafetensorsFolderWriter(folder, int64_t{1} << 40);
+  ASSERT_TRUE(sink->Begin(metas, Metadata()).ok());
+  for (const TensorMeta& meta : metas) {
+    const std::vector<uint8_t> bytes(static_cast<size_t>(meta.n_bytes()), 0x3c);
+    ASSERT_TRUE(sink->Append(bytes).ok());
+  }
+  ASSERT_TRUE(sink->Finish().ok());
+  ASSERT_TRUE(WriteTextFile(JoinPath(folder, "config.json"),
+                            "{\"model_type\": \"t5\"}\n")
+                  .ok());
+  for (const char* format : {"nf4", "int8"}) {
+    const std::string out = Folder("out");
+    const auto result = Quantize(
+        folder, absl::StrCat("rule { method: \"", format, "\" }"), out);
+    ASSERT_TRUE(result.ok()) << result.status();
+    const auto config = ReadTextFile(out + "/config.json", 1 << 20);
+    ASSERT_TRUE(config.ok());
+    const size_t skipped = config->find("\"llm_int8_skip_modules\": [");
+    ASSERT_NE(skipped, std::string::npos) << *config;
+    const std::string names =
+        config->substr(skipped, config->find(']', skipped) - skipped);
+    EXPECT_TRUE(absl::StrContains(names, "DenseReluDense.wo\"")) << names;
+    EXPECT_FALSE(absl::StrContains(names, "DenseReluDense.wi\"")) << names;
+    EXPECT_TRUE(absl::StrContains(names, "\"lm_head\"")) << names;
+    EXPECT_TRUE(absl::StrContains(names, "\"cls.predictions.decoder\""))
+        << names;
+    EXPECT_FALSE(absl::StrContains(names, "vocab_projector")) << names;
+    auto written = OpenSafetensorsFolder(out);
+    ASSERT_TRUE(written.ok()) << written.status();
+    const TensorView* wo =
+        (*written)->Find("encoder.block.0.layer.1.DenseReluDense.wo.weight");
+    ASSERT_NE(wo, nullptr);
+    EXPECT_EQ(wo->meta.type, QuantType::kBF16);
+  }
+}
+
 TEST(QuantizeRun, SameBytesForAnyThreadsAndInShards) {
   const std::string model = WriteUnknownModel();
   const std::string recipe = "rule { method: \"nvfp4\" }";
@@ -362,6 +412,8 @@ TEST(QuantizeRun, RefusesWhatCannotBeHadAndSaysWhatCan) {
       {"rule { method: \"rtn\" } ignore: \"(\"", "the pattern"},
       {"rule { method: \"rtn\" } ignore: \".\"", "no layer is left"},
       {"rule { method: \"rtn\" } strict: true", "adapter"},
+      {"rule { method: \"rtn\" group_size: 1024 }",
+       "'vit.encoder.layer.0.attention.query': compressed-tensors wants"},
       {"rule { method: \"rtn\" } override { pattern: \"query\" rule { bits: 8 "
        "} }",
        "must be alike"},

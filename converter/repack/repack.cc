@@ -157,17 +157,15 @@ class Repacker {
 
   absl::Status FindDense() {
     ASSIGN_OR_RETURN(const LinearLayers linears, FindLinearLayers(input_));
-    bool has_head = false;
     for (const LinearLayer& linear : linears.layers) {
       if (index_.count(linear.view->meta.name) == 0 &&
           !IsLookedUp(linear.module)) {
         layout_.dense_linears.push_back(linear.module);
-        has_head = has_head || linear.module == "lm_head";
       }
     }
-    if (linears.tied_head && !has_head) {
-      layout_.dense_linears.push_back("lm_head");
-    }
+    layout_.dense_linears.insert(layout_.dense_linears.end(),
+                                 linears.tied_heads.begin(),
+                                 linears.tied_heads.end());
     return absl::OkStatus();
   }
 

@@ -129,7 +129,8 @@ absl::StatusOr<float> StaticInputScale(const SolverProblem& problem,
   if (stats == nullptr || stats->n_rows == 0 || stats->max_abs.empty()) {
     return absl::FailedPreconditionError(absl::StrCat(
         "tensor ", QuotedName(problem.name),
-        ": static scales of its inputs need calibration, which saw none"));
+        ": static scales of its inputs need calibration, which saw none; give "
+        "more samples, or other activations than static"));
   }
   float top = 0;
   for (const float value : stats->max_abs) {
