@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "converter/quantize/tensor_values.h"
-#include "converter/solvers/fold_scales.h"
+#include "converter/solvers/transforms/fold_scales.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"
 

@@ -8,7 +8,7 @@
 #include "converter/solvers/fp4_scale.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"
-#include "formats/packing/nested_scales.h"
+#include "formats/packing/bitsandbytes/nested_scales.h"
 
 namespace narrow {
 namespace {

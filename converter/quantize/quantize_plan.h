@@ -22,7 +22,7 @@
 #include "converter/quantize/recipe/method.h"
 #include "converter/quantize/recipe/recipe.pb.h"
 #include "converter/solvers/solver.h"
-#include "converter/solvers/transform.h"
+#include "converter/solvers/transforms/transform.h"
 #include "formats/packing/packing.h"
 #include "formats/tensor.h"
 

@@ -37,7 +37,7 @@
 #include "converter/solvers/solver.h"
 #include "converter/solvers/solver_inputs.h"
 #include "formats/base/status.h"
-#include "formats/packing/nested_scales.h"
+#include "formats/packing/bitsandbytes/nested_scales.h"
 #include "kernels/runs/runs.h"
 
 namespace narrow {

@@ -12,7 +12,7 @@
 #include "absl/strings/match.h"
 #include "formats/containers.h"
 #include "formats/json/json.h"
-#include "formats/packing/nested_scales.h"
+#include "formats/packing/bitsandbytes/nested_scales.h"
 #include "formats/packing/packing.h"
 #include "formats/packing/scale_type.h"
 #include "gtest/gtest.h"

@@ -16,7 +16,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "formats/packing/nested_scales.h"
+#include "formats/packing/bitsandbytes/nested_scales.h"
 #include "formats/packing/packed_source.h"
 #include "formats/packing/scale_type.h"
 #include "gtest/gtest.h"

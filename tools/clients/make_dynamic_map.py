@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Prints formats/packing/dynamic_map.inc.
+"""Prints formats/packing/bitsandbytes/dynamic_map.inc.
 
-    python3 tools/clients/make_dynamic_map.py > formats/packing/dynamic_map.inc
+    python3 tools/clients/make_dynamic_map.py > formats/packing/bitsandbytes/dynamic_map.inc
 
 The table of 256 numbers is bitsandbytes' (0.50.2 is the version it was made
 with), since files carry it: a table computed in another order of float32

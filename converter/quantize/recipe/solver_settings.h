@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "converter/quantize/recipe/recipe.pb.h"
 #include "converter/solvers/solver.h"
-#include "converter/solvers/transform.h"
+#include "converter/solvers/transforms/transform.h"
 
 namespace narrow {
 

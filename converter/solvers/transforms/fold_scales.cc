@@ -1,4 +1,4 @@
-#include "converter/solvers/fold_scales.h"
+#include "converter/solvers/transforms/fold_scales.h"
 
 #include <algorithm>
 #include <cassert>

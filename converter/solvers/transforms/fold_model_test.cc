@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "calibration/model_runner.h"
-#include "converter/solvers/fold_scales.h"
+#include "converter/solvers/transforms/fold_scales.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/arch/linear_groups.h"
 #include "formats/arch/read_model_config.h"

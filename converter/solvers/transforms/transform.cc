@@ -1,4 +1,4 @@
-#include "converter/solvers/transform.h"
+#include "converter/solvers/transforms/transform.h"
 
 #include <algorithm>
 #include <vector>
@@ -9,7 +9,7 @@ absl::Span<const Transform* const> AllTransforms() {
   // A vector, as the table may have no row.
   static const auto* const all = new std::vector<const Transform*>{
 #define NARROW_TRANSFORM(variable) &variable,
-#include "converter/solvers/transforms.inc"
+#include "converter/solvers/transforms/transforms.inc"
 #undef NARROW_TRANSFORM
   };
   return *all;

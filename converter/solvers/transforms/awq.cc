@@ -30,8 +30,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "converter/solvers/scale_trial.h"
-#include "converter/solvers/transform.h"
+#include "converter/solvers/transforms/scale_trial.h"
+#include "converter/solvers/transforms/transform.h"
 #include "formats/base/elementary.h"
 #include "formats/base/status.h"
 

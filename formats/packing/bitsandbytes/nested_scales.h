@@ -17,8 +17,8 @@
 // about one in a thousand that lie close to a middle). Tested by
 // nested_scales_test.cc and by the library's own results in packing_test.cc.
 
-#ifndef NARROW_FORMATS_PACKING_NESTED_SCALES_H_
-#define NARROW_FORMATS_PACKING_NESTED_SCALES_H_
+#ifndef NARROW_FORMATS_PACKING_BITSANDBYTES_NESTED_SCALES_H_
+#define NARROW_FORMATS_PACKING_BITSANDBYTES_NESTED_SCALES_H_
 
 #include <cstdint>
 #include <vector>
@@ -47,4 +47,4 @@ std::vector<float> UnnestScales(const NestedScales& nested,
 
 }  // namespace narrow
 
-#endif  // NARROW_FORMATS_PACKING_NESTED_SCALES_H_
+#endif  // NARROW_FORMATS_PACKING_BITSANDBYTES_NESTED_SCALES_H_

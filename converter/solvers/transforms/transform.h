@@ -9,8 +9,8 @@
 // One file and one row in transforms.inc each. Which layers share an input
 // and what can absorb its scale is formats/arch/linear_groups.h.
 
-#ifndef NARROW_CONVERTER_SOLVERS_TRANSFORM_H_
-#define NARROW_CONVERTER_SOLVERS_TRANSFORM_H_
+#ifndef NARROW_CONVERTER_SOLVERS_TRANSFORMS_TRANSFORM_H_
+#define NARROW_CONVERTER_SOLVERS_TRANSFORMS_TRANSFORM_H_
 
 #include <cstdint>
 #include <string>
@@ -75,7 +75,7 @@ struct Transform {
 };
 
 #define NARROW_TRANSFORM(variable) extern const Transform variable;
-#include "converter/solvers/transforms.inc"
+#include "converter/solvers/transforms/transforms.inc"
 #undef NARROW_TRANSFORM
 
 absl::Span<const Transform* const> AllTransforms();
@@ -83,4 +83,4 @@ const Transform* FindTransform(absl::string_view name);  // nullptr if unknown
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_SOLVERS_TRANSFORM_H_
+#endif  // NARROW_CONVERTER_SOLVERS_TRANSFORMS_TRANSFORM_H_

@@ -1,4 +1,4 @@
-#include "converter/solvers/scale_trial.h"
+#include "converter/solvers/transforms/scale_trial.h"
 
 #include <algorithm>
 #include <cmath>

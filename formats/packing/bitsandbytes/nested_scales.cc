@@ -1,4 +1,4 @@
-#include "formats/packing/nested_scales.h"
+#include "formats/packing/bitsandbytes/nested_scales.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@ namespace narrow {
 namespace {
 
 constexpr float kDynamicMap[256] = {
-#include "formats/packing/dynamic_map.inc"
+#include "formats/packing/bitsandbytes/dynamic_map.inc"
 };
 
 // Between each code and the next.

@@ -1,4 +1,4 @@
-#include "formats/packing/nested_scales.h"
+#include "formats/packing/bitsandbytes/nested_scales.h"
 
 #include <zlib.h>
 

@@ -7,14 +7,14 @@
 //
 // Borrows the group's weights and statistics. Belongs to one thread.
 
-#ifndef NARROW_CONVERTER_SOLVERS_SCALE_TRIAL_H_
-#define NARROW_CONVERTER_SOLVERS_SCALE_TRIAL_H_
+#ifndef NARROW_CONVERTER_SOLVERS_TRANSFORMS_SCALE_TRIAL_H_
+#define NARROW_CONVERTER_SOLVERS_TRANSFORMS_SCALE_TRIAL_H_
 
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "converter/solvers/transform.h"
+#include "converter/solvers/transforms/transform.h"
 
 namespace narrow {
 
@@ -76,4 +76,4 @@ void NormalizeScales(const std::vector<int32_t>& column_class,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_SOLVERS_SCALE_TRIAL_H_
+#endif  // NARROW_CONVERTER_SOLVERS_TRANSFORMS_SCALE_TRIAL_H_

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "converter/solvers/fold_scales.h"
-#include "converter/solvers/transform.h"
+#include "converter/solvers/transforms/fold_scales.h"
+#include "converter/solvers/transforms/transform.h"
 #include "formats/packing/scale_type.h"
 #include "gtest/gtest.h"
 

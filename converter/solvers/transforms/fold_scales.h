@@ -8,8 +8,8 @@
 // First the absorber, then the rest: FoldIntoNorm changes the scales to what
 // the stored norm really divides by. Pure functions.
 
-#ifndef NARROW_CONVERTER_SOLVERS_FOLD_SCALES_H_
-#define NARROW_CONVERTER_SOLVERS_FOLD_SCALES_H_
+#ifndef NARROW_CONVERTER_SOLVERS_TRANSFORMS_FOLD_SCALES_H_
+#define NARROW_CONVERTER_SOLVERS_TRANSFORMS_FOLD_SCALES_H_
 
 #include <cstdint>
 #include <vector>
@@ -50,4 +50,4 @@ LayerStats ScaleStats(const LayerStats& stats, absl::Span<const float> scales);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_SOLVERS_FOLD_SCALES_H_
+#endif  // NARROW_CONVERTER_SOLVERS_TRANSFORMS_FOLD_SCALES_H_
