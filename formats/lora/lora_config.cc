@@ -80,8 +80,8 @@ bool IsAmong(absl::string_view name, const absl::string_view (&names)[n]) {
 }
 
 absl::Status Unsupported(const JsonValue& root, absl::string_view what) {
-  return absl::UnimplementedError(absl::StrCat("merging an adapter with ", what,
-                                               "; ", root.Error("").message()));
+  return absl::UnimplementedError(
+      root.Error(absl::StrCat("merging an adapter with ", what)).message());
 }
 
 }  // namespace
