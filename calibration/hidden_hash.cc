@@ -7,12 +7,12 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "calibration/model_runner.h"
+#include "formats/base/fingerprint.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -21,22 +21,11 @@ namespace {
 constexpr int64_t kWindows = 2;
 constexpr int64_t kWindowTokens = 70;  // more than a tile of queries
 
-// FNV-1a.
-class Checksum {
- public:
-  template <typename T>
-  void Add(const T* values, size_t n) {
-    std::vector<uint8_t> bytes(n * sizeof(T));
-    std::memcpy(bytes.data(), values, bytes.size());
-    for (const uint8_t byte : bytes) {
-      value_ = (value_ ^ byte) * 1099511628211u;
-    }
-  }
-  uint64_t value() const { return value_; }
-
- private:
-  uint64_t value_ = 14695981039346656037u;
-};
+template <typename T>
+void Add(const T* values, size_t n, Fingerprint* hash) {
+  hash->Add(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(values),
+                                n * sizeof(T)));
+}
 
 absl::Status Print(const std::string& path, int n_threads) {
   CheckpointOptions checkpoint_options;
@@ -58,20 +47,20 @@ absl::Status Print(const std::string& path, int n_threads) {
   for (int64_t i = 0; i < runner->n_blocks(); ++i) {
     RETURN_IF_ERROR(runner->RunBlock(i, nullptr, &hidden));
   }
-  Checksum blocks, scores, logits;
-  blocks.Add(hidden.values.data(), hidden.values.size());
+  Fingerprint blocks, scores, logits;
+  Add(hidden.values.data(), hidden.values.size(), &blocks);
   RETURN_IF_ERROR(runner->FinalNorm(&hidden));
   const int64_t n_rows = kWindows * kWindowTokens;
   std::vector<TokenScore> results(ids.size());
   RETURN_IF_ERROR(runner->LogProbs(hidden.values.data(), n_rows, ids.data(),
                                    results.data()));
   for (const TokenScore& result : results) {
-    scores.Add(&result.log_prob, 1);
-    scores.Add(&result.top_token, 1);
+    Add(&result.log_prob, 1, &scores);
+    Add(&result.top_token, 1, &scores);
   }
   std::vector<float> values(static_cast<size_t>(runner->vocab_size()) * 4);
   RETURN_IF_ERROR(runner->Logits(hidden.values.data(), 4, values.data()));
-  logits.Add(values.data(), values.size());
+  Add(values.data(), values.size(), &logits);
   std::printf("%s: hidden %016lx scores %016lx logits %016lx\n", path.c_str(),
               static_cast<unsigned long>(blocks.value()),
               static_cast<unsigned long>(scores.value()),

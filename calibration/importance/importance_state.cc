@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "formats/base/file.h"
+#include "formats/base/fingerprint.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -107,20 +108,6 @@ SharedSums TakeSums(Cursor* cursor) {
 }
 
 }  // namespace
-
-void Fingerprint::Add(absl::string_view bytes) {
-  Add(static_cast<int64_t>(bytes.size()));
-  for (const char c : bytes) {
-    hash_ = (hash_ ^ static_cast<uint8_t>(c)) * 1099511628211u;
-  }
-}
-
-void Fingerprint::Add(int64_t value) {
-  for (int shift = 0; shift < 64; shift += 8) {
-    const uint64_t byte = static_cast<uint64_t>(value) >> shift & 0xff;
-    hash_ = (hash_ ^ byte) * 1099511628211u;
-  }
-}
 
 absl::Status WriteImportanceState(const ImportanceState& state,
                                   absl::string_view path) {

@@ -21,17 +21,6 @@
 
 namespace narrow {
 
-// A hash of text and numbers, the same on every machine (FNV-1a, 64 bits).
-class Fingerprint {
- public:
-  void Add(absl::string_view bytes);  // with its length
-  void Add(int64_t value);
-  uint64_t value() const { return hash_; }
-
- private:
-  uint64_t hash_ = 14695981039346656037u;
-};
-
 struct ImportanceState {
   uint64_t fingerprint = 0;  // of model, text and options
   int64_t n_windows = 0;     // done, from the first on

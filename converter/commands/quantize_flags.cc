@@ -1,5 +1,8 @@
 #include "converter/commands/quantize_flags.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "converter/quantize/recipe/method.h"
@@ -172,25 +175,51 @@ absl::Status AddOverride(const std::string& text, QuantizeRecipe* recipe) {
   return absl::OkStatus();
 }
 
-bool UsesMethod(const QuantizeRecipe& recipe, absl::string_view method) {
-  QuantizeRecipe filled = recipe;
-  const bool is_preset = ApplyPreset(&filled).ok();
-  if (!is_preset) {
-    return true;  // the plan says what is wrong with it
-  }
-  const auto of = [](const LayerRule& rule) {
-    return rule.has_method() ? absl::string_view(rule.method())
-                             : absl::string_view(AllMethods()[0].name);
+// Methods of the recipe's rule and overrides, but unknown ones, of which the
+// plan says more.
+std::vector<const Method*> UsedMethods(const QuantizeRecipe& recipe) {
+  std::vector<const Method*> methods;
+  const auto add = [&methods](absl::string_view name) {
+    const absl::StatusOr<const Method*> method = GetMethod(name);
+    if (method.ok()) {
+      methods.push_back(*method);
+    }
   };
-  bool uses = of(filled.rule()) == method;
-  for (const Override& row : filled.override()) {
-    uses = uses || (row.rule().has_method() && row.rule().method() == method);
+  add(recipe.rule().has_method() ? absl::string_view(recipe.rule().method())
+                                 : absl::string_view(AllMethods()[0].name));
+  for (const Override& row : recipe.override()) {
+    if (row.rule().has_method()) {
+      add(row.rule().method());
+    }
   }
-  return uses || filled.transform().name() == method;
+  return methods;
+}
+
+bool UsesMethod(const QuantizeRecipe& recipe, absl::string_view name) {
+  const std::vector<const Method*> used = UsedMethods(recipe);
+  return recipe.transform().name() == name ||
+         std::any_of(used.begin(), used.end(), [name](const Method* method) {
+           return method->name == name;
+         });
+}
+
+// Solvers over the grids of kernels/grid/, or a transform that looks at them.
+bool UsesGrids(const QuantizeRecipe& recipe) {
+  const std::vector<const Method*> used = UsedMethods(recipe);
+  return recipe.transform().has_name() ||
+         std::any_of(used.begin(), used.end(), [](const Method* method) {
+           const absl::string_view solver = method->solver;
+           return solver == "gptq" || solver == "rtn" ||
+                  *method->transform != '\0';
+         });
 }
 
 // Flags that would do nothing are mistakes.
-absl::Status CheckUsed(const CLI::App& command, const QuantizeRecipe& recipe) {
+absl::Status CheckUsed(const CLI::App& command, const QuantizeRecipe& given) {
+  QuantizeRecipe recipe = given;
+  if (!ApplyPreset(&recipe).ok()) {
+    return absl::OkStatus();  // the plan says what is wrong with it
+  }
   for (const char* flag : {"--damping", "--column-order"}) {
     if (command.count(flag) > 0 && !UsesMethod(recipe, "gptq")) {
       return absl::InvalidArgumentError(
@@ -200,6 +229,12 @@ absl::Status CheckUsed(const CLI::App& command, const QuantizeRecipe& recipe) {
   if (command.count("--alpha") > 0 && !UsesMethod(recipe, "smoothquant")) {
     return absl::InvalidArgumentError(
         "--alpha is an option of method smoothquant");
+  }
+  for (const char* flag : {"--search", "--positive-scales"}) {
+    if (command.count(flag) > 0 && !UsesGrids(recipe)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          flag, " is an option of gptq, awq and rtn, and of transforms"));
+    }
   }
   for (const char* flag :
        {"--samples", "--sample-tokens", "--seed", "--text-kind", "--text-field",

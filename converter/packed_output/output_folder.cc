@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr char kLock[] = "lock";
 constexpr char kOutput[] = "output";
-constexpr char kWork[] = "work";
+constexpr char kWork[] = "state";
 constexpr char kJob[] = "job";
 constexpr char kOld[] = ".old";  // after ".partial": being removed
 

@@ -100,7 +100,7 @@ TEST_F(OutputFolderTest, FinishesWhatWasKilledAfterTheRename) {
 }
 
 TEST_F(OutputFolderTest, RemovesWhatIsLeftOfWorkThatIsDone) {
-  fs::create_directories(out_ + ".partial.old/work");
+  fs::create_directories(out_ + ".partial.old/state");
   ASSERT_TRUE(WriteTextFile(out_ + ".partial.old/lock", "").ok());
   ASSERT_TRUE(Open()->Finish().ok());
   EXPECT_FALSE(fs::exists(out_ + ".partial.old"));

@@ -41,10 +41,7 @@ uint64_t HashRow(const float* row, int64_t n_cols) {
 // The scale that clients give the inputs, from the largest one seen.
 absl::Status SetInputScale(const LayerStats* stats, QuantizedMatrix* matrix) {
   const ActivationKind kind = matrix->scheme.activations;
-  const bool is_static = kind == ActivationKind::kStaticInt8 ||
-                         kind == ActivationKind::kStaticFp8 ||
-                         kind == ActivationKind::kNvfp4;
-  if (!is_static || matrix->input_scale.has_value()) {
+  if (!HasInputScale(kind) || matrix->input_scale.has_value()) {
     return absl::OkStatus();
   }
   if (stats == nullptr) {

@@ -2,38 +2,23 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
-#include <unordered_map>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "converter/quantize/output_layout.h"
 #include "converter/quantize/recipe/name_patterns.h"
 #include "converter/quantize/recipe/presets.h"
 #include "converter/quantize/recipe/solver_settings.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
-#include "formats/safetensors/safetensors_format.h"
-#include "formats/safetensors/safetensors_index.h"
-#include "formats/safetensors/safetensors_writer.h"
 
 namespace narrow {
 namespace {
 
 // A shape that every packing takes, if it takes the scheme at all.
 constexpr int64_t kEasySize = 4096;
-
-// Methods that choose by what goes into a layer.
-bool NeedsCalibration(const Method& method) {
-  return absl::string_view(method.solver) == "gptq" ||
-         *method.transform != '\0';
-}
-
-bool IsStatic(ActivationKind kind) {
-  return kind == ActivationKind::kStaticInt8 ||
-         kind == ActivationKind::kStaticFp8 || kind == ActivationKind::kNvfp4;
-}
 
 absl::StatusOr<const Packing*> GetPacking(const std::string& name) {
   const Packing* packing = FindPacking(name);
@@ -76,17 +61,6 @@ struct Choice {
   WeightScheme scheme;
 };
 
-// Torch looks at tensors where they lie in a file, so each must begin at a
-// multiple of its element: those that would move the next one off it come
-// last, larger elements first.
-int AlignmentRank(const TensorMeta& meta) {
-  if (meta.n_bytes() % 8 == 0) {
-    return 0;
-  }
-  const int64_t element = Geometry(meta.type).block_bytes;
-  return element % 8 == 0 ? 1 : element % 4 == 0 ? 2 : element % 2 == 0 ? 3 : 4;
-}
-
 class Planner {
  public:
   Planner(const ModelInput& input, const PlanOptions& options,
@@ -108,7 +82,7 @@ class Planner {
       }
       RETURN_IF_ERROR(MakeConfig());
     }
-    return LayOut();
+    return LayOutTensors(input_, options_.max_shard_bytes, &plan_);
   }
 
  private:
@@ -392,12 +366,12 @@ class Planner {
       needs.columns |= of_solver.columns;
       needs.gram |= of_solver.gram;
       needs.cross |= of_solver.cross;
-      if (IsStatic(layer.scheme.activations)) {
+      if (HasInputScale(layer.scheme.activations)) {
         needs.columns = true;
         needing =
             absl::StrCat("static activation scales of ", layer.method->name);
       }
-      if (NeedsCalibration(*layer.method)) {
+      if (of_solver.gram || *layer.method->transform != '\0') {
         needing = absl::StrCat("method ", layer.method->name);
       }
     }
@@ -489,94 +463,6 @@ class Planner {
     };
   }
 
-  absl::Status LayOut() {
-    std::unordered_map<const TensorView*, int> layer_of;
-    std::set<std::string> biases;
-    for (size_t i = 0; i < plan_.layers.size(); ++i) {
-      PlannedLayer& layer = plan_.layers[i];
-      layer_of[layer.linear->view] = static_cast<int>(i);
-      layer.planes =
-          plan_.packing->planes(layer.scheme, layer.linear->module,
-                                layer.n_rows(), layer.n_cols(), input_.dtype);
-      for (const TensorMeta& meta : layer.planes) {
-        layer.n_bytes += meta.n_bytes();
-      }
-      plan_.n_quantized += layer.n_rows() * layer.n_cols();
-      if (plan_.packing->f16_bias) {
-        biases.insert(layer.linear->module + ".bias");
-      }
-    }
-    for (const TensorView& view : input_.source->tensors()) {
-      plan_.n_weights += view.meta.n_elements();
-      const auto it = layer_of.find(&view);
-      const bool decoded = view.rows != nullptr;
-      const QuantType stored = input_.StoredType(view);
-      plan_.input_bytes +=
-          decoded ? view.meta.n_elements() * Geometry(stored).block_bytes
-                  : view.meta.n_bytes();
-      if (it != layer_of.end()) {
-        AddPlanes(it->second);
-        continue;
-      }
-      OutputTensor tensor;
-      tensor.meta = view.meta;
-      tensor.view = &view;
-      if (decoded) {
-        tensor.kind = OutputTensor::Kind::kEncode;
-        tensor.meta.type = stored;
-      }
-      if (biases.count(view.meta.name) > 0 &&
-          (stored == QuantType::kBF16 || stored == QuantType::kF32)) {
-        tensor.kind = OutputTensor::Kind::kEncode;
-        tensor.meta.type = QuantType::kF16;
-      }
-      plan_.tensors.push_back(std::move(tensor));
-    }
-    AlignTensors(&plan_.tensors);
-    return MakeShards();
-  }
-
-  void AddPlanes(int layer) {
-    const std::vector<TensorMeta>& planes =
-        plan_.layers[static_cast<size_t>(layer)].planes;
-    for (size_t p = 0; p < planes.size(); ++p) {
-      OutputTensor tensor;
-      tensor.kind = OutputTensor::Kind::kPlane;
-      tensor.meta = planes[p];
-      tensor.layer = layer;
-      tensor.plane = static_cast<int>(p);
-      plan_.tensors.push_back(std::move(tensor));
-    }
-  }
-
-  absl::Status MakeShards() {
-    std::vector<int64_t> n_bytes;
-    std::vector<TensorMeta> metas;
-    for (const OutputTensor& tensor : plan_.tensors) {
-      n_bytes.push_back(tensor.meta.n_bytes());
-      metas.push_back(tensor.meta);
-      plan_.tensor_bytes += tensor.meta.n_bytes();
-    }
-    Metadata metadata;
-    metadata.Set("format", std::string("pt"));
-    const std::vector<SafetensorsShard> shards =
-        PlanSafetensorsShards(n_bytes, options_.max_shard_bytes);
-    for (size_t i = 0; i < shards.size(); ++i) {
-      OutputShard shard;
-      shard.name = shards.size() == 1 ? kSafetensorsFileName
-                                      : SafetensorsShardName(i, shards.size());
-      shard.first = shards[i].first;
-      shard.n = shards[i].n;
-      ASSIGN_OR_RETURN(
-          shard.file_bytes,
-          SafetensorsFileBytes(
-              absl::MakeSpan(metas).subspan(shard.first, shard.n), metadata));
-      plan_.file_bytes += shard.file_bytes;
-      plan_.shards.push_back(std::move(shard));
-    }
-    return absl::OkStatus();
-  }
-
   const ModelInput& input_;
   const PlanOptions& options_;
   QuantizePlan& plan_;
@@ -590,13 +476,6 @@ class Planner {
 };
 
 }  // namespace
-
-void AlignTensors(std::vector<OutputTensor>* tensors) {
-  std::stable_sort(tensors->begin(), tensors->end(),
-                   [](const OutputTensor& a, const OutputTensor& b) {
-                     return AlignmentRank(a.meta) < AlignmentRank(b.meta);
-                   });
-}
 
 int QuantizePlan::n_refused() const {
   return static_cast<int>(

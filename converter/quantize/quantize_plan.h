@@ -64,10 +64,6 @@ struct OutputTensor {
   int plane = -1;
 };
 
-// Puts tensors whose bytes are no multiple of 8 last, so that each begins at
-// a multiple of its element; the others keep their order.
-void AlignTensors(std::vector<OutputTensor>* tensors);
-
 struct OutputShard {
   std::string name;
   size_t first = 0;

@@ -18,6 +18,7 @@
 #include "converter/quantize/work_store.h"
 #include "converter/quantize/write_tensors.h"
 #include "formats/base/file.h"
+#include "formats/base/fingerprint.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -31,38 +32,15 @@ constexpr char kVersion[] = "narrow quantize 1";
 constexpr int64_t kSideBySideBytes = int64_t{2} << 30;
 constexpr int64_t kBytesPerWeight = 16;
 
-class Hash {
- public:
-  void Add(absl::Span<const uint8_t> bytes) {
-    for (const uint8_t byte : bytes) {
-      value_ = (value_ ^ byte) * 0x100000001b3;  // FNV-1a
-    }
-  }
-  void Add(absl::string_view text) {
-    Add(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(text.data()),
-                            text.size()));
-    Add(uint64_t{text.size()});
-  }
-  void Add(uint64_t number) {
-    for (int i = 0; i < 8; ++i) {
-      value_ = (value_ ^ (number >> (8 * i) & 255)) * 0x100000001b3;
-    }
-  }
-  uint64_t value() const { return value_; }
-
- private:
-  uint64_t value_ = 0xcbf29ce484222325;
-};
-
 // Names, types, shapes and the ends of the data: enough to tell models apart
 // without reading them.
-void AddInput(const ModelInput& input, Hash* hash) {
+void AddInput(const ModelInput& input, Fingerprint* hash) {
   constexpr size_t kEnd = 256;
   hash->Add(input.config_text);
   for (const TensorView& view : input.source->tensors()) {
     hash->Add(view.meta.name);
     hash->Add(ShapeString(view.meta.shape));
-    hash->Add(static_cast<uint64_t>(view.meta.type));
+    hash->Add(static_cast<int64_t>(view.meta.type));
     const size_t n = std::min(kEnd, view.data.size());
     hash->Add(view.data.subspan(0, n));
     hash->Add(view.data.subspan(view.data.size() - n));
@@ -94,7 +72,7 @@ class Run {
       result_.n_samples = calibrated.samples().n_samples();
       result_.sample_tokens = calibrated.samples().sample_tokens;
     }
-    ASSIGN_OR_RETURN(const uint64_t fingerprint, Fingerprint(calibrated));
+    ASSIGN_OR_RETURN(const uint64_t fingerprint, FingerprintOf(calibrated));
     RETURN_IF_ERROR(folder_->BeginWork(
         absl::StrFormat("%s %016x", kVersion, fingerprint), options_.restart));
     if (folder_->complete()) {
@@ -123,7 +101,7 @@ class Run {
  private:
   // Of all of an adapter: it is small, and its tensors are not shown.
   absl::StatusOr<uint64_t> AdapterHash() const {
-    Hash hash;
+    Fingerprint hash;
     if (!options_.input.lora_folder.empty()) {
       for (const char* name :
            {"adapter_config.json", "adapter_model.safetensors"}) {
@@ -136,14 +114,16 @@ class Run {
     return hash.value();
   }
 
-  absl::StatusOr<uint64_t> Fingerprint(const CalibratedRun& calibrated) const {
-    Hash hash;
+  absl::StatusOr<uint64_t> FingerprintOf(
+      const CalibratedRun& calibrated) const {
+    Fingerprint hash;
     hash.Add(RecipeText(plan_.recipe));
-    hash.Add(static_cast<uint64_t>(options_.plan.max_shard_bytes));
-    hash.Add(uint64_t{options_.plan.merge_only});
+    hash.Add(options_.plan.max_shard_bytes);
+    hash.Add(int64_t{options_.plan.merge_only});
     ASSIGN_OR_RETURN(const uint64_t adapter, AdapterHash());
-    hash.Add(adapter);
-    hash.Add(uint64_t{plan_.calibrated ? calibrated.fingerprint() : 0});
+    hash.Add(static_cast<int64_t>(adapter));
+    hash.Add(
+        static_cast<int64_t>(plan_.calibrated ? calibrated.fingerprint() : 0));
     AddInput(input_, &hash);
     return hash.value();
   }

@@ -75,16 +75,16 @@ rm -rf out
 # Work of another recipe is neither used nor thrown away unasked.
 start out
 for _ in $(seq 200); do
-  [ -e out.partial/work/calibrator ] && break
+  [ -e out.partial/state/calibrator ] && break
   sleep 0.02
 done
 kill -9 $pid 2>/dev/null
 wait $pid 2>/dev/null
-if [ -e out.partial/work/calibrator ] && [ ! -e out ]; then
+if [ -e out.partial/state/calibrator ] && [ ! -e out ]; then
   quantize out --bits 8
   check "work of another recipe is refused" test $? -eq 1
   check "and the way out is named" grep -qF -- --restart out.err
-  check "and it stays" test -e out.partial/work/calibrator
+  check "and it stays" test -e out.partial/state/calibrator
   quantize out --json report.json
   check "the same recipe goes on" \
     grep -q '"resumed_blocks": [1-9]' report.json
@@ -106,7 +106,7 @@ check "--restart discards it" diff -r whole8 out
 rm -rf out
 start out
 for _ in $(seq 200); do
-  [ -e out.partial/work/calibrator ] && break
+  [ -e out.partial/state/calibrator ] && break
   sleep 0.02
 done
 kill -TERM $pid 2>/dev/null

@@ -12,6 +12,7 @@
 #include "converter/packed_output/side_files.h"
 #include "converter/quantize/linear_layers.h"
 #include "converter/quantize/model_input.h"
+#include "converter/quantize/output_layout.h"
 #include "converter/quantize/quantize_plan.h"
 #include "converter/quantize/write_tensors.h"
 #include "converter/repack/gguf_source.h"

@@ -220,6 +220,11 @@ absl::Status CheckZeros(const QuantizedMatrix& m) {
 
 }  // namespace
 
+bool HasInputScale(ActivationKind kind) {
+  return kind == ActivationKind::kStaticInt8 ||
+         kind == ActivationKind::kStaticFp8 || kind == ActivationKind::kNvfp4;
+}
+
 bool operator==(const WeightScheme& a, const WeightScheme& b) {
   return a.code == b.code && a.bits == b.bits && a.zero == b.zero &&
          a.block_rows == b.block_rows && a.block_cols == b.block_cols &&

@@ -53,6 +53,9 @@ enum class ActivationKind : uint8_t {
   kMxfp4,             // groups of 32
 };
 
+// Whether the file stores a scale of the inputs, from calibration.
+bool HasInputScale(ActivationKind kind);
+
 // All that is known of a matrix before a weight is read. Plans and sizes
 // follow from it.
 struct WeightScheme {

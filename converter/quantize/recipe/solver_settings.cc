@@ -82,9 +82,6 @@ absl::Status SetFit(const SolverSettings& s, FitOptions* fit) {
 }
 
 absl::Status SetGptq(const SolverSettings& s, SolverOptions* options) {
-  if (s.has_signed_scales()) {
-    options->signed_scales = s.signed_scales();
-  }
   if (s.has_damping()) {
     RETURN_IF_ERROR(CheckRange("damping", s.damping(), 0, 1e3));
     options->damping = s.damping();
@@ -141,6 +138,9 @@ absl::StatusOr<SolverOptions> SolverOptionsOf(const SolverSettings& settings) {
   RETURN_IF_ERROR(SetFit(settings, &options.fit));
   if (settings.has_weighted_search()) {
     options.weighted_fit = settings.weighted_search();
+  }
+  if (settings.has_signed_scales()) {
+    options.signed_scales = settings.signed_scales();
   }
   if (settings.has_refit()) {
     options.refit = settings.refit();

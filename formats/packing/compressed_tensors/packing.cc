@@ -164,12 +164,6 @@ absl::Status Supports(const WeightScheme& scheme, int64_t /*n_rows*/,
   return absl::OkStatus();
 }
 
-bool HasInputScale(const WeightScheme& scheme) {
-  return scheme.activations == ActivationKind::kStaticInt8 ||
-         scheme.activations == ActivationKind::kStaticFp8 ||
-         scheme.activations == ActivationKind::kNvfp4;
-}
-
 std::vector<TensorMeta> Planes(const WeightScheme& scheme,
                                absl::string_view module, int64_t n_rows,
                                int64_t n_cols, QuantType /*model_dtype*/) {
@@ -211,7 +205,7 @@ std::vector<TensorMeta> Planes(const WeightScheme& scheme,
   if (scheme.global_scale) {
     planes.push_back({name(".weight_global_scale"), QuantType::kF32, {1}});
   }
-  if (HasInputScale(scheme)) {
+  if (HasInputScale(scheme.activations)) {
     planes.push_back({name(scheme.activations == ActivationKind::kNvfp4
                                ? ".input_global_scale"
                                : ".input_scale"),
@@ -296,7 +290,7 @@ absl::StatusOr<std::vector<std::vector<uint8_t>>> Pack(
     planes.emplace_back();
     AppendScales(QuantType::kF32, {matrix.global_scale}, &planes.back());
   }
-  if (HasInputScale(scheme)) {
+  if (HasInputScale(scheme.activations)) {
     if (!matrix.input_scale) {
       return absl::InvalidArgumentError(
           "static scaling of the inputs, but no scale for them");
