@@ -7,7 +7,8 @@
 // "QLoRA: Efficient Finetuning of Quantized LLMs" (2023), section 3, "4-bit
 // NormalFloat Quantization", and appendix E for the table.
 //
-// What bitsandbytes does (`scale_search` off gives its bits): the scale is the
+// What bitsandbytes does (`scale_search` off, or nothing known of the inputs
+// and `blind_search` off, gives its bits): the scale is the
 // largest magnitude m; a weight x becomes the entry nearest to x * (1 / m),
 // the lower one at a middle, decided in float32 against the means of
 // neighbours; in a last block that is short, x / m.
@@ -103,7 +104,8 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   QuantizedMatrix& matrix = solved.matrix;
   matrix.scheme = problem.scheme;
   matrix.Resize(problem.n_rows, problem.n_cols);
-  const bool searches = problem.options->scale_search;
+  const bool searches = problem.options->scale_search &&
+                        (problem.options->blind_search || !importance.empty());
   BlockSearch search;
   search.grid = TableOf(problem.scheme.code);
   search.block = problem.scheme.block_cols;

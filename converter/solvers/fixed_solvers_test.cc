@@ -101,7 +101,9 @@ TEST_P(FixedSolversTest, IsLegalAndReportsItsError) {
 TEST_P(FixedSolversTest, SearchedScalesAreNoWorseThanThePeers) {
   for (uint32_t seed : {1, 2, 3}) {
     TestProblem test(48, 256, 0.05f, seed);
+    test.options.blind_search = true;
     const auto ours = Solve(&test);
+    test.options.blind_search = false;
     test.problem.importance = test.importance.data();
     const auto weighted = Solve(&test);
     test.options = AsPeers();
@@ -113,6 +115,22 @@ TEST_P(FixedSolversTest, SearchedScalesAreNoWorseThanThePeers) {
     // Both searches end in local optima.
     EXPECT_LE(test.Error(weighted->matrix, true),
               1.01 * test.Error(ours->matrix, true));
+  }
+}
+
+// Tables and powers of two, of whose inputs nothing is known.
+TEST_P(FixedSolversTest, BlindSearchIsOffWhereItDoesNotPay) {
+  const CodeKind code = GetParam().scheme.code;
+  const bool is_plain = code == CodeKind::kNf4 || code == CodeKind::kFp4 ||
+                        GetParam().scheme.scale_type == QuantType::kF8E8M0;
+  TestProblem test(48, 256);
+  const auto ours = Solve(&test);
+  test.options = AsPeers();
+  const auto peers = Solve(&test);
+  ASSERT_TRUE(ours.ok() && peers.ok());
+  EXPECT_EQ(ours->matrix.scales == peers->matrix.scales, is_plain);
+  if (is_plain) {
+    EXPECT_EQ(ours->matrix.codes, peers->matrix.codes);
   }
 }
 
@@ -218,6 +236,7 @@ TEST(Codebook, RefusesBlocksThatTheLibraryLacks) {
 
 TEST(Codebook, NestedScalesGetCodesOfTheirOwn) {
   TestProblem test(64, 256);
+  test.options.blind_search = true;
   test.problem.scheme = Table(CodeKind::kNf4, 64);
   const auto plain = FindSolver("codebook")->solve(test.problem);
   test.problem.scheme.nested_scales = true;

@@ -5,8 +5,9 @@
 // NVFP4", NVIDIA, 2025, section 2). MXFP4: 32 weights share a power of two
 // (OCP Microscaling Formats v1.0, sections 5 and 6.3).
 //
-// Peers (`scale_search` off gives compressed-tensors' codes): NVFP4 takes the
-// block's largest magnitude over 6, times the global scale, rounded to E4M3
+// Peers (`scale_search` off gives compressed-tensors' codes, as does MXFP4
+// where nothing is known of the inputs and `blind_search` is off): NVFP4 takes
+// the block's largest magnitude over 6, times the global scale, rounded to E4M3
 // (0.125 where that is 0); MXFP4 the power of two below it over 4, or the next
 // one where the mantissa is 1.75 or more.
 //
@@ -131,7 +132,9 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
             : Nvfp4GlobalScale(LargestMagnitude(problem), *problem.options);
   }
   const float global = matrix.global_scale;
-  const bool searches = problem.options->scale_search;
+  const bool searches = problem.options->scale_search &&
+                        (scheme.global_scale || problem.options->blind_search ||
+                         !importance.empty());
   BlockSearch search;
   search.grid.kind = RunGrid::Kind::kE2M1;
   search.block = scheme.block_cols;

@@ -61,9 +61,13 @@ struct SolverOptions {
   int hqq_iterations = 20;
   bool hqq_keep_best = true;
   bool hqq_round_zero = false;
-  // FP8, NVFP4, MXFP4: search of block scales (neighbouring exponents, four
-  // over six); off: from the largest magnitude.
+  // NF4, FP4, int8, FP8, NVFP4, MXFP4: search of block scales (neighbouring
+  // exponents, four over six); off: from the largest magnitude.
   bool scale_search = true;
+  // Of NF4, FP4 and MXFP4 also where nothing is known of the inputs. What has
+  // the least squared error then has no less KL divergence than the plain rule
+  // (measured: docs/measurements.md, 9), so it is off.
+  bool blind_search = false;
   // Least zero point that the packing can hold (1 for GPTQ v1).
   int zero_low = 0;
 };

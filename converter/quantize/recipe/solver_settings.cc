@@ -156,6 +156,7 @@ absl::StatusOr<SolverOptions> SolverOptionsOf(const SolverSettings& settings) {
   RETURN_IF_ERROR(SetHqq(settings, &options));
   if (settings.has_scale_search()) {
     options.scale_search = settings.scale_search();
+    options.blind_search = settings.scale_search();
   }
   return options;
 }
