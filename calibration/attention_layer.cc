@@ -6,21 +6,38 @@
 #include "formats/base/status.h"
 
 namespace narrow {
+namespace {
 
-absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
-                                 const RopeTable& rope, Observer* observer,
-                                 HiddenStates* hidden) {
+void Append(const std::vector<float>& from, std::vector<float>* to) {
+  to->insert(to->end(), from.begin(), from.end());
+}
+
+}  // namespace
+
+absl::StatusOr<AttentionLayer::Matrices> AttentionLayer::Unpack(
+    const BlockTensors& block, PartEnd end) {
+  const ScopedTimer timer(&context_->times->weights);
+  PackedWeights& weights = context_->weights;
+  Matmul* products = &context_->products;
   Matrices matrices;
-  {
-    const ScopedTimer timer(&context_->times->weights);
-    PackedWeights& weights = context_->weights;
-    Matmul* products = &context_->products;
-    ASSIGN_OR_RETURN(matrices.q, weights.Get(block.q.weight, products));
-    ASSIGN_OR_RETURN(matrices.k, weights.Get(block.k.weight, products));
-    ASSIGN_OR_RETURN(matrices.v, weights.Get(block.v.weight, products));
+  if (end == PartEnd::kInput) {
+    return matrices;
+  }
+  ASSIGN_OR_RETURN(matrices.q, weights.Get(block.q.weight, products));
+  ASSIGN_OR_RETURN(matrices.k, weights.Get(block.k.weight, products));
+  ASSIGN_OR_RETURN(matrices.v, weights.Get(block.v.weight, products));
+  if (end == PartEnd::kOutput) {
     ASSIGN_OR_RETURN(matrices.output,
                      weights.Get(block.attn_output.weight, products));
   }
+  return matrices;
+}
+
+absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
+                                 const RopeTable& rope, PartEnd end,
+                                 Observer* observer, HiddenStates* hidden,
+                                 AttentionTrace* trace) {
+  ASSIGN_OR_RETURN(const Matrices matrices, Unpack(block, end));
   const int64_t n_tokens = hidden->window_tokens;
   const int64_t step = WindowsPerStep(*hidden);
   for (int64_t window = 0; window < hidden->n_windows; window += step) {
@@ -28,8 +45,15 @@ absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
     const int64_t first_row = window * n_tokens;
     {
       const ScopedTimer timer(&context_->times->qkv);
-      RETURN_IF_ERROR(Project(block, matrices, observer, *hidden, first_row,
-                              n_windows * n_tokens));
+      RETURN_IF_ERROR(
+          NormInput(block, observer, *hidden, first_row, n_windows * n_tokens));
+      if (end == PartEnd::kInput) {
+        continue;
+      }
+      Project(block, matrices);
+      if (trace != nullptr && !block.q_norm.empty()) {
+        Append(qkv_, &trace->projected_qkv);
+      }
       RETURN_IF_ERROR(
           NormAndRotate(block, rope, hidden->first_window + window, n_tokens));
     }
@@ -37,19 +61,24 @@ absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
       const ScopedTimer timer(&context_->times->attention);
       RETURN_IF_ERROR(Attend(sliding, n_windows, n_tokens));
     }
+    if (trace != nullptr) {
+      Append(qkv_, &trace->qkv);
+    }
     const ScopedTimer timer(&context_->times->attention_output);
     RETURN_IF_ERROR(Observe(observer, block.attn_output.weight.name(),
-                            first_row, attended_));
-    AddOutput(block, *matrices.output, hidden, first_row);
+                            first_row, attended_,
+                            block.post_attn_norm.empty() ? hidden : nullptr));
+    if (end == PartEnd::kOutput) {
+      AddOutput(block, *matrices.output, hidden, first_row, trace);
+    }
   }
   return absl::OkStatus();
 }
 
-absl::Status AttentionLayer::Project(const BlockTensors& block,
-                                     const Matrices& matrices,
-                                     Observer* observer,
-                                     const HiddenStates& hidden,
-                                     int64_t first_row, int64_t n_rows) {
+absl::Status AttentionLayer::NormInput(const BlockTensors& block,
+                                       Observer* observer,
+                                       const HiddenStates& hidden,
+                                       int64_t first_row, int64_t n_rows) {
   const RowKernels& rows = context_->rows;
   const int64_t n_hidden = hidden.hidden_size;
   normed_.Resize(n_rows, n_hidden, context_->products.type());
@@ -58,9 +87,8 @@ absl::Status AttentionLayer::Project(const BlockTensors& block,
                   n_hidden, context_->config().norm_eps, normed_.row(r));
     normed_.Round(r, rows);
   });
-  const LinearTensors* layers[] = {&block.q, &block.k, &block.v};
   const CheckpointTensor* seen = nullptr;
-  for (const LinearTensors* layer : layers) {
+  for (const LinearTensors* layer : {&block.q, &block.k, &block.v}) {
     // Parts of one fused tensor are one multiplication.
     if (layer->weight.tensor != seen) {
       RETURN_IF_ERROR(
@@ -68,11 +96,17 @@ absl::Status AttentionLayer::Project(const BlockTensors& block,
     }
     seen = layer->weight.tensor;
   }
+  return absl::OkStatus();
+}
 
+void AttentionLayer::Project(const BlockTensors& block,
+                             const Matrices& matrices) {
+  const RowKernels& rows = context_->rows;
+  const LinearTensors* layers[] = {&block.q, &block.k, &block.v};
   const int64_t starts[] = {0, block.q.weight.n_rows,
                             block.q.weight.n_rows + block.k.weight.n_rows};
   const int64_t width = starts[2] + block.v.weight.n_rows;
-  qkv_.resize(static_cast<size_t>(n_rows * width));
+  qkv_.resize(static_cast<size_t>(normed_.n_rows * width));
   ForEachTile(&context_->products, &context_->pool, normed_,
               {matrices.q.get(), matrices.k.get(), matrices.v.get()},
               [&](size_t which, const Tile& tile) {
@@ -83,7 +117,6 @@ absl::Status AttentionLayer::Project(const BlockTensors& block,
                                   starts[which] + tile.first_col);
                 }
               });
-  return absl::OkStatus();
 }
 
 absl::Status AttentionLayer::NormAndRotate(const BlockTensors& block,
@@ -173,7 +206,7 @@ absl::Status AttentionLayer::Attend(bool sliding, int64_t n_windows,
 
 void AttentionLayer::AddOutput(const BlockTensors& block,
                                const PackedMatrix& output, HiddenStates* hidden,
-                               int64_t first_row) {
+                               int64_t first_row, AttentionTrace* trace) {
   const RowKernels& rows = context_->rows;
   const int64_t n_hidden = hidden->hidden_size;
   float* residual = hidden->values.data() + first_row * n_hidden;
@@ -196,6 +229,9 @@ void AttentionLayer::AddOutput(const BlockTensors& block,
                 }
               });
   if (post_norm) {
+    if (trace != nullptr) {
+      Append(projected_, &trace->output);
+    }
     ForEachRow(&context_->pool, attended_.n_rows, [&](int64_t r) {
       float* row = projected_.data() + r * n_hidden;
       rows.rms_norm(row, block.post_attn_norm.data(), n_hidden,

@@ -53,22 +53,35 @@ std::vector<Choice> ChooseExperts(absl::Span<const float> logits,
   return all;
 }
 
-absl::Status FeedForward::Run(const BlockTensors& block, Observer* observer,
-                              HiddenStates* hidden) {
-  return block.has_experts ? RunExperts(block, observer, hidden)
-                           : RunDense(block, observer, hidden);
+absl::Status FeedForward::Run(const BlockTensors& block, PartEnd end,
+                              Observer* observer, HiddenStates* hidden) {
+  return block.has_experts ? RunExperts(block, end, observer, hidden)
+                           : RunDense(block, end, observer, hidden);
 }
 
 absl::StatusOr<FeedForward::Matrices> FeedForward::Unpack(
-    const WeightRows& gate, const WeightRows& up, const WeightRows& down) {
+    const WeightRows& gate, const WeightRows& up, const WeightRows& down,
+    PartEnd end) {
   const ScopedTimer timer(&context_->times->weights);
   PackedWeights& weights = context_->weights;
   Matmul* products = &context_->products;
   Matrices matrices;
+  if (end == PartEnd::kInput) {
+    return matrices;
+  }
   ASSIGN_OR_RETURN(matrices.gate, weights.Get(gate, products));
   ASSIGN_OR_RETURN(matrices.up, weights.Get(up, products));
-  ASSIGN_OR_RETURN(matrices.down, weights.Get(down, products));
+  if (end == PartEnd::kOutput) {
+    ASSIGN_OR_RETURN(matrices.down, weights.Get(down, products));
+  }
   return matrices;
+}
+
+absl::StatusOr<FeedForward::Matrices> FeedForward::UnpackExpert(
+    const BlockTensors& block, int64_t expert, PartEnd end) {
+  return Unpack(OfExpert(block.expert_gate, expert),
+                OfExpert(block.expert_up, expert),
+                OfExpert(block.expert_down, expert), end);
 }
 
 void FeedForward::NormRow(const BlockTensors& block, const float* hidden_row,
@@ -77,9 +90,30 @@ void FeedForward::NormRow(const BlockTensors& block, const float* hidden_row,
                           context_->config().norm_eps, normed_.row(r));
 }
 
+void FeedForward::NormRows(const BlockTensors& block, const float* from,
+                           int64_t n_rows) {
+  const int64_t n_hidden = context_->config().hidden_size;
+  normed_.Resize(n_rows, n_hidden, context_->products.type());
+  ForEachRow(&context_->pool, n_rows, [&](int64_t r) {
+    NormRow(block, from + r * n_hidden, r);
+    normed_.Round(r, context_->rows);
+  });
+}
+
+void FeedForward::NormAssigned(const BlockTensors& block,
+                               const HiddenStates& hidden,
+                               absl::Span<const Assigned> assigned) {
+  normed_.Resize(static_cast<int64_t>(assigned.size()), hidden.hidden_size,
+                 context_->products.type());
+  ForEachRow(&context_->pool, normed_.n_rows, [&](int64_t r) {
+    NormRow(block, hidden.row(0, assigned[static_cast<size_t>(r)].row), r);
+    normed_.Round(r, context_->rows);
+  });
+}
+
 void FeedForward::Gate(const Matrices& matrices,
                        const std::vector<float>& gate_bias,
-                       const std::vector<float>& up_bias) {
+                       const std::vector<float>& up_bias, bool keep) {
   const RowKernels& rows = context_->rows;
   const auto gate =
       context_->traits().activation == BlockTraits::Activation::kSilu
@@ -87,18 +121,45 @@ void FeedForward::Gate(const Matrices& matrices,
           : rows.gate_gelu;
   inner_.Resize(normed_.n_rows, matrices.gate->n_outputs(),
                 context_->products.type());
-  ForEachTilePair(&context_->products, &context_->pool, normed_, *matrices.gate,
-                  *matrices.up, [&](const Tile& gates, const Tile& ups) {
-                    AddBias(rows, gate_bias, gates);
-                    AddBias(rows, up_bias, ups);
-                    for (int64_t r = 0; r < gates.n_rows; ++r) {
-                      gate(gates.values + r * gates.n_cols,
-                           ups.values + r * gates.n_cols, gates.n_cols,
-                           inner_.row(gates.first_row + r) + gates.first_col);
-                    }
-                  });
+  if (keep) {
+    gates_.resize(inner_.values.size());
+    ups_.resize(inner_.values.size());
+  }
+  ForEachTilePair(
+      &context_->products, &context_->pool, normed_, *matrices.gate,
+      *matrices.up, [&](const Tile& gates, const Tile& ups) {
+        AddBias(rows, gate_bias, gates);
+        AddBias(rows, up_bias, ups);
+        for (int64_t r = 0; r < gates.n_rows; ++r) {
+          const float* gate_row = gates.values + r * gates.n_cols;
+          const float* up_row = ups.values + r * gates.n_cols;
+          const int64_t at =
+              (gates.first_row + r) * inner_.n_cols + gates.first_col;
+          gate(gate_row, up_row, gates.n_cols, inner_.values.data() + at);
+          if (keep) {
+            std::copy_n(gate_row, gates.n_cols, gates_.data() + at);
+            std::copy_n(up_row, gates.n_cols, ups_.data() + at);
+          }
+        }
+      });
   ForEachRow(&context_->pool, inner_.n_rows,
              [&](int64_t r) { inner_.Round(r, rows); });
+}
+
+void FeedForward::Project(const Matrices& matrices,
+                          const std::vector<float>& bias) {
+  const int64_t n_hidden = context_->config().hidden_size;
+  projected_.resize(static_cast<size_t>(inner_.n_rows * n_hidden));
+  ForEachTile(&context_->products, &context_->pool, inner_,
+              {matrices.down.get()}, [&](size_t, const Tile& tile) {
+                AddBias(context_->rows, bias, tile);
+                for (int64_t r = 0; r < tile.n_rows; ++r) {
+                  std::copy_n(tile.values + r * tile.n_cols, tile.n_cols,
+                              projected_.data() +
+                                  (tile.first_row + r) * n_hidden +
+                                  tile.first_col);
+                }
+              });
 }
 
 // to += from, after the norm of the block's output if it has one.
@@ -113,43 +174,34 @@ void FeedForward::AddRow(const BlockTensors& block, float* from,
   rows.add_scaled(from, 1, n_hidden, to);
 }
 
-absl::Status FeedForward::RunDense(const BlockTensors& block,
+absl::Status FeedForward::RunDense(const BlockTensors& block, PartEnd end,
                                    Observer* observer, HiddenStates* hidden) {
   ASSIGN_OR_RETURN(
       const Matrices matrices,
-      Unpack(block.gate.weight, block.up.weight, block.down.weight));
+      Unpack(block.gate.weight, block.up.weight, block.down.weight, end));
   const ScopedTimer timer(&context_->times->feed_forward);
-  const RowKernels& rows = context_->rows;
   const int64_t n_hidden = hidden->hidden_size;
   const int64_t n_all = hidden->n_windows * hidden->window_tokens;
   for (int64_t first = 0; first < n_all; first += kStepRows) {
     const int64_t n_rows = std::min(kStepRows, n_all - first);
     float* residual = hidden->values.data() + first * n_hidden;
-    normed_.Resize(n_rows, n_hidden, context_->products.type());
-    ForEachRow(&context_->pool, n_rows, [&](int64_t r) {
-      NormRow(block, residual + r * n_hidden, r);
-      normed_.Round(r, rows);
-    });
+    NormRows(block, residual, n_rows);
     RETURN_IF_ERROR(
         Observe(observer, block.gate.weight.name(), first, normed_));
     if (block.up.weight.tensor != block.gate.weight.tensor) {
       RETURN_IF_ERROR(
           Observe(observer, block.up.weight.name(), first, normed_));
     }
+    if (end == PartEnd::kInput) {
+      continue;
+    }
     Gate(matrices, block.gate.bias, block.up.bias);
-    RETURN_IF_ERROR(Observe(observer, block.down.weight.name(), first, inner_));
-
-    projected_.resize(static_cast<size_t>(n_rows * n_hidden));
-    ForEachTile(&context_->products, &context_->pool, inner_,
-                {matrices.down.get()}, [&](size_t, const Tile& tile) {
-                  AddBias(rows, block.down.bias, tile);
-                  for (int64_t r = 0; r < tile.n_rows; ++r) {
-                    std::copy_n(tile.values + r * tile.n_cols, tile.n_cols,
-                                projected_.data() +
-                                    (tile.first_row + r) * n_hidden +
-                                    tile.first_col);
-                  }
-                });
+    RETURN_IF_ERROR(Observe(observer, block.down.weight.name(), first, inner_,
+                            block.post_ffn_norm.empty() ? hidden : nullptr));
+    if (end == PartEnd::kInner) {
+      continue;
+    }
+    Project(matrices, block.down.bias);
     ForEachRow(&context_->pool, n_rows, [&](int64_t r) {
       AddRow(block, projected_.data() + r * n_hidden, residual + r * n_hidden);
     });
@@ -159,7 +211,7 @@ absl::Status FeedForward::RunDense(const BlockTensors& block,
 
 absl::StatusOr<std::vector<std::vector<FeedForward::Assigned>>>
 FeedForward::Route(const BlockTensors& block, Observer* observer,
-                   const HiddenStates& hidden) {
+                   const HiddenStates& hidden, FeedForwardTrace* trace) {
   const ModelConfig& c = context_->config();
   ASSIGN_OR_RETURN(const auto router,
                    context_->weights.Get(block.router, &context_->exact));
@@ -182,6 +234,9 @@ FeedForward::Route(const BlockTensors& block, Observer* observer,
                                     tile.first_col);
                   }
                 });
+    if (trace != nullptr) {
+      RETURN_IF_ERROR(trace->OnRouter(first, n_rows, logits.data()));
+    }
     for (int64_t r = 0; r < n_rows; ++r) {
       const absl::Span<const float> row(logits.data() + r * c.n_experts,
                                         static_cast<size_t>(c.n_experts));
@@ -197,13 +252,10 @@ FeedForward::Route(const BlockTensors& block, Observer* observer,
 
 absl::Status FeedForward::RunExpert(const BlockTensors& block, int64_t expert,
                                     absl::Span<const Assigned> assigned,
-                                    Observer* observer,
+                                    PartEnd end, Observer* observer,
                                     const HiddenStates& hidden,
                                     std::vector<float>* sums) {
-  ASSIGN_OR_RETURN(const Matrices matrices,
-                   Unpack(OfExpert(block.expert_gate, expert),
-                          OfExpert(block.expert_up, expert),
-                          OfExpert(block.expert_down, expert)));
+  ASSIGN_OR_RETURN(const Matrices matrices, UnpackExpert(block, expert, end));
   const ScopedTimer timer(&context_->times->feed_forward);
   const RowKernels& rows = context_->rows;
   const int64_t n_hidden = hidden.hidden_size;
@@ -216,19 +268,20 @@ absl::Status FeedForward::RunExpert(const BlockTensors& block, int64_t expert,
     for (const Assigned& one : step) {
       tokens.push_back(one.row);
     }
-    normed_.Resize(static_cast<int64_t>(step.size()), n_hidden,
-                   context_->products.type());
-    ForEachRow(&context_->pool, normed_.n_rows, [&](int64_t r) {
-      NormRow(block, hidden.row(0, step[static_cast<size_t>(r)].row), r);
-      normed_.Round(r, rows);
-    });
+    NormAssigned(block, hidden, step);
     RETURN_IF_ERROR(ObserveExpert(observer, block.expert_gate.name(), index,
                                   tokens, normed_));
     RETURN_IF_ERROR(ObserveExpert(observer, block.expert_up.name(), index,
                                   tokens, normed_));
+    if (end == PartEnd::kInput) {
+      continue;
+    }
     Gate(matrices, {}, {});
     RETURN_IF_ERROR(ObserveExpert(observer, block.expert_down.name(), index,
                                   tokens, inner_));
+    if (end == PartEnd::kInner) {
+      continue;
+    }
     ForEachTile(&context_->products, &context_->pool, inner_,
                 {matrices.down.get()}, [&](size_t, const Tile& tile) {
                   for (int64_t r = 0; r < tile.n_rows; ++r) {
@@ -243,15 +296,19 @@ absl::Status FeedForward::RunExpert(const BlockTensors& block, int64_t expert,
   return absl::OkStatus();
 }
 
-absl::Status FeedForward::RunExperts(const BlockTensors& block,
+absl::Status FeedForward::RunExperts(const BlockTensors& block, PartEnd end,
                                      Observer* observer, HiddenStates* hidden) {
-  ASSIGN_OR_RETURN(const auto by_expert, Route(block, observer, *hidden));
-  std::vector<float> sums(hidden->values.size());
+  ASSIGN_OR_RETURN(const auto by_expert,
+                   Route(block, observer, *hidden, /*trace=*/nullptr));
+  std::vector<float> sums(end == PartEnd::kOutput ? hidden->values.size() : 0);
   for (size_t e = 0; e < by_expert.size(); ++e) {
     if (!by_expert[e].empty()) {
       RETURN_IF_ERROR(RunExpert(block, static_cast<int64_t>(e), by_expert[e],
-                                observer, *hidden, &sums));
+                                end, observer, *hidden, &sums));
     }
+  }
+  if (end != PartEnd::kOutput) {
+    return absl::OkStatus();
   }
   const int64_t n_hidden = hidden->hidden_size;
   ForEachRow(&context_->pool, hidden->n_windows * hidden->window_tokens,
@@ -259,6 +316,84 @@ absl::Status FeedForward::RunExperts(const BlockTensors& block,
                AddRow(block, sums.data() + r * n_hidden,
                       hidden->values.data() + r * n_hidden);
              });
+  return absl::OkStatus();
+}
+
+absl::Status FeedForward::Trace(const BlockTensors& block,
+                                const HiddenStates& hidden,
+                                FeedForwardTrace* trace) {
+  return block.has_experts ? TraceExperts(block, hidden, trace)
+                           : TraceDense(block, hidden, trace);
+}
+
+absl::Status FeedForward::TraceDense(const BlockTensors& block,
+                                     const HiddenStates& hidden,
+                                     FeedForwardTrace* trace) {
+  const bool post_norm = !block.post_ffn_norm.empty();
+  ASSIGN_OR_RETURN(const Matrices matrices,
+                   Unpack(block.gate.weight, block.up.weight, block.down.weight,
+                          post_norm ? PartEnd::kOutput : PartEnd::kInner));
+  const int64_t n_all = hidden.n_windows * hidden.window_tokens;
+  for (int64_t first = 0; first < n_all; first += kStepRows) {
+    FeedForwardStep step;
+    step.n_rows = std::min(kStepRows, n_all - first);
+    step.first_token = first;
+    NormRows(block, hidden.row(0, first), step.n_rows);
+    Gate(matrices, block.gate.bias, block.up.bias, /*keep=*/true);
+    step.gates = gates_.data();
+    step.ups = ups_.data();
+    if (post_norm) {
+      Project(matrices, block.down.bias);
+      step.outputs = projected_.data();
+    }
+    RETURN_IF_ERROR(trace->OnStep(step));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FeedForward::TraceExpert(const BlockTensors& block, int64_t expert,
+                                      absl::Span<const Assigned> assigned,
+                                      const HiddenStates& hidden,
+                                      FeedForwardTrace* trace) {
+  ASSIGN_OR_RETURN(const Matrices matrices,
+                   UnpackExpert(block, expert, PartEnd::kOutput));
+  std::vector<int64_t> tokens;
+  std::vector<float> weights;
+  for (size_t first = 0; first < assigned.size(); first += kStepRows) {
+    const auto rows = assigned.subspan(first, kStepRows);
+    tokens.clear();
+    weights.clear();
+    for (const Assigned& one : rows) {
+      tokens.push_back(one.row);
+      weights.push_back(one.weight);
+    }
+    NormAssigned(block, hidden, rows);
+    Gate(matrices, {}, {}, /*keep=*/true);
+    Project(matrices, {});
+    FeedForwardStep step;
+    step.expert = static_cast<int>(expert);
+    step.n_rows = normed_.n_rows;
+    step.tokens = tokens;
+    step.weights = weights;
+    step.gates = gates_.data();
+    step.ups = ups_.data();
+    step.outputs = projected_.data();
+    RETURN_IF_ERROR(trace->OnStep(step));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FeedForward::TraceExperts(const BlockTensors& block,
+                                       const HiddenStates& hidden,
+                                       FeedForwardTrace* trace) {
+  ASSIGN_OR_RETURN(const auto by_expert,
+                   Route(block, /*observer=*/nullptr, hidden, trace));
+  for (size_t e = 0; e < by_expert.size(); ++e) {
+    if (!by_expert[e].empty()) {
+      RETURN_IF_ERROR(TraceExpert(block, static_cast<int64_t>(e), by_expert[e],
+                                  hidden, trace));
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -33,12 +33,52 @@ struct Choice {
 std::vector<Choice> ChooseExperts(absl::Span<const float> logits,
                                   int64_t n_used, bool rescale);
 
+// Some rows on their way through a dense layer or one expert. Borrows, until
+// the call that shows it returns.
+struct FeedForwardStep {
+  int expert = -1;  // -1: a dense layer
+  int64_t n_rows = 0;
+  // Row r is of token tokens[r] and counts weights[r] times; of token
+  // first_token + r, and once, where they are empty (dense layers).
+  int64_t first_token = 0;
+  absl::Span<const int64_t> tokens;
+  absl::Span<const float> weights;
+  // [n_rows, inner columns], before the activation.
+  const float* gates = nullptr;
+  const float* ups = nullptr;
+  // [n_rows, hidden], before the norm of the output; of dense layers only
+  // where there is one, else nullptr.
+  const float* outputs = nullptr;
+
+  int64_t token(int64_t row) const {
+    return tokens.empty() ? first_token + row
+                          : tokens[static_cast<size_t>(row)];
+  }
+};
+
+// Sees what the layer computes on the way; for its gradient
+// (calibration/backward/).
+class FeedForwardTrace {
+ public:
+  virtual ~FeedForwardTrace() = default;
+  // Logits of the experts, [n_rows, n_experts], of tokens from first_token on;
+  // all of them before the first step.
+  virtual absl::Status OnRouter(int64_t first_token, int64_t n_rows,
+                                const float* logits) = 0;
+  // Steps of a dense layer, or expert after expert, in order of tokens.
+  virtual absl::Status OnStep(const FeedForwardStep& step) = 0;
+};
+
 class FeedForward {
  public:
   explicit FeedForward(ForwardContext* context) : context_(context) {}
 
-  absl::Status Run(const BlockTensors& block, Observer* observer,
+  // Up to `end`.
+  absl::Status Run(const BlockTensors& block, PartEnd end, Observer* observer,
                    HiddenStates* hidden);
+  // Computes the same, shows it and adds it to nothing.
+  absl::Status Trace(const BlockTensors& block, const HiddenStates& hidden,
+                     FeedForwardTrace* trace);
 
  private:
   struct Assigned {
@@ -49,23 +89,41 @@ class FeedForward {
     std::shared_ptr<const PackedMatrix> gate, up, down;
   };
 
-  absl::Status RunDense(const BlockTensors& block, Observer* observer,
-                        HiddenStates* hidden);
-  absl::Status RunExperts(const BlockTensors& block, Observer* observer,
-                          HiddenStates* hidden);
+  absl::Status RunDense(const BlockTensors& block, PartEnd end,
+                        Observer* observer, HiddenStates* hidden);
+  absl::Status RunExperts(const BlockTensors& block, PartEnd end,
+                          Observer* observer, HiddenStates* hidden);
+  absl::Status TraceDense(const BlockTensors& block, const HiddenStates& hidden,
+                          FeedForwardTrace* trace);
+  absl::Status TraceExperts(const BlockTensors& block,
+                            const HiddenStates& hidden,
+                            FeedForwardTrace* trace);
+  // `trace` may be null.
   absl::StatusOr<std::vector<std::vector<Assigned>>> Route(
-      const BlockTensors& block, Observer* observer,
-      const HiddenStates& hidden);
+      const BlockTensors& block, Observer* observer, const HiddenStates& hidden,
+      FeedForwardTrace* trace);
   absl::Status RunExpert(const BlockTensors& block, int64_t expert,
-                         absl::Span<const Assigned> assigned,
+                         absl::Span<const Assigned> assigned, PartEnd end,
                          Observer* observer, const HiddenStates& hidden,
                          std::vector<float>* sums);
   absl::StatusOr<Matrices> Unpack(const WeightRows& gate, const WeightRows& up,
-                                  const WeightRows& down);
+                                  const WeightRows& down, PartEnd end);
+  absl::StatusOr<Matrices> UnpackExpert(const BlockTensors& block,
+                                        int64_t expert, PartEnd end);
+  absl::Status TraceExpert(const BlockTensors& block, int64_t expert,
+                           absl::Span<const Assigned> assigned,
+                           const HiddenStates& hidden, FeedForwardTrace* trace);
   void NormRow(const BlockTensors& block, const float* hidden_row, int64_t r);
-  // inner_ = act(gate(normed_)) * up(normed_).
+  // normed_ = the norms of n_rows rows from `from` on, or of some.
+  void NormRows(const BlockTensors& block, const float* from, int64_t n_rows);
+  void NormAssigned(const BlockTensors& block, const HiddenStates& hidden,
+                    absl::Span<const Assigned> assigned);
+  // inner_ = act(gate(normed_)) * up(normed_); with `keep`, gates_ and ups_ get
+  // the factors before the activation.
   void Gate(const Matrices& matrices, const std::vector<float>& gate_bias,
-            const std::vector<float>& up_bias);
+            const std::vector<float>& up_bias, bool keep = false);
+  // projected_ = down(inner_).
+  void Project(const Matrices& matrices, const std::vector<float>& bias);
   void AddRow(const BlockTensors& block, float* from, float* to) const;
 
   ForwardContext* const context_;
@@ -73,6 +131,7 @@ class FeedForward {
   Activations normed_;
   Activations inner_;
   std::vector<float> projected_;
+  std::vector<float> gates_, ups_;
 };
 
 }  // namespace narrow

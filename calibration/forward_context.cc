@@ -16,6 +16,13 @@ ForwardContext::ForwardContext(const Checkpoint* model, ProductType type,
       weights(model, &pool, options.max_cached_bytes),
       times(options.times != nullptr ? options.times : &unasked_times) {}
 
+bool IsSliding(const ModelConfig& config, int64_t block) {
+  const std::vector<bool>& is_sliding = config.layer_is_sliding;
+  return config.sliding_window > 0 &&
+         static_cast<size_t>(block) < is_sliding.size() &&
+         is_sliding[static_cast<size_t>(block)];
+}
+
 absl::Status NotFinite(const Checkpoint& model, absl::string_view what,
                        int64_t window, int64_t token) {
   return absl::DataLossError(
@@ -42,7 +49,8 @@ absl::Status CheckFinite(ForwardContext* context, const HiddenStates& hidden,
 }
 
 absl::Status Observe(Observer* observer, absl::string_view name,
-                     int64_t first_token, const Activations& x) {
+                     int64_t first_token, const Activations& x,
+                     const HiddenStates* added_to) {
   if (observer == nullptr) {
     return absl::OkStatus();
   }
@@ -52,6 +60,10 @@ absl::Status Observe(Observer* observer, absl::string_view name,
   input.n_rows = x.n_rows;
   input.n_cols = x.n_cols;
   input.first_token = first_token;
+  if (added_to != nullptr) {
+    input.residual = added_to->row(0, first_token);
+    input.residual_cols = added_to->hidden_size;
+  }
   return observer->OnInput(input);
 }
 

@@ -78,6 +78,9 @@ class FirstRow {
   std::atomic<int64_t> row_{kNone};
 };
 
+// Whether config.sliding_window applies to a block.
+bool IsSliding(const ModelConfig& config, int64_t block);
+
 // DataLoss: `what` is not finite there.
 absl::Status NotFinite(const Checkpoint& model, absl::string_view what,
                        int64_t window, int64_t token);
@@ -88,9 +91,11 @@ absl::Status CheckFinite(ForwardContext* context, const HiddenStates& hidden,
                          absl::string_view where);
 
 // Shows the observer, if any, the rows that `name` is about to multiply, those
-// of tokens from `first_token` on; or those of one expert's tokens.
+// of tokens from `first_token` on; or those of one expert's tokens. `added_to`:
+// the hidden states that the product is added to, or nullptr.
 absl::Status Observe(Observer* observer, absl::string_view name,
-                     int64_t first_token, const Activations& x);
+                     int64_t first_token, const Activations& x,
+                     const HiddenStates* added_to = nullptr);
 absl::Status ObserveExpert(Observer* observer, absl::string_view name,
                            int expert, absl::Span<const int64_t> tokens,
                            const Activations& x);

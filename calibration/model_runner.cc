@@ -38,6 +38,11 @@ class Runner : public ModelRunner {
                      HiddenStates* hidden) override;
   absl::Status RunBlock(int64_t block, Observer* observer,
                         HiddenStates* hidden) override;
+  absl::Status RunAttention(int64_t block, PartEnd end, Observer* observer,
+                            HiddenStates* hidden) override;
+  absl::Status RunFeedForward(int64_t block, PartEnd end, Observer* observer,
+                              HiddenStates* hidden) override;
+  BlockSites SitesOfBlock(int64_t block) const override;
   absl::Status FinalNorm(HiddenStates* hidden) override;
   absl::Status Logits(const float* rows, int64_t n_rows,
                       float* logits) override {
@@ -106,20 +111,60 @@ absl::Status Runner::PrepareRope(int64_t window_tokens) {
 
 absl::Status Runner::RunBlock(int64_t block, Observer* observer,
                               HiddenStates* hidden) {
+  RETURN_IF_ERROR(RunAttention(block, PartEnd::kOutput, observer, hidden));
+  return RunFeedForward(block, PartEnd::kOutput, observer, hidden);
+}
+
+absl::Status Runner::RunAttention(int64_t block, PartEnd end,
+                                  Observer* observer, HiddenStates* hidden) {
   RETURN_IF_ERROR(PrepareRope(hidden->window_tokens));
   const BlockTensors& tensors = tensors_.blocks[static_cast<size_t>(block)];
-  const std::vector<bool>& is_sliding = config().layer_is_sliding;
-  const bool sliding = config().sliding_window > 0 &&
-                       static_cast<size_t>(block) < is_sliding.size() &&
-                       is_sliding[static_cast<size_t>(block)];
+  const bool sliding = IsSliding(config(), block);
   RETURN_IF_ERROR(attention_.Run(tensors, sliding,
-                                 sliding ? local_rope_ : global_rope_, observer,
-                                 hidden));
-  RETURN_IF_ERROR(CheckFinite(&context_, *hidden,
-                              absl::StrCat("the attention of blk.", block)));
-  RETURN_IF_ERROR(feed_forward_.Run(tensors, observer, hidden));
-  return CheckFinite(&context_, *hidden,
-                     absl::StrCat("the feed-forward part of blk.", block));
+                                 sliding ? local_rope_ : global_rope_, end,
+                                 observer, hidden));
+  return end != PartEnd::kOutput
+             ? absl::OkStatus()
+             : CheckFinite(&context_, *hidden,
+                           absl::StrCat("the attention of blk.", block));
+}
+
+absl::Status Runner::RunFeedForward(int64_t block, PartEnd end,
+                                    Observer* observer, HiddenStates* hidden) {
+  const BlockTensors& tensors = tensors_.blocks[static_cast<size_t>(block)];
+  RETURN_IF_ERROR(feed_forward_.Run(tensors, end, observer, hidden));
+  return end != PartEnd::kOutput
+             ? absl::OkStatus()
+             : CheckFinite(
+                   &context_, *hidden,
+                   absl::StrCat("the feed-forward part of blk.", block));
+}
+
+BlockSites Runner::SitesOfBlock(int64_t block) const {
+  const BlockTensors& t = tensors_.blocks[static_cast<size_t>(block)];
+  BlockSites sites;
+  const auto add = [&](size_t site, const WeightRows& weight) {
+    std::vector<std::string>& names = sites[site];
+    // Parts of a fused tensor follow each other.
+    if (names.empty() || names.back() != weight.name()) {
+      names.push_back(weight.name());
+    }
+  };
+  for (const LinearTensors* layer : {&t.q, &t.k, &t.v}) {
+    add(0, layer->weight);
+  }
+  add(1, t.attn_output.weight);
+  if (t.has_experts) {
+    for (const WeightRows* weight : {&t.router, &t.expert_gate, &t.expert_up}) {
+      add(2, *weight);
+    }
+    add(3, t.expert_down);
+    return sites;
+  }
+  add(2, t.gate.weight);
+  add(2, t.up.weight);
+  add(3, t.down.weight);
+  return sites;
 }
 
 absl::Status Runner::FinalNorm(HiddenStates* hidden) {

@@ -17,8 +17,10 @@
 #ifndef NARROW_CALIBRATION_MODEL_RUNNER_H_
 #define NARROW_CALIBRATION_MODEL_RUNNER_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -73,6 +75,11 @@ struct LayerInput {
   // `tokens` is empty (all but experts).
   int64_t first_token = 0;
   absl::Span<const int64_t> tokens;
+  // [n_rows, residual_cols], the hidden states that the layer's output is
+  // added to as it is. nullptr for layers whose output goes elsewhere, or
+  // through a norm, a factor or an expert's weight before it is added.
+  const float* residual = nullptr;
+  int64_t residual_cols = 0;
 
   int64_t token(int64_t row) const {
     return tokens.empty() ? first_token + row
@@ -89,6 +96,21 @@ class Observer {
   // values, and a tensor's rows come window after window, token after token.
   virtual absl::Status OnInput(const LayerInput& input) = 0;
 };
+
+// How far a part of a block is run, attention or feed-forward. What is beyond
+// is not computed, its weights are not read, and the hidden states stay as
+// they were unless the end is kOutput.
+enum class PartEnd {
+  kInput,   // the part's first matrices see their input
+  kInner,   // and the last one, what comes of it
+  kOutput,  // and its output is added to the hidden states
+};
+
+// The matrices of a block that see one stage of its computation, in order:
+// the inputs of the attention part, what goes into its output matrix, the
+// inputs of the feed-forward part (the router's among them), what goes into
+// its last matrix. GGUF names.
+using BlockSites = std::array<std::vector<std::string>, 4>;
 
 // n_windows sequences of window_tokens each, every one from position 0:
 // values[window, token, hidden_size].
@@ -134,6 +156,14 @@ class ModelRunner {
   // One transformer block, in place; `observer` may be null.
   virtual absl::Status RunBlock(int64_t block, Observer* observer,
                                 HiddenStates* hidden) = 0;
+  // Its two parts: RunBlock is both, one after the other, up to kOutput.
+  virtual absl::Status RunAttention(int64_t block, PartEnd end,
+                                    Observer* observer,
+                                    HiddenStates* hidden) = 0;
+  virtual absl::Status RunFeedForward(int64_t block, PartEnd end,
+                                      Observer* observer,
+                                      HiddenStates* hidden) = 0;
+  virtual BlockSites SitesOfBlock(int64_t block) const = 0;
   virtual absl::Status FinalNorm(HiddenStates* hidden) = 0;
 
   // Logits [n_rows, vocab_size] of normed hidden rows, soft cap applied.

@@ -71,6 +71,16 @@ class FakeRunner : public ModelRunner {
     return absl::OkStatus();
   }
 
+  absl::Status RunAttention(int64_t, PartEnd, Observer*,
+                            HiddenStates*) override {
+    return absl::OkStatus();
+  }
+  absl::Status RunFeedForward(int64_t block, PartEnd, Observer* observer,
+                              HiddenStates* hidden) override {
+    return RunBlock(block, observer, hidden);
+  }
+  BlockSites SitesOfBlock(int64_t) const override { return {}; }
+
   // Doubles everything, so that a missing call is seen.
   absl::Status FinalNorm(HiddenStates* hidden) override {
     for (float& value : hidden->values) {

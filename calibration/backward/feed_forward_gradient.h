@@ -1,0 +1,67 @@
+// The gradient of a block's feed-forward half (calibration/feed_forward.h).
+//
+//   RETURN_IF_ERROR(gradient.Run(block, input, observer, values));
+//
+// The half is computed again, some rows at a time, and each step's gradient
+// is taken while it is there. Of experts: y = sum over the chosen of
+// w_e f_e(x), so an expert gets w_e dy, and its weight <dy, f_e(x)>, which goes
+// on to the router: with weights rescaled to sum to 1, w is the softmax of
+// the chosen logits, else the chosen part of the softmax of all. Which
+// experts are chosen is constant. Belongs to one thread, and uses the
+// context's.
+
+#ifndef NARROW_CALIBRATION_BACKWARD_FEED_FORWARD_GRADIENT_H_
+#define NARROW_CALIBRATION_BACKWARD_FEED_FORWARD_GRADIENT_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "calibration/backward/decoded_weights.h"
+#include "calibration/backward/gradient_observer.h"
+#include "calibration/block_tensors.h"
+#include "calibration/feed_forward.h"
+#include "calibration/forward_context.h"
+
+namespace narrow {
+
+class FeedForwardGradient {
+ public:
+  FeedForwardGradient(ForwardContext* context, DecodedWeights* weights)
+      : context_(context), weights_(weights), layer_(context) {}
+
+  // `gradient` [rows, hidden] at the hidden states that the half gave becomes
+  // that at `input`. `observer` may be null.
+  absl::Status Run(const BlockTensors& block, const HiddenStates& input,
+                   GradientObserver* observer, float* gradient);
+
+ private:
+  class Dense;
+  class ExpertSums;
+  class Experts;
+
+  // From output_, the gradient at a step's outputs, to normed_, that at its
+  // inputs.
+  absl::Status BackStep(const BlockTensors& block, const FeedForwardStep& step,
+                        GradientObserver* observer);
+  absl::Status ObserveStep(const FeedForwardStep& step, const WeightRows& layer,
+                           const float* rows, int64_t n_cols, int64_t stride,
+                           GradientObserver* observer) const;
+  // gradient += that of the norm before the half, from `normed` at what it
+  // gave for a row of `input`; `normed` is overwritten.
+  void AddNormGradient(const BlockTensors& block, const float* input,
+                       float* normed, float* gradient) const;
+
+  ForwardContext* const context_;
+  DecodedWeights* const weights_;
+  FeedForward layer_;
+  // Working memory of one step; gradients at ...
+  std::vector<float> output_;   // [n_rows, hidden]
+  std::vector<float> inner_;    // [n_rows, inner columns]
+  std::vector<float> gate_up_;  // [n_rows, gates and ups]
+  std::vector<float> normed_;   // [n_rows, hidden]
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_BACKWARD_FEED_FORWARD_GRADIENT_H_

@@ -1,0 +1,79 @@
+// The gradient of the loss at the last block's output: through the output
+// matrix and the final norm.
+//
+//   LossGradient loss(&context, &weights, &tensors, seed);
+//   RETURN_IF_ERROR(loss.Run(hidden, counts, first_token, labels, gradient,
+//                            &total, observer));
+//
+// The loss is the sum over positions that count of -log p(label), so that a
+// position's gradient at the logits is p - onehot(label); a label below 0 is
+// drawn from p itself, which makes the mean of squared gradients the
+// diagonal of the Fisher information (Kunstner, Hennig and Balles,
+// "Limitations of the empirical Fisher approximation", 2019, equation 3). The
+// draw at a position depends on the seed and the number of the token alone.
+//
+// Logits of some rows are held at a time, as many as fit kLogitBytes; the
+// output matrix is decoded in slices where it does not fit the budget of
+// `weights`. Belongs to one thread, and uses the context's.
+
+#ifndef NARROW_CALIBRATION_BACKWARD_LOSS_GRADIENT_H_
+#define NARROW_CALIBRATION_BACKWARD_LOSS_GRADIENT_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "calibration/backward/decoded_weights.h"
+#include "calibration/backward/gradient_observer.h"
+#include "calibration/block_tensors.h"
+#include "calibration/forward_context.h"
+#include "calibration/model_runner.h"
+
+namespace narrow {
+
+class LossGradient {
+ public:
+  LossGradient(ForwardContext* context, DecodedWeights* weights,
+               const ModelTensors* tensors, uint64_t seed)
+      : context_(context), weights_(weights), tensors_(tensors), seed_(seed) {}
+
+  // One of `counts` and `labels` a token of `hidden`, the last block's output;
+  // the first token is number `first_token`. Labels drawn are written.
+  // `gradient` [n_tokens, hidden] is 0 for tokens that do not count. The loss
+  // is added to `total`. The observer, which may be null, sees the gradients
+  // at the logits before their soft cap, under the name output.weight.
+  // InvalidArgument: a label outside the vocabulary; DataLoss: logits that are
+  // not finite.
+  absl::Status Run(const HiddenStates& hidden, const uint8_t* counts,
+                   int64_t first_token, int32_t* labels, float* gradient,
+                   double* total, GradientObserver* observer);
+
+ private:
+  absl::Status RunRows(const HiddenStates& hidden,
+                       absl::Span<const int64_t> tokens, int64_t first_token,
+                       int32_t* labels, float* gradient, double* total,
+                       GradientObserver* observer);
+  absl::Status Multiply(int64_t n_rows);
+  absl::Status MultiplyBack(int64_t n_rows);
+  // Calls use(first row, rows, values) for slices of the output matrix.
+  absl::Status ForEachSlice(
+      absl::FunctionRef<void(int64_t, int64_t, const float*)> use);
+  // The row's logits become gradients; returns the loss.
+  double Softmax(float* logits, int64_t token, int32_t* label) const;
+
+  ForwardContext* const context_;
+  DecodedWeights* const weights_;
+  const ModelTensors* const tensors_;
+  const uint64_t seed_;
+  std::vector<float> normed_;    // [n_rows, hidden], then gradients there
+  std::vector<float> logits_;    // [n_rows, vocabulary]
+  std::vector<float> products_;  // [n_rows, hidden], of one slice
+  std::vector<double> sums_;     // the same, of all
+  std::vector<float> slice_;     // rows of the output matrix
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_BACKWARD_LOSS_GRADIENT_H_
