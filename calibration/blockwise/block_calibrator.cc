@@ -3,6 +3,8 @@
 #include "calibration/blockwise/block_calibrator.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -28,6 +30,10 @@ constexpr int64_t kLeastGroupBytes = int64_t{16} << 20;
 constexpr int64_t kGroupShare = 8;
 // Inputs of the original model's layers that are kept to be compared.
 constexpr int64_t kMostRecordedBytes = int64_t{512} << 20;
+// Weights read at once for a checksum.
+constexpr int64_t kPrintedNumbers = int64_t{1} << 20;
+
+constexpr char kRunning[] = "calibrating, where a window is a sample";
 
 // While it lives, the overlay shows the original weights.
 class OriginalsShown {
@@ -50,11 +56,29 @@ class OriginalsShown {
   OverlaySource* const overlay_;
 };
 
+// How far hidden states are in a block.
+enum class Place { kStart, kMiddle, kEnd };  // kMiddle: attention is added
+
 // Hidden states going through the model, and what runs it.
 struct Stream {
   bool original = false;  // with the original's weights
   std::unique_ptr<HiddenStore> store;
   std::unique_ptr<ModelRunner> runner;
+  // Those of the present block further on: at `reached`, unless that is
+  // kStart. kMiddle holds for attention weights of this checksum.
+  std::unique_ptr<HiddenStore> ahead;
+  Place reached = Place::kStart;
+  uint64_t attention_print = 0;
+};
+
+// What of a block one call runs of a stream.
+struct Route {
+  Place from = Place::kStart;  // of store or, kMiddle, ahead
+  bool attention = true, feed_forward = true;
+  PartEnd attention_end = PartEnd::kOutput;
+  PartEnd feed_forward_end = PartEnd::kOutput;
+  // Where it ends, to be kept ahead; kStart: it is not kept.
+  Place keep = Place::kStart;
 };
 
 absl::Status CheckSamples(const CalibrationSamples& samples,
@@ -108,10 +132,16 @@ class Calibrator : public BlockCalibrator {
 
   int64_t n_blocks() const override { return model_->config().n_layers; }
   int64_t next_block() const override { return next_block_; }
+  BlockSites SitesOfBlock() const override {
+    return next_block_ < n_blocks() ? main_.runner->SitesOfBlock(next_block_)
+                                    : BlockSites();
+  }
   absl::StatusOr<BlockStats> Observe(
-      const StatsNeeds& needs, const CalibrationProgressFn& progress) override;
+      const ObserveRequest& request,
+      const CalibrationProgressFn& progress) override;
   absl::Status Advance(const CalibrationProgressFn& progress) override;
-  absl::StatusOr<BlockStats> ObserveOutput(const StatsNeeds& needs) override;
+  absl::StatusOr<BlockStats> ObserveOutput(
+      const ObserveRequest& request) override;
   absl::Status Save(const std::string& path,
                     uint64_t fingerprint) const override;
   absl::Status Restore(const std::string& path, uint64_t fingerprint) override;
@@ -120,16 +150,25 @@ class Calibrator : public BlockCalibrator {
   absl::StatusOr<Stream> NewStream(bool original);
   absl::Status AddOriginal();
   absl::Status CheckUsable() const;
-  absl::Status CheckNeeds(const StatsNeeds& needs);
+  absl::Status CheckRequest(const ObserveRequest& request,
+                            const BlockSites& sites);
+  absl::Status CheckWeights(const TokenWeights& weights) const;
+  absl::StatusOr<std::vector<TokenUse>> UsesOf(
+      const ObserveRequest& request) const;
   absl::Status CheckCancelled() const;
   int64_t GroupSamples(bool recorded) const;
+  int64_t MemoryBytes() const;
   absl::StatusOr<uint64_t> PrintOf(const CalibrationSamples& samples) const;
 
-  absl::Status RunBlock(const Stream& stream, Observer* observer,
+  absl::StatusOr<uint64_t> AttentionPrint() const;
+  absl::Status PrepareAhead(Stream* stream);
+  absl::StatusOr<Route> WholeRoute(Stream* stream, bool attention_needed);
+  absl::StatusOr<Route> ObservedRoute(Stream* stream, size_t first_site,
+                                      size_t last_site);
+  absl::Status RunRoute(const Stream& stream, const Route& route, int64_t first,
+                        int64_t n, Observer* observer,
                         HiddenStates* hidden) const;
-  absl::Status ObserveGroup(const StatsNeeds& needs, int64_t first, int64_t n,
-                            StatsCollector* collector);
-  absl::Status AdvanceStream(const Stream& stream, double from, double share,
+  absl::Status AdvanceStream(Stream* stream, double from, double share,
                              const CalibrationProgressFn& progress);
   void ForgetWeights() const;
 
@@ -187,10 +226,10 @@ absl::StatusOr<Stream> Calibrator::NewStream(bool original) {
   Stream stream;
   stream.original = original;
   ASSIGN_OR_RETURN(stream.runner, ModelRunner::Create(model_, options_.runner));
-  const int64_t used = main_.store == nullptr ? 0 : main_.store->memory_bytes();
   // Two streams share the limit.
-  const int64_t limit = options_.keep_original ? options_.hidden_bytes / 2
-                                               : options_.hidden_bytes - used;
+  const int64_t limit = options_.keep_original
+                            ? options_.hidden_bytes / 2
+                            : options_.hidden_bytes - MemoryBytes();
   ASSIGN_OR_RETURN(
       stream.store,
       HiddenStore::Create(shape_, limit, options_.spill_folder, &pool_));
@@ -252,12 +291,26 @@ absl::Status Calibrator::CheckUsable() const {
   return absl::OkStatus();
 }
 
-absl::Status Calibrator::CheckNeeds(const StatsNeeds& needs) {
+// `sites`: those whose layers may be asked for.
+absl::Status Calibrator::CheckRequest(const ObserveRequest& request,
+                                      const BlockSites& sites) {
   RETURN_IF_ERROR(CheckUsable());
-  if (!needs.any()) {
+  if (!request.needs.any()) {
     return absl::InvalidArgumentError("no statistics are asked for");
   }
-  if (!needs.cross || original_.store != nullptr) {
+  for (const std::string& name : request.layers) {
+    if (std::none_of(sites.begin(), sites.end(), [&](const auto& names) {
+          return std::find(names.begin(), names.end(), name) != names.end();
+        })) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("statistics are asked for of ", name,
+                       ", which is no linear layer of block ", next_block_));
+    }
+  }
+  if (request.weights != nullptr) {
+    RETURN_IF_ERROR(CheckWeights(*request.weights));
+  }
+  if (!request.needs.original() || original_.store != nullptr) {
     return absl::OkStatus();
   }
   if (options_.order == CalibrationOrder::kOriginal) {
@@ -273,6 +326,85 @@ absl::Status Calibrator::CheckNeeds(const StatsNeeds& needs) {
   return AddOriginal();
 }
 
+absl::Status Calibrator::CheckWeights(const TokenWeights& weights) const {
+  for (const auto& [name, values] : weights.layers) {
+    if (values == nullptr) {
+      continue;
+    }
+    if (values->size() != counts_.size()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the layer ", name, " has ", values->size(), " token weights, the ",
+          shape_.n_samples, " samples have ", counts_.size(), " tokens"));
+    }
+    double sum = 0;
+    for (size_t i = 0; i < values->size(); ++i) {
+      const float weight = (*values)[i];
+      if (!std::isfinite(weight) || weight < 0) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "the weight of token ", i % shape_.sample_tokens, " of sample ",
+            i / shape_.sample_tokens, " for ", name, " is ", weight));
+      }
+      sum += counts_[i] != 0 ? static_cast<double>(weight) : 0;
+    }
+    if (sum == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("all tokens that count have weight 0 for ", name));
+    }
+  }
+  for (const auto& [key, values] : weights.experts) {
+    if (values == nullptr) {
+      continue;
+    }
+    const std::vector<int64_t>& tokens = values->tokens;
+    const TokenWeights::Values& of_tokens = values->weights;
+    if (tokens.size() != of_tokens.size() ||
+        std::adjacent_find(tokens.begin(), tokens.end(),
+                           std::greater_equal<int64_t>()) != tokens.end() ||
+        !std::all_of(of_tokens.begin(), of_tokens.end(), [](float weight) {
+          return std::isfinite(weight) && weight >= 0;
+        })) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the weights of expert ", key.second, " of ", key.first, " are for ",
+          tokens.size(), " tokens and ", of_tokens.size(),
+          ": they must be one a token, tokens rising, finite and not "
+          "negative"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<TokenUse>> Calibrator::UsesOf(
+    const ObserveRequest& request) const {
+  std::vector<TokenUse> uses(counts_.size());
+  std::vector<size_t> held_out;
+  const int64_t every = request.held_out_every;
+  bool any = false;
+  for (size_t i = 0; i < counts_.size(); ++i) {
+    const int64_t sample = static_cast<int64_t>(i) / shape_.sample_tokens;
+    if (counts_[i] == 0) {
+      continue;
+    }
+    if (every > 0 && sample % every == every - 1) {
+      held_out.push_back(i);
+    } else {
+      uses[i] = TokenUse::kSummed;
+      any = true;
+    }
+  }
+  if (!any) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "of ", shape_.n_samples, " calibration samples one of ", every,
+        " is held out, and no other has tokens that count"));
+  }
+  const size_t n_all = held_out.size();
+  const size_t n_kept = std::min(
+      n_all, static_cast<size_t>(std::max<int64_t>(0, request.held_out_rows)));
+  for (size_t k = 0; k < n_kept; ++k) {
+    uses[held_out[k * n_all / n_kept]] = TokenUse::kHeldOut;
+  }
+  return uses;
+}
+
 int64_t Calibrator::GroupSamples(bool recorded) const {
   const int64_t bytes = std::clamp(options_.hidden_bytes / kGroupShare,
                                    kLeastGroupBytes, kMostGroupBytes);
@@ -283,7 +415,8 @@ int64_t Calibrator::GroupSamples(bool recorded) const {
     const ModelConfig& c = model_->config();
     const int64_t n_experts = std::max<int64_t>(1, c.n_experts_used);
     const int64_t inner = c.n_experts > 0 ? c.expert_ffn_size : c.ffn_size;
-    const int64_t width = (2 + n_experts) * c.hidden_size +
+    // The residual stream twice.
+    const int64_t width = (4 + n_experts) * c.hidden_size +
                           c.n_heads * c.head_dim + n_experts * inner;
     const int64_t sample_bytes =
         width * shape_.sample_tokens * static_cast<int64_t>(sizeof(float));
@@ -299,67 +432,218 @@ void Calibrator::ForgetWeights() const {
   }
 }
 
-absl::Status Calibrator::RunBlock(const Stream& stream, Observer* observer,
-                                  HiddenStates* hidden) const {
-  const OriginalsShown shown(overlay_, stream.original);
-  return Annotate(stream.runner->RunBlock(next_block_, observer, hidden),
-                  "calibrating, where a window is a sample");
+int64_t Calibrator::MemoryBytes() const {
+  int64_t bytes = 0;
+  for (const Stream* stream : {&main_, &original_}) {
+    for (const auto* store : {&stream->store, &stream->ahead}) {
+      bytes += *store == nullptr ? 0 : (*store)->memory_bytes();
+    }
+  }
+  return bytes;
 }
 
-absl::Status Calibrator::ObserveGroup(const StatsNeeds& needs, int64_t first,
-                                      int64_t n, StatsCollector* collector) {
-  if (needs.cross) {
-    recorder_.Clear();
-    RETURN_IF_ERROR(original_.store->Read(first, n, &original_hidden_));
-    RETURN_IF_ERROR(RunBlock(original_, &recorder_, &original_hidden_));
+// Of the present block's attention weights as the overlay shows them.
+absl::StatusOr<uint64_t> Calibrator::AttentionPrint() const {
+  Checksum print;
+  const BlockSites sites = SitesOfBlock();
+  for (const std::vector<std::string>* names : {&sites[0], &sites[1]}) {
+    for (const std::string& name : *names) {
+      const CheckpointTensor* tensor = model_->Find(name);
+      const int64_t n_rows = tensor->meta.n_rows();
+      const int64_t n_cols = tensor->meta.n_cols();
+      const int64_t step = std::max<int64_t>(1, kPrintedNumbers / n_cols);
+      std::vector<float> rows(
+          static_cast<size_t>(std::min(step, n_rows) * n_cols));
+      for (int64_t r = 0; r < n_rows; r += step) {
+        const int64_t n = std::min(step, n_rows - r);
+        RETURN_IF_ERROR(ReadRows(*model_, *tensor, r, n, rows.data()));
+        print.Add(rows.data(), static_cast<size_t>(n * n_cols) * sizeof(float));
+      }
+    }
   }
-  RETURN_IF_ERROR(main_.store->Read(first, n, &hidden_));
-  collector->BeginGroup(first, shape_.sample_tokens,
-                        counts_.data() + first * shape_.sample_tokens,
-                        needs.cross ? &recorder_ : nullptr);
-  return RunBlock(main_, collector, &hidden_);
+  return print.value();
+}
+
+absl::Status Calibrator::PrepareAhead(Stream* stream) {
+  stream->reached = Place::kStart;
+  if (stream->ahead == nullptr) {
+    ASSIGN_OR_RETURN(
+        stream->ahead,
+        HiddenStore::Create(
+            shape_, std::max<int64_t>(0, options_.hidden_bytes - MemoryBytes()),
+            options_.spill_folder, &pool_));
+  }
+  return absl::OkStatus();
+}
+
+// The whole block, less the attention part if that has been computed with the
+// weights that it has now, and is not `needed` for itself.
+absl::StatusOr<Route> Calibrator::WholeRoute(Stream* stream,
+                                             bool attention_needed) {
+  Route route;
+  if (attention_needed || stream->reached != Place::kMiddle) {
+    return route;
+  }
+  uint64_t print = stream->attention_print;
+  if (!stream->original) {
+    ASSIGN_OR_RETURN(print, AttentionPrint());
+  }
+  if (print == stream->attention_print) {
+    route.from = Place::kMiddle;
+    route.attention = false;
+  }
+  return route;
+}
+
+// What has to run so that sites first_site ... last_site are seen.
+absl::StatusOr<Route> Calibrator::ObservedRoute(Stream* stream,
+                                                size_t first_site,
+                                                size_t last_site) {
+  ASSIGN_OR_RETURN(Route route, WholeRoute(stream, first_site < 2));
+  route.feed_forward = last_site >= 2;
+  if (route.feed_forward) {
+    route.feed_forward_end = last_site == 2 ? PartEnd::kInput : PartEnd::kInner;
+  } else {
+    route.attention_end = last_site == 0 ? PartEnd::kInput : PartEnd::kInner;
+  }
+  if (stream->original) {
+    // Its weights stay, so parts are run to their end, once.
+    if (last_site == 3) {
+      route.feed_forward_end = PartEnd::kOutput;
+      route.keep = Place::kEnd;
+    } else if (last_site >= 1 && route.attention) {
+      route.attention_end = PartEnd::kOutput;
+      route.keep = Place::kMiddle;
+    }
+  } else if (first_site >= 2 && route.attention) {
+    // Who asks for these alone has replaced attention's weights.
+    route.keep = Place::kMiddle;
+    ASSIGN_OR_RETURN(stream->attention_print, AttentionPrint());
+  }
+  if (route.keep != Place::kStart) {
+    RETURN_IF_ERROR(PrepareAhead(stream));
+  }
+  return route;
+}
+
+// `hidden` is working memory.
+absl::Status Calibrator::RunRoute(const Stream& stream, const Route& route,
+                                  int64_t first, int64_t n, Observer* observer,
+                                  HiddenStates* hidden) const {
+  const HiddenStore& from =
+      route.from == Place::kStart ? *stream.store : *stream.ahead;
+  RETURN_IF_ERROR(from.Read(first, n, hidden));
+  const OriginalsShown shown(overlay_, stream.original);
+  if (route.attention) {
+    RETURN_IF_ERROR(
+        Annotate(stream.runner->RunAttention(next_block_, route.attention_end,
+                                             observer, hidden),
+                 kRunning));
+    if (route.keep == Place::kMiddle) {
+      RETURN_IF_ERROR(stream.ahead->Write(first, n, hidden->values.data()));
+    }
+  }
+  if (route.feed_forward) {
+    RETURN_IF_ERROR(
+        Annotate(stream.runner->RunFeedForward(
+                     next_block_, route.feed_forward_end, observer, hidden),
+                 kRunning));
+    if (route.keep == Place::kEnd) {
+      RETURN_IF_ERROR(stream.ahead->Write(first, n, hidden->values.data()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<BlockStats> Calibrator::Observe(
-    const StatsNeeds& needs, const CalibrationProgressFn& progress) {
+    const ObserveRequest& request, const CalibrationProgressFn& progress) {
   if (next_block_ >= n_blocks()) {
     return absl::FailedPreconditionError(
         absl::StrCat("all ", n_blocks(), " blocks have been observed"));
   }
-  RETURN_IF_ERROR(CheckNeeds(needs));
+  const BlockSites sites = SitesOfBlock();
+  RETURN_IF_ERROR(CheckRequest(request, sites));
+  ASSIGN_OR_RETURN(const std::vector<TokenUse> uses, UsesOf(request));
   ForgetWeights();
-  StatsCollector collector(model_, &pool_, needs,
+  size_t first_site = 0, last_site = sites.size() - 1;
+  if (!request.layers.empty()) {
+    const auto asked = [&](const std::vector<std::string>& names) {
+      return std::find_first_of(names.begin(), names.end(),
+                                request.layers.begin(),
+                                request.layers.end()) != names.end();
+    };
+    while (!asked(sites[first_site])) {
+      ++first_site;
+    }
+    while (!asked(sites[last_site])) {
+      --last_site;
+    }
+  }
+  const bool two = request.needs.original();
+  ASSIGN_OR_RETURN(const Route route,
+                   ObservedRoute(&main_, first_site, last_site));
+  Route original_route;
+  if (two) {
+    ASSIGN_OR_RETURN(original_route,
+                     ObservedRoute(&original_, first_site, last_site));
+  }
+  StatsCollector collector(model_, &pool_, request,
                            options_.expert_rows_per_column);
-  const int64_t step = GroupSamples(needs.cross);
+  recorder_.Ask(request.layers, request.needs.residual);
+  const int64_t step = GroupSamples(two);
   for (int64_t first = 0; first < shape_.n_samples; first += step) {
     RETURN_IF_ERROR(CheckCancelled());
     const int64_t n = std::min(step, shape_.n_samples - first);
-    RETURN_IF_ERROR(ObserveGroup(needs, first, n, &collector));
+    if (two) {
+      recorder_.Clear();
+      RETURN_IF_ERROR(RunRoute(original_, original_route, first, n, &recorder_,
+                               &original_hidden_));
+    }
+    collector.BeginGroup(first, shape_.sample_tokens,
+                         uses.data() + first * shape_.sample_tokens,
+                         two ? &recorder_ : nullptr);
+    RETURN_IF_ERROR(RunRoute(main_, route, first, n, &collector, &hidden_));
     if (progress) {
       progress(static_cast<double>(first + n) /
                static_cast<double>(shape_.n_samples));
     }
+  }
+  if (route.keep != Place::kStart) {
+    main_.reached = route.keep;
+  }
+  if (original_route.keep != Place::kStart) {
+    original_.reached = original_route.keep;
   }
   ForgetWeights();
   recorder_ = InputRecorder();
   return collector.Finish();
 }
 
-absl::Status Calibrator::AdvanceStream(const Stream& stream, double from,
+absl::Status Calibrator::AdvanceStream(Stream* stream, double from,
                                        double share,
                                        const CalibrationProgressFn& progress) {
+  if (stream->reached == Place::kEnd) {
+    std::swap(stream->store, stream->ahead);
+    stream->reached = Place::kStart;
+    if (progress) {
+      progress(from + share);
+    }
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const Route route,
+                   WholeRoute(stream, /*attention_needed=*/false));
   const int64_t step = GroupSamples(/*recorded=*/false);
   for (int64_t first = 0; first < shape_.n_samples; first += step) {
     RETURN_IF_ERROR(CheckCancelled());
     const int64_t n = std::min(step, shape_.n_samples - first);
-    RETURN_IF_ERROR(stream.store->Read(first, n, &hidden_));
-    RETURN_IF_ERROR(RunBlock(stream, nullptr, &hidden_));
-    RETURN_IF_ERROR(stream.store->Write(first, n, hidden_.values.data()));
+    RETURN_IF_ERROR(RunRoute(*stream, route, first, n, nullptr, &hidden_));
+    RETURN_IF_ERROR(stream->store->Write(first, n, hidden_.values.data()));
     if (progress) {
       progress(from + share * static_cast<double>(first + n) /
                           static_cast<double>(shape_.n_samples));
     }
   }
+  stream->reached = Place::kStart;
   return absl::OkStatus();
 }
 
@@ -373,9 +657,9 @@ absl::Status Calibrator::Advance(const CalibrationProgressFn& progress) {
   ForgetWeights();
   partly_advanced_ = true;
   const bool two = original_.store != nullptr;
-  RETURN_IF_ERROR(AdvanceStream(main_, 0, two ? 0.5 : 1, progress));
+  RETURN_IF_ERROR(AdvanceStream(&main_, 0, two ? 0.5 : 1, progress));
   if (two) {
-    RETURN_IF_ERROR(AdvanceStream(original_, 0.5, 0.5, progress));
+    RETURN_IF_ERROR(AdvanceStream(&original_, 0.5, 0.5, progress));
   }
   partly_advanced_ = false;
   ForgetWeights();
@@ -383,25 +667,29 @@ absl::Status Calibrator::Advance(const CalibrationProgressFn& progress) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<BlockStats> Calibrator::ObserveOutput(const StatsNeeds& needs) {
+absl::StatusOr<BlockStats> Calibrator::ObserveOutput(
+    const ObserveRequest& request) {
   if (next_block_ < n_blocks()) {
     return absl::FailedPreconditionError(
         absl::StrCat("the output matrix comes after block ", n_blocks() - 1,
                      ", calibration is at block ", next_block_));
   }
-  RETURN_IF_ERROR(CheckNeeds(needs));
-  StatsCollector collector(model_, &pool_, needs,
+  constexpr char kOutput[] = "output.weight";
+  RETURN_IF_ERROR(CheckRequest(request, {{{kOutput}}}));
+  ASSIGN_OR_RETURN(const std::vector<TokenUse> uses, UsesOf(request));
+  StatsCollector collector(model_, &pool_, request,
                            options_.expert_rows_per_column);
-  const int64_t step = GroupSamples(needs.cross);
+  const bool two = request.needs.original();
+  const int64_t step = GroupSamples(two);
   for (int64_t first = 0; first < shape_.n_samples; first += step) {
     RETURN_IF_ERROR(CheckCancelled());
     const int64_t n = std::min(step, shape_.n_samples - first);
     LayerInput input;
-    input.name = "output.weight";
+    input.name = kOutput;
     input.n_rows = n * shape_.sample_tokens;
     input.n_cols = shape_.hidden_size;
     recorder_.Clear();
-    if (needs.cross) {
+    if (two) {
       RETURN_IF_ERROR(original_.store->Read(first, n, &original_hidden_));
       RETURN_IF_ERROR(original_.runner->FinalNorm(&original_hidden_));
       input.rows = original_hidden_.values.data();
@@ -411,8 +699,8 @@ absl::StatusOr<BlockStats> Calibrator::ObserveOutput(const StatsNeeds& needs) {
     RETURN_IF_ERROR(main_.runner->FinalNorm(&hidden_));
     input.rows = hidden_.values.data();
     collector.BeginGroup(first, shape_.sample_tokens,
-                         counts_.data() + first * shape_.sample_tokens,
-                         needs.cross ? &recorder_ : nullptr);
+                         uses.data() + first * shape_.sample_tokens,
+                         two ? &recorder_ : nullptr);
     RETURN_IF_ERROR(collector.OnInput(input));
   }
   recorder_ = InputRecorder();
@@ -469,6 +757,7 @@ absl::Status Calibrator::Restore(const std::string& path,
     streams.push_back(original_.store.get());
   }
   RETURN_IF_ERROR(state->ReadInto(streams));
+  main_.reached = original_.reached = Place::kStart;
   ForgetWeights();
   next_block_ = header.next_block;
   partly_advanced_ = false;

@@ -11,11 +11,26 @@
 //     RETURN_IF_ERROR(calibrator->Save(path));       // to go on from here
 //   }
 //
+// Or site by site, so that the inputs of each are those that the layers
+// replaced before it make:
+//
+//     for (const auto& names : calibrator->SitesOfBlock()) {
+//       request.layers = names;
+//       ASSIGN_OR_RETURN(BlockStats stats, calibrator->Observe(request, {}));
+//       ... solve these layers; show their weights ...
+//     }
+//
 // In memory are one block's weights and the hidden states of all samples; above
 // options.hidden_bytes these are kept in a file, compressed with zstd. With
 // Order::kQuantized the block's inputs are those of the model quantized so
-// far; with kOriginal those of the original. Where cross moments are asked
-// for, both streams are kept. Belongs to one thread, and uses
+// far; with kOriginal those of the original. Where cross moments or residuals
+// are asked for, both streams are kept. What of a block has been computed and
+// still holds, for the original as long as the block lasts, for the quantized
+// model until weights of its attention change (a checksum of these is
+// compared), is not computed again: a block site by site takes one pass of the
+// original and about two of the quantized model. Its hidden states, after the
+// attention part or the block, take as much memory again, or go to the file.
+// Belongs to one thread, and uses
 // options.runner.n_threads. The statistics are the same for any number of
 // threads, grouping, memory limit, instruction set and restart.
 
@@ -31,6 +46,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "calibration/blockwise/layer_stats.h"
+#include "calibration/blockwise/observe_request.h"
 #include "calibration/blockwise/samples.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
@@ -52,8 +68,8 @@ struct CalibrationOptions {
   std::string spill_folder;
   // Samples that go through a block together; 0: as many as are worthwhile.
   int64_t group_samples = 0;
-  // Cross moments will be asked for (StatsNeeds::cross), which need the
-  // original's hidden states too. Asking for them at block 0 does as well.
+  // Cross moments or residuals will be asked for (StatsNeeds::original), which
+  // need the original's hidden states too. Asking at block 0 does as well.
   bool keep_original = false;
   // An expert with fewer rows than this many times its columns is shrunk
   // towards the statistics of all experts' rows (stats_collector.h).
@@ -83,15 +99,25 @@ class BlockCalibrator {
   // The block that Observe and Advance are about.
   virtual int64_t next_block() const = 0;
 
+  // The linear layers of the present block by the input they see, in the order
+  // of computation; empty after the last block.
+  virtual BlockSites SitesOfBlock() const = 0;
+
   // Statistics of the present block's linear layers; its hidden states stay.
   // With kQuantized the block itself is as the overlay shows it, that is
   // original until the caller replaces its weights; it may be called again
   // after some are. DataLoss names tensor, sample and token of a number that
   // is not finite. FailedPrecondition after the last block, or for cross
   // moments where the original's states were not kept; InvalidArgument for
-  // cross moments with kOriginal, whose inputs do not drift.
+  // cross moments with kOriginal, whose inputs do not drift, a layer that the
+  // block has not, weights that are none or not one a token, samples none of
+  // which is left for the sums.
   virtual absl::StatusOr<BlockStats> Observe(
-      const StatsNeeds& needs, const CalibrationProgressFn& progress) = 0;
+      const ObserveRequest& request, const CalibrationProgressFn& progress) = 0;
+  absl::StatusOr<BlockStats> Observe(const StatsNeeds& needs,
+                                     const CalibrationProgressFn& progress) {
+    return Observe(RequestFor(needs), progress);
+  }
   // Runs the block as the overlay shows it now (the original one with
   // kOriginal) and goes on to the next one. After an error, Cancelled
   // included, samples are partly advanced: all but Restore then gives
@@ -100,7 +126,11 @@ class BlockCalibrator {
 
   // Statistics of the output matrix's input, after the last block (the final
   // norm applied), under the name output.weight. FailedPrecondition before.
-  virtual absl::StatusOr<BlockStats> ObserveOutput(const StatsNeeds& needs) = 0;
+  virtual absl::StatusOr<BlockStats> ObserveOutput(
+      const ObserveRequest& request) = 0;
+  absl::StatusOr<BlockStats> ObserveOutput(const StatsNeeds& needs) {
+    return ObserveOutput(RequestFor(needs));
+  }
 
   // What a later run needs to go on with the present block: complete under
   // its name or not at all. Restore, of a calibrator made of the same samples
@@ -111,6 +141,13 @@ class BlockCalibrator {
                             uint64_t fingerprint) const = 0;
   virtual absl::Status Restore(const std::string& path,
                                uint64_t fingerprint) = 0;
+
+ private:
+  static ObserveRequest RequestFor(const StatsNeeds& needs) {
+    ObserveRequest request;
+    request.needs = needs;
+    return request;
+  }
 };
 
 }  // namespace narrow

@@ -19,8 +19,14 @@ bool SameRows::AsBefore(const LayerInput& input) {
   return same;
 }
 
+void InputRecorder::Ask(const std::vector<std::string>& names, bool residual) {
+  names_ = std::set<std::string>(names.begin(), names.end());
+  residual_ = residual;
+}
+
 absl::Status InputRecorder::OnInput(const LayerInput& input) {
-  if (input.n_rows == 0) {
+  if (input.n_rows == 0 ||
+      (!names_.empty() && names_.count(std::string(input.name)) == 0)) {
     return absl::OkStatus();
   }
   const std::pair<std::string, int> key(input.name, input.expert);
@@ -37,6 +43,12 @@ absl::Status InputRecorder::OnInput(const LayerInput& input) {
   recorded.n_cols = input.n_cols;
   recorded.rows.insert(recorded.rows.end(), input.rows,
                        input.rows + input.n_rows * input.n_cols);
+  if (residual_ && input.residual != nullptr) {
+    recorded.residual_cols = input.residual_cols;
+    recorded.residuals.insert(
+        recorded.residuals.end(), input.residual,
+        input.residual + input.n_rows * input.residual_cols);
+  }
   for (int64_t r = 0; r < input.n_rows; ++r) {
     recorded.tokens.push_back(input.token(r));
   }
@@ -44,7 +56,9 @@ absl::Status InputRecorder::OnInput(const LayerInput& input) {
 }
 
 const float* InputRecorder::Find(absl::string_view name, int expert,
-                                 int64_t token) const {
+                                 int64_t token,
+                                 std::vector<float> Recorded::*values,
+                                 int64_t Recorded::*n_cols) const {
   const auto found = index_.find({std::string(name), expert});
   if (found == index_.end()) {
     return nullptr;
@@ -52,17 +66,19 @@ const float* InputRecorder::Find(absl::string_view name, int expert,
   const Recorded& recorded = recorded_[found->second];
   const auto at =
       std::lower_bound(recorded.tokens.begin(), recorded.tokens.end(), token);
-  if (at == recorded.tokens.end() || *at != token) {
+  if (at == recorded.tokens.end() || *at != token ||
+      (recorded.*values).empty()) {
     return nullptr;
   }
-  return recorded.rows.data() +
-         (at - recorded.tokens.begin()) * recorded.n_cols;
+  return (recorded.*values).data() +
+         (at - recorded.tokens.begin()) * recorded.*n_cols;
 }
 
 void InputRecorder::Clear() {
   for (Recorded& recorded : recorded_) {
     recorded.tokens.clear();
     recorded.rows.clear();
+    recorded.residuals.clear();
   }
   same_.Forget();
 }

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,10 +42,22 @@ class SameRows {
 
 class InputRecorder : public Observer {
  public:
+  // Only layers of these names are recorded from now on; empty: all. With
+  // `residual` also what their outputs are added to.
+  void Ask(const std::vector<std::string>& names, bool residual);
+
   absl::Status OnInput(const LayerInput& input) override;
 
   // The row of `token`; nullptr if that layer (or expert) did not see it.
-  const float* Find(absl::string_view name, int expert, int64_t token) const;
+  const float* Find(absl::string_view name, int expert, int64_t token) const {
+    return Find(name, expert, token, &Recorded::rows, &Recorded::n_cols);
+  }
+  // What that row's product is added to; nullptr if that was not shown.
+  const float* FindResidual(absl::string_view name, int expert,
+                            int64_t token) const {
+    return Find(name, expert, token, &Recorded::residuals,
+                &Recorded::residual_cols);
+  }
 
   // Forgets all rows; their memory stays for the next ones.
   void Clear();
@@ -54,8 +67,16 @@ class InputRecorder : public Observer {
     int64_t n_cols = 0;
     std::vector<int64_t> tokens;  // rising
     std::vector<float> rows;
+    int64_t residual_cols = 0;
+    std::vector<float> residuals;  // of every token or of none
   };
 
+  const float* Find(absl::string_view name, int expert, int64_t token,
+                    std::vector<float> Recorded::*values,
+                    int64_t Recorded::*n_cols) const;
+
+  std::set<std::string> names_;
+  bool residual_ = false;
   std::map<std::pair<std::string, int>, size_t> index_;  // into recorded_
   std::vector<Recorded> recorded_;
   SameRows same_;

@@ -47,15 +47,58 @@ void AddColumns(const float* rows, int64_t stride, int64_t n_rows,
   }
 }
 
-// mixed = scale * ((1 - a) * own / n_own + a * all / n_all).
+// The same with each row's products times its weight.
+void AddWeightedColumns(const float* rows, int64_t stride, int64_t n_rows,
+                        const float* weights, ColumnSums* sums) {
+  for (int64_t r = 0; r < n_rows; ++r) {
+    const float* const x = rows + r * stride;
+    const double weight = static_cast<double>(weights[r]);
+    for (int64_t j = 0; j < kTaskCols; ++j) {
+      const double wide = static_cast<double>(x[j]);
+      sums->squares[j] += weight * (wide * wide);
+      sums->magnitudes[j] += weight * std::fabs(wide);
+      sums->most[j] = x[j] > sums->most[j] ? x[j] : sums->most[j];
+      sums->least[j] = x[j] < sums->least[j] ? x[j] : sums->least[j];
+    }
+  }
+}
+
+// The weights of the tokens that a layer or an expert sees.
+class TokenLookup {
+ public:
+  TokenLookup(const TokenWeights* weights, const LayerInput& input) {
+    if (weights != nullptr) {
+      by_token_ = weights->Find(input.name);
+      of_expert_ = weights->FindExpert(input.name, input.expert);
+    }
+  }
+
+  float Of(int64_t token) const {
+    if (of_expert_ != nullptr) {
+      const std::vector<int64_t>& tokens = of_expert_->tokens;
+      const auto at = std::lower_bound(tokens.begin(), tokens.end(), token);
+      return at != tokens.end() && *at == token
+                 ? of_expert_->weights[static_cast<size_t>(at - tokens.begin())]
+                 : 1;
+    }
+    return by_token_ == nullptr ? 1 : (*by_token_)[static_cast<size_t>(token)];
+  }
+
+ private:
+  const TokenWeights::Values* by_token_ = nullptr;
+  const TokenWeights::ExpertValues* of_expert_ = nullptr;
+};
+
+// mixed = scale * ((1 - a) * own / w_own + a * all / w_all).
 class Mixture {
  public:
-  Mixture(double share, int64_t n_own, int64_t n_all)
+  Mixture(double share, double own_weight, double all_weight)
       : share_(share),
-        scale_(static_cast<double>(std::max<int64_t>(1, n_own))),
-        own_(n_own > 0 ? (1 - share) / static_cast<double>(n_own) : 0),
-        all_(n_all > 0 ? share / static_cast<double>(n_all) : 0) {}
+        scale_(own_weight > 0 ? own_weight : 1),
+        own_(own_weight > 0 ? (1 - share) / own_weight : 0),
+        all_(all_weight > 0 ? share / all_weight : 0) {}
 
+  double scale() const { return scale_; }
   double Sum(double own, double all) const {
     return scale_ * (own_ * own + all_ * all);
   }
@@ -69,11 +112,24 @@ class Mixture {
 
 }  // namespace
 
+// Where rows go; nullptr: nowhere.
+struct StatsCollector::RowPlaces {
+  float* inputs = nullptr;
+  float* originals = nullptr;
+  float* drifts = nullptr;
+  float* residuals = nullptr;
+  float* weights = nullptr;
+};
+
 // Sums of one matrix's input, and the rows that are yet to be added.
 class StatsCollector::Sums {
  public:
-  Sums(int64_t n_cols, bool of_expert, const StatsNeeds& needs)
+  // residual_cols 0: no sums of residuals.
+  Sums(int64_t n_cols, int64_t residual_cols, bool of_expert, bool weighted,
+       const StatsNeeds& needs)
       : needs_(needs),
+        residual_cols_(residual_cols),
+        weighted_(weighted),
         max_gathered_(of_expert ? kGatheredExpertRows : kGatheredRows) {
     const size_t n = static_cast<size_t>(n_cols);
     stats_.n_cols = n_cols;
@@ -85,8 +141,38 @@ class StatsCollector::Sums {
   // Rows that may be put at the end before Added must be called.
   int64_t room() const { return max_gathered_ - n_gathered_; }
   // Where rows [0, n) after those gathered go. REQUIRES: n <= room().
-  float* MakeRoom(int64_t n) { return Grow(n, &rows_); }
-  float* MakeDriftRoom(int64_t n) { return Grow(n, &drifts_); }
+  RowPlaces MakeRoom(int64_t n) {
+    const int64_t n_cols = stats_.n_cols;
+    RowPlaces places;
+    places.inputs = Grow(n, n_cols, &rows_);
+    places.drifts = needs_.cross ? Grow(n, n_cols, &drifts_) : nullptr;
+    places.residuals =
+        residual_cols_ > 0 ? Grow(n, residual_cols_, &residuals_) : nullptr;
+    places.weights = weighted_ ? Grow(n, 1, &weights_) : nullptr;
+    return places;
+  }
+  // Where n more rows go that are held out.
+  RowPlaces MakeHeldOutRoom(int64_t n) {
+    if (held_out_ == nullptr) {
+      held_out_ = std::make_shared<HeldOutRows>();
+    }
+    const int64_t first = held_out_->n_rows;
+    held_out_->n_rows += n;
+    const auto grow = [&](int64_t n_cols, std::vector<float>* to) {
+      to->resize(static_cast<size_t>(held_out_->n_rows * n_cols));
+      return to->data() + first * n_cols;
+    };
+    const int64_t n_cols = stats_.n_cols;
+    RowPlaces places;
+    places.inputs = grow(n_cols, &held_out_->inputs);
+    places.originals =
+        needs_.cross ? grow(n_cols, &held_out_->originals) : nullptr;
+    places.residuals = residual_cols_ > 0
+                           ? grow(residual_cols_, &held_out_->residual)
+                           : nullptr;
+    places.weights = grow(1, &held_out_->weights);
+    return places;
+  }
   void Added(int64_t n, ThreadPool* pool) {
     n_gathered_ += n;
     if (n_gathered_ == max_gathered_) {
@@ -106,18 +192,18 @@ class StatsCollector::Sums {
       stats_.max_value = *std::max_element(most_.begin(), most_.end());
       stats_.min_value = *std::min_element(least_.begin(), least_.end());
     }
+    stats_.held_out = std::move(held_out_);
     return std::move(stats_);
   }
 
  private:
-  float* Grow(int64_t n, std::vector<float>* to) const {
-    const size_t n_cols = static_cast<size_t>(stats_.n_cols);
-    const size_t needed = static_cast<size_t>(n_gathered_ + n) * n_cols;
+  float* Grow(int64_t n, int64_t n_cols, std::vector<float>* to) const {
+    const size_t needed = static_cast<size_t>((n_gathered_ + n) * n_cols);
     if (to->size() < needed) {
-      to->resize(std::min(static_cast<size_t>(max_gathered_) * n_cols,
+      to->resize(std::min(static_cast<size_t>(max_gathered_ * n_cols),
                           std::max(needed, 2 * to->size())));
     }
-    return to->data() + static_cast<size_t>(n_gathered_) * n_cols;
+    return to->data() + n_gathered_ * n_cols;
   }
 
   // After it only whole blocks may follow; so at the end, or when the rows
@@ -131,18 +217,28 @@ class StatsCollector::Sums {
       const size_t n_squared = static_cast<size_t>(n_cols * n_cols);
       stats_.gram.resize(needs_.gram ? n_squared : 0);
       stats_.cross.resize(needs_.cross ? n_squared : 0);
+      stats_.residual.resize(static_cast<size_t>(residual_cols_ * n_cols));
       most_.assign(rows_.begin(), rows_.begin() + n_cols);
       least_ = most_;
     }
     pool->ParallelFor((n_cols + kTaskCols - 1) / kTaskCols,
                       [&](int64_t task) { FlushColumns(task * kTaskCols); });
+    const float* const weights = weighted_ ? weights_.data() : nullptr;
     if (needs_.gram) {
-      AddGram(pool, rows_.data(), n_gathered_, n_cols, nullptr,
+      AddGram(pool, rows_.data(), n_gathered_, n_cols, weights,
               stats_.gram.data());
     }
     if (needs_.cross) {
-      AddCross(pool, drifts_.data(), rows_.data(), n_gathered_, n_cols, nullptr,
-               stats_.cross.data());
+      AddCross(pool, drifts_.data(), n_cols, rows_.data(), n_cols, n_gathered_,
+               weights, stats_.cross.data());
+    }
+    if (residual_cols_ > 0) {
+      AddCross(pool, residuals_.data(), residual_cols_, rows_.data(), n_cols,
+               n_gathered_, weights, stats_.residual.data());
+    }
+    for (int64_t r = 0; r < n_gathered_; ++r) {
+      stats_.weight +=
+          weighted_ ? static_cast<double>(weights_[static_cast<size_t>(r)]) : 1;
     }
     stats_.n_rows += n_gathered_;
     n_gathered_ = 0;
@@ -160,12 +256,12 @@ class StatsCollector::Sums {
     std::copy_n(most_.data() + first, n, sums.most);
     std::copy_n(least_.data() + first, n, sums.least);
     if (n == kTaskCols) {
-      AddColumns(rows_.data() + first, n_cols, n_gathered_, &sums);
+      AddRows(rows_.data() + first, n_cols, 0, n_gathered_, &sums);
     } else {
       float row[kTaskCols] = {};
       for (int64_t r = 0; r < n_gathered_; ++r) {
         std::copy_n(rows_.data() + r * n_cols + first, n, row);
-        AddColumns(row, kTaskCols, 1, &sums);
+        AddRows(row, kTaskCols, r, 1, &sums);
       }
     }
     std::copy_n(sums.squares, n, stats_.sum_sq.data() + first);
@@ -174,29 +270,46 @@ class StatsCollector::Sums {
     std::copy_n(sums.least, n, least_.data() + first);
   }
 
+  // `rows` are those gathered from `first` on.
+  void AddRows(const float* rows, int64_t stride, int64_t first, int64_t n,
+               ColumnSums* sums) const {
+    if (weighted_) {
+      AddWeightedColumns(rows, stride, n, weights_.data() + first, sums);
+    } else {
+      AddColumns(rows, stride, n, sums);
+    }
+  }
+
   const StatsNeeds needs_;
+  const int64_t residual_cols_;
+  const bool weighted_;
   const int64_t max_gathered_;
   LayerStats stats_;
-  std::vector<float> most_, least_;   // of each column
-  std::vector<float> rows_, drifts_;  // n_gathered_ rows, and room for more
+  std::shared_ptr<HeldOutRows> held_out_;
+  std::vector<float> most_, least_;  // of each column
+  // n_gathered_ rows, and room for more.
+  std::vector<float> rows_, drifts_, residuals_, weights_;
   int64_t n_gathered_ = 0;
 };
 
 StatsCollector::StatsCollector(const Checkpoint* model, ThreadPool* pool,
-                               StatsNeeds needs, double expert_rows_per_column)
+                               const ObserveRequest& request,
+                               double expert_rows_per_column)
     : model_(model),
       pool_(pool),
-      needs_(needs),
+      needs_(request.needs),
+      names_(request.layers.begin(), request.layers.end()),
+      weights_(request.weights),
       expert_rows_per_column_(expert_rows_per_column) {}
 
 StatsCollector::~StatsCollector() = default;
 
 void StatsCollector::BeginGroup(int64_t first_sample, int64_t sample_tokens,
-                                const uint8_t* counts,
+                                const TokenUse* uses,
                                 const InputRecorder* original) {
   first_sample_ = first_sample;
   sample_tokens_ = sample_tokens;
-  counts_ = counts;
+  uses_ = uses;
   original_ = original;
   same_.Forget();
 }
@@ -207,7 +320,8 @@ absl::StatusOr<StatsCollector::Input*> StatsCollector::Enter(
   const std::string name(input.name);
   const bool same = same_.AsBefore(input);
   auto found = index_.find(name);
-  if (found == index_.end() && same) {
+  if (found == index_.end() && same &&
+      ShareWeights(name, inputs_[last_].names[0])) {
     inputs_[last_].names.push_back(name);
     index_[name] = last_;
     return nullptr;
@@ -221,6 +335,9 @@ absl::StatusOr<StatsCollector::Input*> StatsCollector::Enter(
     made.names.push_back(name);
     made.n_cols = input.n_cols;
     made.stacked = input.expert >= 0;
+    made.weighted = weights_ != nullptr;
+    made.residual_cols =
+        needs_.residual && input.residual != nullptr ? input.residual_cols : 0;
     int64_t n_matrices = 1;
     if (made.stacked) {
       if (tensor == nullptr || tensor->meta.shape.size() != 3 ||
@@ -262,35 +379,55 @@ absl::Status StatsCollector::NotFinite(const LayerInput& input,
       model_->path()));
 }
 
-// Rows counted_[first, first + n) are put at the end of those of `sums`.
-absl::Status StatsCollector::Gather(const LayerInput& input, size_t first,
-                                    int64_t n, Sums* sums) {
-  const int64_t n_cols = input.n_cols;
-  float* const to = sums->MakeRoom(n);
-  float* const drifts = needs_.cross ? sums->MakeDriftRoom(n) : nullptr;
+// What the request says of these rows is put where it belongs.
+absl::Status StatsCollector::Gather(const LayerInput& input,
+                                    absl::Span<const int64_t> rows,
+                                    const RowPlaces& places) {
+  const int64_t n_cols = input.n_cols, n_residual = input.residual_cols;
+  const TokenLookup weights(weights_, input);
+  const bool pairs = places.originals != nullptr || places.drifts != nullptr;
+  const int64_t n = static_cast<int64_t>(rows.size());
   const int64_t rows_per_task = std::max<int64_t>(1, kTaskNumbers / n_cols);
   const int64_t n_tasks = (n + rows_per_task - 1) / rows_per_task;
   // Of each task the first row that is not finite, or -1.
   std::vector<int64_t> bad(static_cast<size_t>(n_tasks), -1);
+  const auto gather = [&](int64_t i) {
+    const int64_t row = rows[static_cast<size_t>(i)];
+    const int64_t token = input.token(row);
+    const float* const z = input.rows + row * n_cols;
+    if (!RowKernelsForCpu().all_finite(z, n_cols)) {
+      return false;
+    }
+    std::copy_n(z, n_cols, places.inputs + i * n_cols);
+    if (places.weights != nullptr) {
+      places.weights[i] = weights.Of(first_sample_ * sample_tokens_ + token);
+    }
+    if (pairs) {
+      const float* x = original_->Find(input.name, input.expert, token);
+      x = x == nullptr ? z : x;
+      if (places.originals != nullptr) {
+        std::copy_n(x, n_cols, places.originals + i * n_cols);
+      }
+      for (int64_t j = 0; places.drifts != nullptr && j < n_cols; ++j) {
+        places.drifts[i * n_cols + j] = x[j] - z[j];
+      }
+    }
+    if (places.residuals != nullptr) {
+      const float* const s = input.residual + row * n_residual;
+      const float* const r =
+          original_->FindResidual(input.name, input.expert, token);
+      for (int64_t j = 0; j < n_residual; ++j) {
+        places.residuals[i * n_residual + j] = r == nullptr ? 0 : r[j] - s[j];
+      }
+    }
+    return true;
+  };
   pool_->ParallelFor(n_tasks, [&](int64_t task) {
     const int64_t end = std::min(n, (task + 1) * rows_per_task);
     for (int64_t i = task * rows_per_task; i < end; ++i) {
-      const int64_t row = counted_[first + static_cast<size_t>(i)];
-      const float* const z = input.rows + row * n_cols;
-      if (!RowKernelsForCpu().all_finite(z, n_cols)) {
-        bad[static_cast<size_t>(task)] = row;
+      if (!gather(i)) {
+        bad[static_cast<size_t>(task)] = rows[static_cast<size_t>(i)];
         return;
-      }
-      std::copy_n(z, n_cols, to + i * n_cols);
-      if (drifts == nullptr) {
-        continue;
-      }
-      const float* const x =
-          original_->Find(input.name, input.expert, input.token(row));
-      float* const drift = drifts + i * n_cols;
-      std::fill_n(drift, n_cols, 0.0f);
-      for (int64_t j = 0; x != nullptr && j < n_cols; ++j) {
-        drift[j] = x[j] - z[j];
       }
     }
   });
@@ -299,36 +436,68 @@ absl::Status StatsCollector::Gather(const LayerInput& input, size_t first,
       return NotFinite(input, row);
     }
   }
-  sums->Added(n, pool_);
   return absl::OkStatus();
 }
 
+// Whether tokens count the same for two layers.
+bool StatsCollector::ShareWeights(const std::string& a,
+                                  const std::string& b) const {
+  if (weights_ == nullptr) {
+    return true;
+  }
+  if (weights_->Find(a) != weights_->Find(b)) {
+    return false;
+  }
+  const CheckpointTensor* tensor = model_->Find(a);
+  const bool stacked = tensor != nullptr && tensor->meta.shape.size() == 3;
+  const int64_t n_experts = stacked ? tensor->meta.shape[0] : 0;
+  for (int e = 0; e < n_experts; ++e) {
+    if (weights_->FindExpert(a, e) != weights_->FindExpert(b, e)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::unique_ptr<StatsCollector::Sums> StatsCollector::NewSums(
+    const Input& input) const {
+  return std::make_unique<Sums>(input.n_cols, input.residual_cols,
+                                input.stacked, input.weighted, needs_);
+}
+
 absl::Status StatsCollector::OnInput(const LayerInput& input) {
-  if (input.n_rows == 0) {
+  if (input.n_rows == 0 ||
+      (!names_.empty() && names_.count(std::string(input.name)) == 0)) {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(Input* const entered, Enter(input));
   if (entered == nullptr) {
     return absl::OkStatus();
   }
-  counted_.clear();
+  summed_.clear();
+  held_out_.clear();
   for (int64_t r = 0; r < input.n_rows; ++r) {
-    if (counts_[input.token(r)] != 0) {
-      counted_.push_back(r);
+    const TokenUse use = uses_[input.token(r)];
+    if (use != TokenUse::kNone) {
+      (use == TokenUse::kSummed ? summed_ : held_out_).push_back(r);
     }
   }
   std::unique_ptr<Sums>& sums =
       entered->sums[static_cast<size_t>(std::max(0, input.expert))];
   if (sums == nullptr) {
-    sums = std::make_unique<Sums>(input.n_cols, entered->stacked, needs_);
+    sums = NewSums(*entered);
   }
-  for (size_t first = 0; first < counted_.size();) {
-    const int64_t n =
-        std::min(sums->room(), static_cast<int64_t>(counted_.size() - first));
-    RETURN_IF_ERROR(Gather(input, first, n, sums.get()));
-    first += static_cast<size_t>(n);
+  for (absl::Span<const int64_t> rest = summed_; !rest.empty();) {
+    const int64_t n = std::min(sums->room(), static_cast<int64_t>(rest.size()));
+    RETURN_IF_ERROR(
+        Gather(input, rest.first(static_cast<size_t>(n)), sums->MakeRoom(n)));
+    sums->Added(n, pool_);
+    rest.remove_prefix(static_cast<size_t>(n));
   }
-  return absl::OkStatus();
+  return held_out_.empty() ? absl::OkStatus()
+                           : Gather(input, held_out_,
+                                    sums->MakeHeldOutRoom(static_cast<int64_t>(
+                                        held_out_.size())));
 }
 
 std::shared_ptr<const LayerStats> StatsCollector::Shrink(
@@ -338,9 +507,12 @@ std::shared_ptr<const LayerStats> StatsCollector::Shrink(
   auto mixed = std::make_shared<LayerStats>();
   mixed->n_cols = all.n_cols;
   mixed->n_rows = own.n_rows;
-  mixed->shrinkage =
-      own.n_rows == 0 ? 1 : 1 - static_cast<double>(own.n_rows) / enough;
-  const Mixture mixture(mixed->shrinkage, own.n_rows, all.n_rows);
+  mixed->shrinkage = own.n_rows == 0 || own.weight <= 0
+                         ? 1
+                         : 1 - static_cast<double>(own.n_rows) / enough;
+  mixed->held_out = own.held_out;
+  const Mixture mixture(mixed->shrinkage, own.weight, all.weight);
+  mixed->weight = mixture.scale();
   const auto mix = [&](const std::vector<double>& mine,
                        const std::vector<double>& common,
                        std::vector<double>* to) {
@@ -403,6 +575,7 @@ static void AddStats(ThreadPool* pool, const LayerStats& part,
   all->min_value =
       first ? part.min_value : std::min(all->min_value, part.min_value);
   all->n_rows += part.n_rows;
+  all->weight += part.weight;
 }
 
 // By matrix; experts with few rows shrunk.
@@ -414,7 +587,7 @@ std::vector<std::shared_ptr<const LayerStats>> StatsCollector::FinishInput(
   bool any_few = false;
   for (std::unique_ptr<Sums>& sums : input->sums) {
     if (sums == nullptr) {
-      sums = std::make_unique<Sums>(input->n_cols, input->stacked, needs_);
+      sums = NewSums(*input);
     }
     result.push_back(std::make_shared<const LayerStats>(sums->Finish(pool_)));
     sums.reset();

@@ -1,7 +1,7 @@
 // Gathers LayerStats while a block runs.
 //
-//   StatsCollector collector(&model, &pool, needs, rows_per_column);
-//   collector.BeginGroup(first_sample, sample_tokens, counts, nullptr);
+//   StatsCollector collector(&model, &pool, request, rows_per_column);
+//   collector.BeginGroup(first_sample, sample_tokens, uses, nullptr);
 //   RETURN_IF_ERROR(runner->RunBlock(b, &collector, &hidden));
 //   ASSIGN_OR_RETURN(BlockStats stats, collector.Finish());
 //
@@ -9,16 +9,24 @@
 // into whole blocks of kGramBlockRows, so that neither groups nor masks move
 // the borders of sums; column sums are in double, row after row.
 //
-// Cross moments: `original` has the same group's inputs in the original
-// model, x. An expert's row whose token the original model sent to other
-// experts has no partner and counts as x = z, no drift.
+// Token weights. A row's products are weighted, not the row; extremes are of
+// rows as they are. Layers fed by one input whose weights differ are gathered
+// each for itself.
 //
-// Experts. One with n rows, n < m = rows_per_column * n_cols, has a Gram
-// matrix that is singular or nearly so, and solvers would fit what is noise.
-// With S the sums over its own rows, A those over the N rows of all experts
-// (a token counts once for each expert it was sent to), it gets
+// Cross moments: `original` has the same group's inputs in the original
+// model, x, and the residual stream there, r. An expert's row whose token the
+// original model sent to other experts has no partner and counts as x = z, no
+// drift.
+//
+// Experts. One with n rows (with token weights, rows that weigh n together),
+// n < m = rows_per_column * n_cols by count, has a Gram matrix that is singular
+// or nearly so, and solvers would fit what is noise. With S the sums over its
+// own rows, A those over the N rows of all experts (a token counts once for
+// each expert it was sent to), it gets
 //
 //   S' = max(1, n) * ((1 - a) * S / n  +  a * A / N),     a = 1 - n / m,
+//
+// (a from the numbers of rows)
 //
 // a mixture of means, times n so that S' is comparable with an expert's that
 // was not shrunk, and MeanSquare stays what it says. Linear shrinkage (Ledoit
@@ -38,55 +46,67 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "calibration/blockwise/input_recorder.h"
 #include "calibration/blockwise/layer_stats.h"
+#include "calibration/blockwise/observe_request.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
 
 namespace narrow {
 
+// What becomes of a token's rows.
+enum class TokenUse : uint8_t { kNone, kSummed, kHeldOut };
+
 class StatsCollector : public Observer {
  public:
-  // Pointers must outlive the collector.
-  StatsCollector(const Checkpoint* model, ThreadPool* pool, StatsNeeds needs,
-                 double expert_rows_per_column);
+  // Pointers, the request's too, must outlive the collector. Which tokens are
+  // held out is what BeginGroup says.
+  StatsCollector(const Checkpoint* model, ThreadPool* pool,
+                 const ObserveRequest& request, double expert_rows_per_column);
   ~StatsCollector() override;
 
-  // The rows that follow are of samples from `first_sample` on; `counts` has
-  // 1 for each of their tokens that counts. Both pointers are read until the
-  // next group; `original` is needed for cross moments only.
+  // The rows that follow are of samples from `first_sample` on; `uses` has
+  // one value for each of their tokens. Both pointers are read until the next
+  // group; `original` is needed for cross moments and residuals only.
   void BeginGroup(int64_t first_sample, int64_t sample_tokens,
-                  const uint8_t* counts, const InputRecorder* original);
+                  const TokenUse* uses, const InputRecorder* original);
 
   // DataLoss names tensor, expert, sample, token and column of a number that
   // is not finite.
   absl::Status OnInput(const LayerInput& input) override;
 
-  // Every tensor seen; of stacked ones, every expert. The collector is empty
-  // afterwards.
+  // Every tensor asked for and seen; of stacked ones, every expert. The
+  // collector is empty afterwards.
   BlockStats Finish();
 
  private:
   class Sums;
+  struct RowPlaces;
   // One input: the layers that it feeds share it.
   struct Input {
     std::vector<std::string> names;
     int64_t n_cols = 0;
+    int64_t residual_cols = 0;  // 0: none is gathered
     bool stacked = false;
+    bool weighted = false;
     // One a matrix; nullptr where no row was seen.
     std::vector<std::unique_ptr<Sums>> sums;
   };
 
   absl::StatusOr<Input*> Enter(const LayerInput& input);
-  absl::Status Gather(const LayerInput& input, size_t first, int64_t n,
-                      Sums* sums);
+  std::unique_ptr<Sums> NewSums(const Input& input) const;
+  bool ShareWeights(const std::string& a, const std::string& b) const;
+  absl::Status Gather(const LayerInput& input, absl::Span<const int64_t> rows,
+                      const RowPlaces& places);
   absl::Status NotFinite(const LayerInput& input, int64_t row) const;
   std::vector<std::shared_ptr<const LayerStats>> FinishInput(Input* input);
   std::shared_ptr<const LayerStats> Shrink(const LayerStats& own,
@@ -95,16 +115,19 @@ class StatsCollector : public Observer {
   const Checkpoint* const model_;
   ThreadPool* const pool_;
   const StatsNeeds needs_;
+  const std::set<std::string> names_;  // asked for; empty: all
+  const TokenWeights* const weights_;
   const double expert_rows_per_column_;
   int64_t first_sample_ = 0, sample_tokens_ = 1;
-  const uint8_t* counts_ = nullptr;
+  const TokenUse* uses_ = nullptr;
   const InputRecorder* original_ = nullptr;
 
   std::vector<Input> inputs_;
   std::map<std::string, size_t> index_;  // into inputs_
   SameRows same_;
   size_t last_ = 0;
-  std::vector<int64_t> counted_;  // rows of the present call that count
+  // Rows of the present call.
+  std::vector<int64_t> summed_, held_out_;
 };
 
 }  // namespace narrow

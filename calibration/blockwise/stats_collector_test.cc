@@ -62,18 +62,18 @@ class StatsCollectorTest : public testing::Test {
     auto model = Checkpoint::Open("testdata/arch/mixtral", options);
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
-    needs_.gram = true;
-    counts_.assign(4096, 1);
+    request_.needs.gram = true;
+    uses_.assign(4096, TokenUse::kSummed);
   }
 
   StatsCollector New() {
-    return StatsCollector(model_.get(), &pool_, needs_, /*rows a column=*/1);
+    return StatsCollector(model_.get(), &pool_, request_, /*rows a column=*/1);
   }
 
   ThreadPool pool_{2};
   std::unique_ptr<Checkpoint> model_;
-  StatsNeeds needs_;
-  std::vector<uint8_t> counts_;
+  ObserveRequest request_;
+  std::vector<TokenUse> uses_;
 };
 
 // Sums of rows that count, in double.
@@ -113,17 +113,17 @@ void ExpectNear(const std::vector<double>& got, const std::vector<double>& want,
 
 TEST_F(StatsCollectorTest, SumsRowsThatCountWhateverTheCalls) {
   const Rows rows = SomeRows(1500, 3);
-  for (size_t i = 0; i < counts_.size(); i += 7) {
-    counts_[i] = 0;
+  for (size_t i = 0; i < uses_.size(); i += 7) {
+    uses_[i] = TokenUse::kNone;
   }
   Slow slow;
   for (int64_t r = 0; r < 1500; ++r) {
-    if (counts_[static_cast<size_t>(r)] != 0) {
+    if (uses_[static_cast<size_t>(r)] == TokenUse::kSummed) {
       slow.Add(rows.values.data() + r * kCols);
     }
   }
   StatsCollector whole = New();
-  whole.BeginGroup(0, 4096, counts_.data(), nullptr);
+  whole.BeginGroup(0, 4096, uses_.data(), nullptr);
   ASSERT_TRUE(whole.OnInput(InputOf(kDense, -1, rows)).ok());
   const BlockStats stats = whole.Finish();
   const LayerStats* s = stats.Find(kDense, -1);
@@ -143,7 +143,7 @@ TEST_F(StatsCollectorTest, SumsRowsThatCountWhateverTheCalls) {
   // In calls of 100 rows, and in groups of 300.
   StatsCollector parts = New();
   for (int64_t r = 0; r < 1500; r += 100) {
-    parts.BeginGroup(r / 300, 300, counts_.data() + r / 300 * 300, nullptr);
+    parts.BeginGroup(r / 300, 300, uses_.data() + r / 300 * 300, nullptr);
     LayerInput input = InputOf(kDense, -1, rows);
     input.rows += r * kCols;
     input.n_rows = 100;
@@ -158,9 +158,9 @@ TEST_F(StatsCollectorTest, SumsRowsThatCountWhateverTheCalls) {
 TEST_F(StatsCollectorTest, RowsThatDoNotCountMayHoldAnything) {
   Rows rows = SomeRows(8, 3);
   rows.values[5 * kCols + 1] = std::nanf("");
-  counts_[5] = 0;
+  uses_[5] = TokenUse::kNone;
   StatsCollector collector = New();
-  collector.BeginGroup(0, 8, counts_.data(), nullptr);
+  collector.BeginGroup(0, 8, uses_.data(), nullptr);
   ASSERT_TRUE(collector.OnInput(InputOf(kDense, -1, rows)).ok());
   const BlockStats stats = collector.Finish();
   EXPECT_EQ(stats.Find(kDense, -1)->n_rows, 7);
@@ -173,7 +173,7 @@ TEST_F(StatsCollectorTest, NamesTensorSampleTokenAndColumn) {
   Rows rows = SomeRows(24, 3);
   rows.values[21 * kCols + 6] = HUGE_VALF;
   StatsCollector collector = New();
-  collector.BeginGroup(/*first_sample=*/10, /*sample_tokens=*/8, counts_.data(),
+  collector.BeginGroup(/*first_sample=*/10, /*sample_tokens=*/8, uses_.data(),
                        nullptr);
   absl::Status status = collector.OnInput(InputOf(kDense, -1, rows));
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
@@ -181,7 +181,7 @@ TEST_F(StatsCollectorTest, NamesTensorSampleTokenAndColumn) {
               HasSubstr("the input of blk.0.attn_q.weight is not finite, first "
                         "at sample 12, token 5, column 6"));
   StatsCollector experts = New();
-  experts.BeginGroup(10, 8, counts_.data(), nullptr);
+  experts.BeginGroup(10, 8, uses_.data(), nullptr);
   status = experts.OnInput(InputOf(kGate, 2, rows));
   // Row 21 is of token 43.
   EXPECT_THAT(std::string(status.message()),
@@ -193,7 +193,7 @@ TEST_F(StatsCollectorTest, NamesTensorSampleTokenAndColumn) {
 TEST_F(StatsCollectorTest, ShrinksExpertsWithFewRowsTowardsAll) {
   const Rows many = SomeRows(200, 1), few = SomeRows(16, 2);
   StatsCollector collector = New();
-  collector.BeginGroup(0, 4096, counts_.data(), nullptr);
+  collector.BeginGroup(0, 4096, uses_.data(), nullptr);
   for (const char* name : {kGate, kUp}) {
     ASSERT_TRUE(collector.OnInput(InputOf(name, 0, many)).ok());
   }
@@ -247,7 +247,7 @@ TEST_F(StatsCollectorTest, ShrinksExpertsWithFewRowsTowardsAll) {
 }
 
 TEST_F(StatsCollectorTest, CrossMomentsPairTokens) {
-  needs_.cross = true;
+  request_.needs.cross = true;
   const Rows z = SomeRows(30, 1);
   Rows x = SomeRows(30, 2);
   // The original model sent every third token elsewhere.
@@ -267,8 +267,8 @@ TEST_F(StatsCollectorTest, CrossMomentsPairTokens) {
   EXPECT_EQ(recorder.Find(kGate, 0, x.tokens[3]), nullptr);
   EXPECT_EQ(recorder.Find(kGate, 1, x.tokens[1]), nullptr);
 
-  StatsCollector collector(model_.get(), &pool_, needs_, /*rows a column=*/0);
-  collector.BeginGroup(0, 4096, counts_.data(), &recorder);
+  StatsCollector collector(model_.get(), &pool_, request_, /*rows a column=*/0);
+  collector.BeginGroup(0, 4096, uses_.data(), &recorder);
   ASSERT_TRUE(collector.OnInput(InputOf(kUp, 0, z)).ok());
   const BlockStats stats = collector.Finish();
   const LayerStats* s = stats.Find(kUp, 0);

@@ -10,14 +10,14 @@ namespace {
 
 static_assert(kGramBlockRows == kTileDepth, "a block is one chain");
 
-void AddProducts(ThreadPool* pool, const float* left, const float* right,
-                 int64_t n_rows, int64_t n_cols, const float* weights,
-                 bool upper, double* sums) {
-  if (n_rows <= 0 || n_cols <= 0) {
+void AddProducts(ThreadPool* pool, const float* left, int64_t n_left,
+                 const float* right, int64_t n_right, int64_t n_rows,
+                 const float* weights, bool upper, double* sums) {
+  if (n_rows <= 0 || n_left <= 0 || n_right <= 0) {
     return;
   }
   const TileKernels& kernels = TileKernelsForCpu();
-  ForEachTileOf(pool, n_cols, n_cols, n_rows, [&](const TilePlace& at) {
+  ForEachTileOf(pool, n_left, n_right, n_rows, [&](const TilePlace& at) {
     if (upper && at.first_row >= at.first_col + at.n_cols) {
       return;
     }
@@ -27,10 +27,11 @@ void AddProducts(ThreadPool* pool, const float* left, const float* right,
     tile.n_rows = n_rows;
     tile.left = left + at.first_row;
     tile.right = right + at.first_col;
-    tile.stride = n_cols;
+    tile.left_stride = n_left;
+    tile.right_stride = n_right;
     tile.weights = weights;
-    tile.sums = sums + at.first_row * n_cols + at.first_col;
-    tile.sums_stride = n_cols;
+    tile.sums = sums + at.first_row * n_right + at.first_col;
+    tile.sums_stride = n_right;
     if (upper) {
       tile.diagonal = at.first_row - at.first_col;
     }
@@ -44,14 +45,15 @@ void AddProducts(ThreadPool* pool, const float* left, const float* right,
 
 void AddGram(ThreadPool* pool, const float* rows, int64_t n_rows,
              int64_t n_cols, const float* weights, double* gram) {
-  AddProducts(pool, rows, rows, n_rows, n_cols, weights, /*upper=*/true, gram);
+  AddProducts(pool, rows, n_cols, rows, n_cols, n_rows, weights, /*upper=*/true,
+              gram);
 }
 
-void AddCross(ThreadPool* pool, const float* left, const float* right,
-              int64_t n_rows, int64_t n_cols, const float* weights,
-              double* cross) {
-  AddProducts(pool, left, right, n_rows, n_cols, weights, /*upper=*/false,
-              cross);
+void AddCross(ThreadPool* pool, const float* left, int64_t n_left_cols,
+              const float* right, int64_t n_right_cols, int64_t n_rows,
+              const float* weights, double* cross) {
+  AddProducts(pool, left, n_left_cols, right, n_right_cols, n_rows, weights,
+              /*upper=*/false, cross);
 }
 
 void MirrorUpper(ThreadPool* pool, int64_t n, double* matrix) {

@@ -2,7 +2,8 @@
 //
 //   std::vector<double> gram(n_cols * n_cols);       // zeros
 //   AddGram(&pool, rows, n_rows, n_cols, /*weights=*/nullptr, gram.data());
-//   AddCross(&pool, left, right, n_rows, n_cols, nullptr, cross.data());
+//   AddCross(&pool, left, n_left, right, n_right, n_rows, nullptr,
+//            cross.data());
 //   MirrorUpper(&pool, n_cols, gram.data());         // once, at the end
 //
 // Rows are taken in blocks of kGramBlockRows: a block's products are summed
@@ -30,9 +31,10 @@ void AddGram(ThreadPool* pool, const float* rows, int64_t n_rows,
              int64_t n_cols, const float* weights, double* gram);
 
 // cross[i, j] += sum over rows of weight * left[i] * right[j], all i and j.
-void AddCross(ThreadPool* pool, const float* left, const float* right,
-              int64_t n_rows, int64_t n_cols, const float* weights,
-              double* cross);
+// [n_left_cols, n_right_cols].
+void AddCross(ThreadPool* pool, const float* left, int64_t n_left_cols,
+              const float* right, int64_t n_right_cols, int64_t n_rows,
+              const float* weights, double* cross);
 
 // Copies what is above the diagonal to below it.
 void MirrorUpper(ThreadPool* pool, int64_t n, double* matrix);

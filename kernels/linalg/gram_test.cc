@@ -45,19 +45,19 @@ bool SameBits(const std::vector<double>& a, const std::vector<double>& b) {
 }
 
 // The definition.
-std::vector<double> Chains(const std::vector<float>& left,
+std::vector<double> Chains(const std::vector<float>& left, int64_t n_left,
                            const std::vector<float>& right, const Shape& shape,
                            const float* weights, bool upper, double start) {
   const int64_t n = shape.n_cols;
-  std::vector<double> sums(static_cast<size_t>(n * n), start);
-  for (int64_t i = 0; i < n; ++i) {
+  std::vector<double> sums(static_cast<size_t>(n_left * n), start);
+  for (int64_t i = 0; i < n_left; ++i) {
     for (int64_t j = upper ? i : 0; j < n; ++j) {
       for (int64_t first = 0; first < shape.n_rows; first += kGramBlockRows) {
         float sum = 0;
         for (int64_t r = first;
              r < std::min(shape.n_rows, first + kGramBlockRows); ++r) {
           if (weights == nullptr || weights[r] != 0) {
-            const float x = left[r * n + i];
+            const float x = left[r * n_left + i];
             sum = std::fma(weights == nullptr ? x : x * weights[r],
                            right[r * n + j], sum);
           }
@@ -76,7 +76,7 @@ TEST(GramTest, IsTheSumOfChains) {
     const auto weights = Weights(shape.n_rows);
     for (const float* w :
          {static_cast<const float*>(nullptr), weights.data()}) {
-      const auto want = Chains(rows, rows, shape, w, true, 0.25);
+      const auto want = Chains(rows, shape.n_cols, rows, shape, w, true, 0.25);
       for (ThreadPool* pool :
            {static_cast<ThreadPool*>(nullptr), &two, &seven}) {
         std::vector<double> got(want.size(), 0.25);
@@ -91,19 +91,23 @@ TEST(GramTest, IsTheSumOfChains) {
 TEST(GramTest, CrossIsTheSumOfChains) {
   ThreadPool two(2), seven(7);
   for (const Shape& shape : kShapes) {
-    const auto left = Normal(shape.n_rows * shape.n_cols, 1);
-    const auto right = Normal(shape.n_rows * shape.n_cols, 2);
-    const auto weights = Weights(shape.n_rows);
-    for (const float* w :
-         {static_cast<const float*>(nullptr), weights.data()}) {
-      const auto want = Chains(left, right, shape, w, false, -1);
-      for (ThreadPool* pool :
-           {static_cast<ThreadPool*>(nullptr), &two, &seven}) {
-        std::vector<double> got(want.size(), -1);
-        AddCross(pool, left.data(), right.data(), shape.n_rows, shape.n_cols, w,
-                 got.data());
-        EXPECT_TRUE(SameBits(got, want))
-            << shape.n_rows << " x " << shape.n_cols << (w ? ", weights" : "");
+    // As wide as the right side, narrower and wider.
+    for (const int64_t n_left : {shape.n_cols, int64_t{7}, int64_t{150}}) {
+      const auto left = Normal(shape.n_rows * n_left, 1);
+      const auto right = Normal(shape.n_rows * shape.n_cols, 2);
+      const auto weights = Weights(shape.n_rows);
+      for (const float* w :
+           {static_cast<const float*>(nullptr), weights.data()}) {
+        const auto want = Chains(left, n_left, right, shape, w, false, -1);
+        for (ThreadPool* pool :
+             {static_cast<ThreadPool*>(nullptr), &two, &seven}) {
+          std::vector<double> got(want.size(), -1);
+          AddCross(pool, left.data(), n_left, right.data(), shape.n_cols,
+                   shape.n_rows, w, got.data());
+          EXPECT_TRUE(SameBits(got, want))
+              << shape.n_rows << " x " << n_left << " x " << shape.n_cols
+              << (w ? ", weights" : "");
+        }
       }
     }
   }

@@ -48,8 +48,8 @@ void PlainGram(const TileGram& t) {
         for (int64_t p = first; p < end; ++p) {
           const float weight = t.weights == nullptr ? 1 : t.weights[p];
           const bool counts = weight != 0;
-          sum = std::fma(counts ? t.left[p * t.stride + i] * weight : 0,
-                         counts ? t.right[p * t.stride + j] : 0, sum);
+          sum = std::fma(counts ? t.left[p * t.left_stride + i] * weight : 0,
+                         counts ? t.right[p * t.right_stride + j] : 0, sum);
         }
         t.sums[i * t.sums_stride + j] += static_cast<double>(sum);
       }

@@ -49,7 +49,8 @@ struct TileGram {
   int64_t n_rows = 0;
   const float* left = nullptr;
   const float* right = nullptr;
-  int64_t stride = 0;              // between rows of both
+  int64_t left_stride = 0;  // between rows
+  int64_t right_stride = 0;
   const float* weights = nullptr;  // may be null: 1
   double* sums = nullptr;
   int64_t sums_stride = 0;

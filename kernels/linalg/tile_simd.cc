@@ -345,9 +345,9 @@ void Gram(const TileGram& t) {
   for (int64_t first = 0; first < t.n_rows; first += kTileDepth) {
     const int64_t depth = Min(kTileDepth, t.n_rows - first);
     const float* weights = t.weights == nullptr ? nullptr : t.weights + first;
-    PackDepths(t.left + first * t.stride, t.stride, slabs, t.m, depth, weights,
+    PackDepths(t.left + first * t.left_stride, t.left_stride, slabs, t.m, depth, weights,
                t.left_scratch);
-    PackBlock<float>(t.right + first * t.stride, t.stride,
+    PackBlock<float>(t.right + first * t.right_stride, t.right_stride,
                      OperandLayout::kByDepth, t.n, depth, weights,
                      depth * kCols, t.right_scratch);
     for (int64_t j = 0; j < t.n; j += kCols) {
