@@ -45,6 +45,9 @@ struct BlockFields {
   int16_t mins[kMaxSubBlocks] = {};
 };
 
+// What a block's `d` may be: a half; a power of two from 2^-127 to 2^125; 1.
+enum class UnitKind : uint8_t { kHalf, kPowerOfTwo, kOne };
+
 // What a type's fields may be, so that one generic refit serves every type.
 struct FieldRanges {
   int n_sub_blocks;  // scales (and mins) used
@@ -59,6 +62,7 @@ struct FieldRanges {
   // The codes there are, rising; empty: all from code_low to code_high. For
   // units above 1, which combinations of them exist is known to round alone.
   absl::Span<const int8_t> code_table = {};
+  UnitKind unit_kind = UnitKind::kHalf;
 
   float Scale(int16_t stored) const {
     return scale_value != nullptr ? scale_value(stored)

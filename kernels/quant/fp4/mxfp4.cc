@@ -35,7 +35,8 @@ constexpr FieldRanges kRanges = {1,
                                  12,
                                  fp4::kCodeUnit,
                                  nullptr,
-                                 absl::Span<const int8_t>(fp4::kCodes, 15)};
+                                 absl::Span<const int8_t>(fp4::kCodes, 15),
+                                 UnitKind::kPowerOfTwo};
 
 void Fit(const float* weights, const float* /*column_weights*/,
          BlockFields* fields) {

@@ -45,7 +45,8 @@ constexpr FieldRanges kRanges = {kNvSubBlocks,
                                  12,
                                  fp4::kCodeUnit,
                                  &ScaleValue,
-                                 absl::Span<const int8_t>(fp4::kCodes, 15)};
+                                 absl::Span<const int8_t>(fp4::kCodes, 15),
+                                 UnitKind::kOne};
 
 // What a code is worth.
 float Step(int16_t stored) { return ScaleValue(stored) * fp4::kCodeUnit; }

@@ -1,0 +1,380 @@
+// One matrix of blocks under the second moments of its input.
+//
+// The steps, each measured by tr(E H E^T), E the targets less what the blocks
+// decode to, row by row:
+//   1. The baseline: the codec's own encoder, importance the mean squares.
+//   2. Targets: the weights, moved to cancel the drift of a model quantized so
+//      far (drift_target.h).
+//   3. Error feedback with fields found on the way (kernels/compensated/
+//      feed_rows.cc, where the idea is explained).
+//   4. Rows where the baseline is better than that begin with it; refits and
+//      descent (descend_rows.cc).
+//   5. Rows where the result is not better than the baseline keep the latter's
+//      bytes. Better means: with H damped, as it was optimised, and no worse
+//      with H itself.
+//
+// When things go wrong. H + damping I is factored in double. A pivot that is
+// not positive (a Gram matrix of fewer rows than columns, damping 0) raises
+// the damping by a hundredth of the mean diagonal, then twice that and so on;
+// a note says so. Where no input was ever seen the baseline stays. A Gram
+// matrix that holds no numbers is DataLoss.
+//
+// Tested by solve_tensor_test.cc.
+
+#include "converter/compensated/solve_tensor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "converter/compensated/drift_target.h"
+#include "formats/base/status.h"
+#include "formats/quant_type.h"
+#include "kernels/compensated/compensated.h"
+#include "kernels/linalg/cholesky.h"
+
+namespace narrow {
+namespace {
+
+// Dampings tried before giving up: the last is 2^11 steps.
+constexpr int kMaxTries = 12;
+constexpr double kDampingStep = 0.01;
+// No column counts less than this share of the mean for the encoder.
+constexpr double kLeastImportance = 1e-6;
+
+absl::Status CheckWeights(const CompensatedProblem& problem) {
+  const int64_t n = problem.n_rows * problem.n_cols;
+  for (int64_t i = 0; i < n; ++i) {
+    if (!std::isfinite(problem.weights[i])) {
+      return absl::DataLossError(
+          absl::StrCat("tensor ", QuotedName(problem.name), " has the weight ",
+                       problem.weights[i], " at [", i / problem.n_cols, ", ",
+                       i % problem.n_cols, "]"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStats(const CompensatedProblem& problem) {
+  const LayerStats* stats = problem.stats;
+  if (stats == nullptr || stats->gram.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("tensor ", QuotedName(problem.name),
+                     " has no Gram matrix of its inputs"));
+  }
+  const int64_t n = problem.n_cols;
+  if (stats->n_cols != n ||
+      stats->gram.size() != static_cast<size_t>(n) * static_cast<size_t>(n)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor ", QuotedName(problem.name), " has ", n,
+                     " columns, its statistics are of ", stats->n_cols));
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    // A sum of magnitudes is finite if all are.
+    double sum = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      sum += std::abs(stats->gram[static_cast<size_t>(i * n + j)]);
+    }
+    const double diagonal = stats->gram[static_cast<size_t>(i * n + i)];
+    if (!std::isfinite(sum) || diagonal < 0) {
+      return absl::DataLossError(
+          absl::StrCat("the Gram matrix of tensor ", QuotedName(problem.name),
+                       " has a value in row ", i,
+                       " that is no number; its diagonal is ", diagonal));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckProblem(const CompensatedProblem& problem) {
+  if (!SupportsCompensation(*problem.codec)) {
+    return absl::UnimplementedError(absl::StrCat(
+        "tensor ", QuotedName(problem.name), ": ",
+        TypeName(problem.codec->type), " has no blocks to compensate in"));
+  }
+  if (problem.n_cols % problem.codec->block != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tensor ", QuotedName(problem.name), " has ", problem.n_cols,
+        " columns, no multiple of ", problem.codec->block, ", a block of ",
+        TypeName(problem.codec->type)));
+  }
+  const CompensatedOptions& options = *problem.options;
+  if (!(options.damping >= 0) || options.rounds < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("damping ", options.damping, " and rounds ",
+                     options.rounds, " must be 0 or more"));
+  }
+  RETURN_IF_ERROR(CheckWeights(problem));
+  return CheckStats(problem);
+}
+
+// A problem's Gram matrix with what is added to its diagonal.
+struct Metric {
+  const double* gram = nullptr;
+  int64_t n = 0;
+  double mean = 0;     // of the diagonal
+  double damping = 0;  // times the mean
+
+  double At(int64_t i, int64_t j) const {
+    return gram[i * n + j] + (i == j ? damping * mean : 0);
+  }
+};
+
+Metric MakeMetric(const CompensatedProblem& problem) {
+  Metric metric;
+  metric.gram = problem.stats->gram.data();
+  metric.n = problem.n_cols;
+  metric.damping = problem.options->damping;
+  double sum = 0;
+  for (int64_t i = 0; i < metric.n; ++i) {
+    sum += metric.gram[i * metric.n + i];
+  }
+  metric.mean = sum / static_cast<double>(metric.n);
+  return metric;
+}
+
+// The encoder's bytes, rows shared out.
+std::vector<uint8_t> EncodePlainly(const CompensatedProblem& problem,
+                                   const Metric& metric) {
+  const int64_t n = problem.n_cols;
+  std::vector<float> squares;
+  const float* importance = problem.importance;
+  if (importance == nullptr && metric.mean > 0) {
+    for (int64_t i = 0; i < n; ++i) {
+      squares.push_back(static_cast<float>(
+          std::max(metric.gram[i * n + i] / metric.mean, kLeastImportance)));
+    }
+    importance = squares.data();
+  }
+  if (importance == nullptr && problem.codec->requires_importance) {
+    squares.assign(static_cast<size_t>(n), 1.0f);
+    importance = squares.data();
+  }
+  const int64_t row_bytes =
+      n / problem.codec->block * Geometry(problem.codec->type).block_bytes;
+  std::vector<uint8_t> bytes(static_cast<size_t>(problem.n_rows * row_bytes));
+  constexpr int64_t kRows = 16;
+  problem.pool->ParallelFor(
+      (problem.n_rows + kRows - 1) / kRows, [&](int64_t part) {
+        const int64_t first = part * kRows;
+        problem.codec->EncodeRows(
+            problem.weights + first * n,
+            std::min(kRows, problem.n_rows - first), n,
+            problem.codec->uses_importance ? importance : nullptr,
+            bytes.data() + first * row_bytes);
+      });
+  return bytes;
+}
+
+// Raises metric->damping until H has a factor.
+absl::StatusOr<FeedFactor> FactorMetric(const CompensatedProblem& problem,
+                                        Metric* metric,
+                                        std::vector<std::string>* notes) {
+  const int64_t n = metric->n;
+  const double asked = metric->damping;
+  std::vector<double> h(static_cast<size_t>(n * n));
+  FactorResult result;
+  double step = kDampingStep;
+  for (int tries = 0; tries < kMaxTries; ++tries, step *= 2) {
+    problem.pool->ParallelFor(n, [&](int64_t i) {
+      for (int64_t j = i; j < n; ++j) {
+        h[static_cast<size_t>(i * n + j)] = metric->At(i, j);
+      }
+    });
+    result = FactorUpper(problem.pool, n, h.data());
+    if (result.failed_at < 0) {
+      break;
+    }
+    metric->damping += step;
+  }
+  if (result.failed_at >= 0) {
+    return absl::DataLossError(
+        absl::StrCat("the Gram matrix of tensor ", QuotedName(problem.name),
+                     " is not positive even with ", metric->damping,
+                     " of its mean diagonal added; pivot ", result.failed_at,
+                     " is ", result.failed_pivot));
+  }
+  if (metric->damping != asked) {
+    notes->push_back(absl::StrCat(
+        "damping raised from ", asked, " to ", metric->damping,
+        ", as the Gram matrix is not positive definite in float64"));
+  }
+  // Inputs that have nothing in common and equal sizes have pivots 1.
+  return MakeFeedFactor(problem.pool, n, problem.codec->unit, h.data(),
+                        metric->mean * (1 + metric->damping));
+}
+
+// H / mean diagonal in float32: sums of large activations stay in range.
+std::vector<float> GramInFloat(const CompensatedProblem& problem,
+                               const Metric& metric) {
+  const int64_t n = metric.n;
+  std::vector<float> gram(static_cast<size_t>(n * n));
+  problem.pool->ParallelFor(n, [&](int64_t i) {
+    for (int64_t j = 0; j < n; ++j) {
+      gram[static_cast<size_t>(i * n + j)] =
+          static_cast<float>(metric.At(i, j) / metric.mean);
+    }
+  });
+  return gram;
+}
+
+// A matrix on its way.
+class Solve {
+ public:
+  Solve(const CompensatedProblem& problem, const Metric& metric,
+        std::vector<float> targets, CompensatedResult* result)
+      : p_(problem),
+        metric_(metric),
+        targets_(std::move(targets)),
+        result_(*result),
+        plain_(result->bytes),
+        row_bytes_(result->bytes.size() / static_cast<size_t>(problem.n_rows)) {
+  }
+
+  absl::Status Run() {
+    std::vector<uint8_t>& bytes = result_.bytes;
+    {
+      ASSIGN_OR_RETURN(const FeedFactor factor,
+                       FactorMetric(p_, &metric_, &result_.notes));
+      FeedRows(*p_.codec, targets_.data(), p_.n_rows, factor, {}, bytes.data(),
+               p_.pool);
+    }
+    gram_ = GramInFloat(p_, metric_);
+    const std::vector<RowError> plain = MeasurePlain();
+    TakePlainWhereBetter(plain, Measure(bytes.data()), /*strictly=*/false);
+    DescendOptions descend;
+    descend.rounds = p_.options->rounds;
+    descend.refit = p_.options->refit;
+    descend.sweep = p_.options->sweep;
+    if (descend.rounds > 0 && (descend.refit || descend.sweep)) {
+      DescendRows(*p_.codec, targets_.data(), p_.n_rows, p_.n_cols,
+                  gram_.data(), descend, bytes.data(), p_.pool);
+    }
+    Report(plain, TakePlainWhereBetter(plain, Measure(bytes.data()),
+                                       /*strictly=*/true));
+    return absl::OkStatus();
+  }
+
+ private:
+  std::vector<RowError> Measure(const uint8_t* bytes) const {
+    return MeasureRows(*p_.codec, targets_.data(), p_.n_rows, p_.n_cols,
+                       gram_.data(), bytes, p_.pool);
+  }
+
+  // The baseline's errors; infinite where its encoder overflowed.
+  std::vector<RowError> MeasurePlain() const {
+    std::vector<RowError> errors = Measure(plain_.data());
+    for (size_t row = 0; row < errors.size(); ++row) {
+      if (p_.codec->FirstBadBlock(plain_.data() + row * row_bytes_,
+                                  p_.n_cols / p_.codec->block) >= 0) {
+        errors[row].gram = INFINITY;
+      }
+    }
+    return errors;
+  }
+
+  // Without what damping adds.
+  double Undamped(const RowError& error) const {
+    return std::max(error.gram - metric_.damping * error.square, 0.0);
+  }
+
+  // Rows of the baseline in the place of worse ones; the errors as they are
+  // then.
+  std::vector<RowError> TakePlainWhereBetter(const std::vector<RowError>& plain,
+                                             std::vector<RowError> errors,
+                                             bool strictly) {
+    int64_t n_plain = 0;
+    for (size_t row = 0; row < errors.size(); ++row) {
+      const bool better =
+          errors[row].gram < plain[row].gram &&
+          (!strictly || Undamped(errors[row]) <= Undamped(plain[row]));
+      if (!better) {
+        std::memcpy(result_.bytes.data() + row * row_bytes_,
+                    plain_.data() + row * row_bytes_, row_bytes_);
+        errors[row] = plain[row];
+        ++n_plain;
+      }
+    }
+    if (strictly) {
+      result_.accepted = n_plain < p_.n_rows;
+      if (n_plain > 0) {
+        result_.notes.push_back(
+            absl::StrCat(n_plain, " of ", p_.n_rows,
+                         " rows keep the plain encoding, which is no worse"));
+      }
+    }
+    return errors;
+  }
+
+  void Report(const std::vector<RowError>& plain,
+              const std::vector<RowError>& errors) {
+    double before = 0;
+    double after = 0;
+    double energy = 0;
+    const std::vector<RowError> whole = Measure(nullptr);
+    for (size_t row = 0; row < errors.size(); ++row) {
+      before += Undamped(plain[row]);
+      after += Undamped(errors[row]);
+      energy += Undamped(whole[row]);
+    }
+    result_.relative_error = energy > 0 ? after / energy : 0;
+    result_.relative_error_plain = energy > 0 ? before / energy : 0;
+  }
+
+  const CompensatedProblem& p_;
+  Metric metric_;
+  const std::vector<float> targets_;
+  CompensatedResult& result_;
+  const std::vector<uint8_t> plain_;
+  const size_t row_bytes_;
+  std::vector<float> gram_;
+};
+
+void NoteWhatIsOdd(const CompensatedProblem& problem, const Metric& metric,
+                   std::vector<std::string>* notes) {
+  int64_t n_dead = 0;
+  for (int64_t i = 0; i < metric.n; ++i) {
+    n_dead += metric.gram[i * metric.n + i] == 0;
+  }
+  if (n_dead > 0) {
+    notes->push_back(absl::StrCat(n_dead, " of ", problem.n_cols,
+                                  " columns never had an input"));
+  }
+  if (problem.stats->n_rows < problem.n_cols && problem.stats->shrinkage == 0) {
+    notes->push_back(absl::StrCat("only ", problem.stats->n_rows,
+                                  " rows were seen for ", problem.n_cols,
+                                  " columns"));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<CompensatedResult> SolveCompensated(
+    const CompensatedProblem& problem) {
+  RETURN_IF_ERROR(CheckProblem(problem));
+  CompensatedResult result;
+  const Metric metric = MakeMetric(problem);
+  result.bytes = EncodePlainly(problem, metric);
+  if (problem.n_rows == 0) {
+    return result;
+  }
+  if (!(metric.mean > 0)) {
+    result.notes.push_back("no input was seen: the plain encoding is kept");
+    return result;
+  }
+  NoteWhatIsOdd(problem, metric, &result.notes);
+  std::vector<float> targets(problem.weights,
+                             problem.weights + problem.n_rows * problem.n_cols);
+  if (WantsCorrection(problem)) {
+    ASSIGN_OR_RETURN(std::string note, CorrectTarget(problem, &targets));
+    result.notes.push_back(std::move(note));
+  }
+  RETURN_IF_ERROR(Solve(problem, metric, std::move(targets), &result).Run());
+  return result;
+}
+
+}  // namespace narrow

@@ -1,0 +1,91 @@
+// Blocks of any codec under a Gram matrix: errors fed from column to column,
+// fields refitted, codes improved, all in values that the file can hold.
+//
+//   if (!SupportsCompensation(*codec)) ...
+//   const FeedFactor factor = MakeFeedFactor(&pool, n, codec->unit, r, unit);
+//   FeedRows(*codec, targets, n_rows, factor, {}, bytes, &pool);
+//   DescendRows(*codec, targets, n_rows, n, gram, {}, bytes, &pool);
+//   for (const RowError& e : MeasureRows(...)) ...
+//
+// The state of a matrix is its bytes, row after row of blocks; every function
+// packs what it found, so whatever is measured is what a reader will see. Rows
+// are independent and stand in the lanes of vectors; the order of a row's
+// operations is fixed: the same bytes for any instruction set and number of
+// threads. Panels of at most 64 rows are worked on at once: some 15 bytes a
+// weight of them and thread. The idea and its sources: feed_rows.cc and
+// descend_rows.cc.
+
+#ifndef NARROW_KERNELS_COMPENSATED_COMPENSATED_H_
+#define NARROW_KERNELS_COMPENSATED_COMPENSATED_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "formats/base/parallel.h"
+#include "kernels/quant/codec.h"
+
+namespace narrow {
+
+// Whether the codec has blocks: all but the plain numbers.
+bool SupportsCompensation(const BlockCodec& codec);
+
+// H = R R^T (kernels/linalg/cholesky.h) as error feedback over units of
+// columns needs it.
+struct FeedFactor {
+  int64_t n = 0;
+  int unit = 1;
+  // [n, n]: what an error in column k adds to the targets of later units,
+  // R[k, s] R[s, s]^-1; 1 on the diagonal, 0 inside a unit and before it.
+  std::vector<float> m;
+  // [n]: the diagonal of R[s, s] R[s, s]^T, what an error in a column costs
+  // once later units made up for it; over `scale`.
+  std::vector<float> pivots;
+};
+
+// REQUIRES: n % unit == 0; r as FactorUpper leaves it; scale > 0.
+FeedFactor MakeFeedFactor(ThreadPool* pool, int64_t n, int unit,
+                          const double* r, double scale);
+
+struct FeedOptions {
+  // Fit a block's fields on the weights as compensated when its first column
+  // comes; otherwise the fields in `bytes` stay.
+  bool fit_on_entry = true;
+};
+
+// Blocks for `targets` [n_rows, n]. REQUIRES: finite targets; n a multiple of
+// the codec's block.
+void FeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
+              const FeedFactor& factor, const FeedOptions& options,
+              uint8_t* bytes, ThreadPool* pool);
+
+struct DescendOptions {
+  int rounds = 3;  // of (refit, sweep)
+  bool refit = true;
+  bool sweep = true;
+};
+
+// Improves fields and codes of blocks under the Gram matrix [n, n] (float32,
+// symmetric, damped by the caller). Every step of a row is kept only where its
+// objective falls by the running gradient; at the end the gradient is computed
+// anew, and a row that is not better than it was is left as it was.
+void DescendRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
+                 int64_t n_cols, const float* gram,
+                 const DescendOptions& options, uint8_t* bytes,
+                 ThreadPool* pool);
+
+// Of a row's errors e = t - q.
+struct RowError {
+  double gram = 0;    // e H e^T
+  double square = 0;  // e e^T
+};
+
+// What blocks decode to against targets; `bytes` nullptr: zeros. Products in
+// float32, a chain an element, summed in double.
+std::vector<RowError> MeasureRows(const BlockCodec& codec, const float* targets,
+                                  int64_t n_rows, int64_t n_cols,
+                                  const float* gram, const uint8_t* bytes,
+                                  ThreadPool* pool);
+
+}  // namespace narrow
+
+#endif  // NARROW_KERNELS_COMPENSATED_COMPENSATED_H_

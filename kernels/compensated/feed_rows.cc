@@ -1,0 +1,232 @@
+// Error feedback over blocks whose fields are found on the way.
+//
+// The idea. Rounding a row w to q costs (w - q) H (w - q)^T at the layer's
+// output, H the Gram matrix of its inputs. With H = R R^T, R upper
+// triangular, this is |(w - q) R|^2, and unit s of columns (one column, or
+// the 4 or 8 that a lattice type rounds together) adds
+//
+//   |(t_s - q_s) R[s, s]|^2,   t_s = w_s + sum over units k < s of
+//                                    (w_k - q_k) R[k, s] R[s, s]^-1,
+//
+// so taking columns in rising order, what is best for the present unit is a
+// legal value near t_s: the errors so far are known, and those that come can
+// still be made up for. An error's own price is R[s, s] R[s, s]^T, not H[s,
+// s]: the price after the columns behind it did what they could. That is
+// also the right weight for fitting scales, and scales are fitted when a
+// block's first column comes, on t as it then is, because compensation has
+// by then moved the weights by as much as a code. Example: two columns with
+// equal inputs and codes 0 and 1 of step 1, w = (0.4, 0.4): rounding gives
+// (0, 0) and misses 0.8 x; here t_2 = 0.8, and (0, 1) misses 0.2 x.
+// Counterexample: with uncorrelated inputs R is diagonal and nothing is fed
+// back.
+//
+// Sources. Frantar, Ashkboos, Hoefler, Alistarh: "GPTQ" (2023), section 3;
+// Chee, Cai, Kuleshov, De Sa: "QuIP" (2023), section 3.1 (LDLQ: the form
+// without an inverse, and why no other linear feedback is better); Tseng et
+// al.: "QuIP#" (2024), section 4.2 (blocks of columns for lattices).
+//
+// Our deviations. Fields are the file's own, integers and halves, from the
+// type's encoder with the pivots as importance; natural order of columns, for
+// a super-block's 256 columns share their fields. Within a unit of a lattice
+// type the search knows the diagonal of R[s, s] R[s, s]^T alone;
+// descend_rows.cc sees the rest.
+//
+// Tested by compensated_test.cc.
+
+#include <algorithm>
+#include <cassert>
+#include <cstddef>
+#include <numeric>
+#include <vector>
+
+#include "kernels/compensated/block_kernels.h"
+#include "kernels/compensated/block_panel.h"
+#include "kernels/compensated/block_rules.h"
+#include "kernels/compensated/compensated.h"
+#include "kernels/compensated/fit_block.h"
+#include "kernels/grid/panel.h"
+
+namespace narrow {
+namespace {
+
+// Columns rounded before those outside hear of it; every block is a multiple
+// of 32, and units are of 1, 4 or 8. No bit depends on it: every element is
+// one chain of multiply-adds in the order of columns.
+constexpr int64_t kPiece = 32;
+
+// What all panels share.
+struct Feeding {
+  const BlockCodec& codec;
+  const BlockRules& rules;
+  const FeedFactor& factor;
+  FeedOptions options;
+  std::vector<int32_t> numbers;  // 0, 1, 2 ...
+};
+
+class PanelFeed {
+ public:
+  PanelFeed(const Feeding& feeding, const RowPanel& rows, const float* targets,
+            const uint8_t* bytes)
+      : f_(feeding),
+        n_rows_(rows.n_rows),
+        lanes_(rows.n_lanes),
+        panel_(f_.codec, f_.rules, f_.factor.n, rows),
+        originals_(static_cast<size_t>(f_.factor.n * lanes_)),
+        errors_(static_cast<size_t>(kPiece * lanes_)) {
+    rows.Gather(targets, f_.factor.n, 0, f_.factor.n, originals_.data());
+    compensated_ = originals_;
+    if (!f_.options.fit_on_entry) {
+      panel_.Load(bytes);
+    }
+  }
+
+  void Run(uint8_t* bytes) {
+    const int64_t size = f_.codec.block;
+    for (int64_t block = 0; block < panel_.n_blocks(); ++block) {
+      const int64_t begin = block * size;
+      if (f_.options.fit_on_entry) {
+        FitBlock(f_.codec, f_.rules, n_rows_,
+                 compensated_.data() + begin * lanes_,
+                 f_.factor.pivots.data() + begin, block, &panel_);
+      }
+      for (int64_t j = begin; j < begin + size; j += kPiece) {
+        const int64_t n = std::min(kPiece, begin + size - j);
+        f_.factor.unit == 1 ? RoundColumns(block, j, n)
+                            : RoundUnits(block, j, n);
+        Spread(j, n, errors_.data(), j + n, f_.factor.n);
+      }
+    }
+    for (int64_t lane = 0; lane < n_rows_; ++lane) {
+      panel_.StoreRow(lane, bytes);
+    }
+  }
+
+ private:
+  // Adds errors of columns j ... j + n - 1 to the targets of others.
+  void Spread(int64_t j, int64_t n, const float* errors, int64_t begin,
+              int64_t end) {
+    BlockKernelsForCpu().add_products(f_.factor.m.data(), f_.factor.n,
+                                      f_.numbers.data() + j, n, errors, begin,
+                                      end, compensated_.data(), lanes_);
+  }
+
+  void RoundColumns(int64_t block, int64_t j, int64_t n) {
+    const FieldLanes fields = panel_.Fields(block);
+    FeedBlock feed;
+    feed.n = n;
+    feed.ld = lanes_;
+    feed.first = j - block * f_.codec.block;
+    feed.compensated = compensated_.data() + j * lanes_;
+    feed.originals = originals_.data() + j * lanes_;
+    feed.m = f_.factor.m.data() + j * f_.factor.n + j;
+    feed.m_stride = f_.factor.n;
+    feed.steps = fields.steps;
+    feed.lows = fields.lows;
+    feed.errors = errors_.data();
+    feed.codes = panel_.Codes(j);
+    BlockKernelsForCpu().feed(f_.rules, feed);
+  }
+
+  void RoundUnits(int64_t block, int64_t j, int64_t n) {
+    std::vector<BlockFields> fields;
+    for (int64_t lane = 0; lane < n_rows_; ++lane) {
+      fields.push_back(panel_.FieldsOf(block, lane));
+    }
+    std::fill(errors_.begin(), errors_.end(), 0.0f);
+    const int64_t unit = f_.factor.unit;
+    for (int64_t at = j; at < j + n; at += unit) {
+      float* const errors = errors_.data() + (at - j) * lanes_;
+      for (int64_t lane = 0; lane < n_rows_; ++lane) {
+        RoundUnit(fields[static_cast<size_t>(lane)],
+                  static_cast<int>(at - block * f_.codec.block), at, lane,
+                  errors);
+      }
+      Spread(at, unit, errors, at + unit, j + n);
+    }
+  }
+
+  void RoundUnit(const BlockFields& fields, int first, int64_t at, int64_t lane,
+                 float* errors) {
+    float target[kMaxUnit];
+    float values[kMaxUnit];
+    int8_t codes[kMaxUnit];
+    for (int i = 0; i < f_.factor.unit; ++i) {
+      target[i] = compensated_[static_cast<size_t>((at + i) * lanes_ + lane)];
+    }
+    f_.codec.round(fields, first, target, f_.factor.pivots.data() + at, codes,
+                   values);
+    for (int i = 0; i < f_.factor.unit; ++i) {
+      panel_.Codes(at + i)[lane] = codes[i];
+      errors[i * lanes_ + lane] =
+          originals_[static_cast<size_t>((at + i) * lanes_ + lane)] - values[i];
+    }
+  }
+
+  const Feeding& f_;
+  const int64_t n_rows_;
+  const int64_t lanes_;
+  BlockPanel panel_;
+  // [column, lane]
+  std::vector<float> originals_;
+  std::vector<float> compensated_;  // by the columns before
+  std::vector<float> errors_;       // of a piece: originals less values
+};
+
+}  // namespace
+
+FeedFactor MakeFeedFactor(ThreadPool* pool, int64_t n, int unit,
+                          const double* r, double scale) {
+  assert(n % unit == 0 && unit <= kMaxUnit && scale > 0);
+  FeedFactor factor;
+  factor.n = n;
+  factor.unit = unit;
+  factor.m.assign(static_cast<size_t>(n * n), 0.0f);
+  factor.pivots.resize(static_cast<size_t>(n));
+  const auto row = [&](int64_t k) {
+    // x R[s, s]^-1 for the row's part x of each unit s, which R[s, s], upper
+    // triangular, gives from the left.
+    for (int64_t s = k / unit * unit; s < n; s += unit) {
+      double y[kMaxUnit];
+      for (int64_t j = s; j < s + unit; ++j) {
+        double x = r[k * n + j];
+        for (int64_t i = s; i < j; ++i) {
+          x -= y[i - s] * r[i * n + j];
+        }
+        y[j - s] = x / r[j * n + j];
+        factor.m[static_cast<size_t>(k * n + j)] =
+            s > k ? static_cast<float>(y[j - s]) : (j == k ? 1.0f : 0.0f);
+      }
+    }
+    double square = 0;
+    for (int64_t j = k; j < k / unit * unit + unit; ++j) {
+      square += r[k * n + j] * r[k * n + j];
+    }
+    factor.pivots[static_cast<size_t>(k)] = static_cast<float>(square / scale);
+  };
+  if (pool != nullptr) {
+    pool->ParallelFor(n, row);
+  } else {
+    for (int64_t k = 0; k < n; ++k) {
+      row(k);
+    }
+  }
+  return factor;
+}
+
+void FeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
+              const FeedFactor& factor, const FeedOptions& options,
+              uint8_t* bytes, ThreadPool* pool) {
+  assert(SupportsCompensation(codec) && factor.n % codec.block == 0 &&
+         factor.unit == codec.unit);
+  const BlockRuleSet rules(codec);
+  Feeding feeding = {codec, rules.rules(), factor, options, {}};
+  feeding.numbers.resize(static_cast<size_t>(factor.n));
+  std::iota(feeding.numbers.begin(), feeding.numbers.end(), 0);
+  const int n_threads = pool == nullptr ? 1 : pool->n_threads();
+  ForEachPanel(n_rows, PanelWidth(n_rows, n_threads), pool,
+               [&](const RowPanel& rows) {
+                 PanelFeed(feeding, rows, targets, bytes).Run(bytes);
+               });
+}
+
+}  // namespace narrow
