@@ -66,7 +66,7 @@ absl::StatusOr<SolvedLayer> Solve(const LayerProblem& problem,
                                   ThreadPool* pool) {
   const QuantizePlan& plan = *problem.plan;
   const PlannedLayer& layer = plan.layers[static_cast<size_t>(problem.layer)];
-  const SolverOptions options = plan.OptionsFor(*layer.method, layer.scheme);
+  const SolverOptions options = plan.OptionsFor(layer.scheme);
   SolverProblem to_solve;
   to_solve.name = layer.name();
   to_solve.weights = problem.weights;
@@ -160,8 +160,7 @@ uint64_t HashMatrix(const QuantizedMatrix& matrix, ThreadPool* pool) {
 
 float FusedGlobalScale(const QuantizePlan& plan, const PlannedLayer& layer,
                        float max_abs) {
-  return Nvfp4GlobalScale(max_abs,
-                          plan.OptionsFor(*layer.method, layer.scheme));
+  return Nvfp4GlobalScale(max_abs, plan.OptionsFor(layer.scheme));
 }
 
 float MaxAbs(const float* values, int64_t n) {

@@ -184,8 +184,8 @@ class Planner {
     if (!packs.ok()) {
       return Annotate(packs, WhatWorks(*choice.method, rule));
     }
-    RETURN_IF_ERROR(choice.solver->supports(
-        choice.scheme, plan_.OptionsFor(*choice.method, choice.scheme)));
+    RETURN_IF_ERROR(choice.solver->supports(choice.scheme,
+                                            plan_.OptionsFor(choice.scheme)));
     return choice;
   }
 
@@ -360,8 +360,7 @@ class Planner {
     std::string needing;
     StatsNeeds needs;
     for (const PlannedLayer& layer : plan_.layers) {
-      const SolverOptions options =
-          plan_.OptionsFor(*layer.method, layer.scheme);
+      const SolverOptions options = plan_.OptionsFor(layer.scheme);
       const StatsNeeds of_solver = layer.solver->needs(options);
       needs.columns |= of_solver.columns;
       needs.gram |= of_solver.gram;
@@ -483,15 +482,10 @@ int QuantizePlan::n_refused() const {
                     [](const DenseLayer& layer) { return layer.refused; }));
 }
 
-SolverOptions QuantizePlan::OptionsFor(const Method& method,
-                                       const WeightScheme& scheme) const {
+SolverOptions QuantizePlan::OptionsFor(const WeightScheme& scheme) const {
   SolverOptions options = solver_options;
-  const absl::string_view name = packing->name;
-  if (scheme.zero == ZeroKind::kInteger && name == "gptq") {
-    options.zero_low = 1;  // its fields hold the zero point minus one
-  }
-  options.hqq_round_zero =
-      absl::string_view(method.solver) == "hqq" && name != "hqq";
+  options.zero_low = packing->least_zero;
+  options.hqq_round_zero = scheme.zero != ZeroKind::kFloat;
   return options;
 }
 

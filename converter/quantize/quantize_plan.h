@@ -104,8 +104,7 @@ struct QuantizePlan {
 
   int n_refused() const;
   // The options with which a layer's solver is called.
-  SolverOptions OptionsFor(const Method& method,
-                           const WeightScheme& scheme) const;
+  SolverOptions OptionsFor(const WeightScheme& scheme) const;
 };
 
 struct PlanOptions {

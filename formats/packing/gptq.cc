@@ -565,6 +565,7 @@ const Packing kGptqPacking = {
     &RecognisesV1,
     &Find<true>,
     &Unpack<true>,
+    /*least_zero=*/1,  // fields hold the zero point minus one
 };
 
 const Packing kGptqV2Packing = {

@@ -96,6 +96,9 @@ struct Packing {
   // that no writer makes (a scale that is not finite, a group out of range).
   absl::StatusOr<QuantizedMatrix> (*unpack)(const PackedModule& module,
                                             int64_t first_row, int64_t n_rows);
+
+  // The least integer zero point that can be stored.
+  int least_zero = 0;
 };
 
 // In the order of packings.inc.
