@@ -1,0 +1,285 @@
+// Tested by: fisher_weights_test.
+
+#include "calibration/backward/fisher_weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "calibration/backward/gradient_norms.h"
+#include "calibration/backward/model_gradient.h"
+#include "calibration/blockwise/hidden_store.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+// Tokens that go through a block together: enough for many threads and for
+// every expert, few beside a block's weights. Constant, as moments are summed
+// group by group.
+constexpr int64_t kGroupTokens = 4096;
+
+absl::Status CheckInputs(const CalibrationSamples& samples,
+                         const FisherOptions& options) {
+  const size_t n = samples.ids.size();
+  if (samples.sample_tokens < 1 || n == 0) {
+    return absl::InvalidArgumentError("there is no calibration sample");
+  }
+  if (n % static_cast<size_t>(samples.sample_tokens) != 0 ||
+      samples.counts.size() != n) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(n, " ids and ", samples.counts.size(),
+                     " counts are no whole calibration samples of ",
+                     samples.sample_tokens, " tokens"));
+  }
+  if (std::all_of(samples.counts.begin(), samples.counts.end(),
+                  [](uint8_t count) { return count == 0; })) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no token of the ", samples.n_samples(),
+                     " calibration samples counts: all are padding or masked"));
+  }
+  if (!options.labels.empty() && options.labels.size() != n) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        options.labels.size(), " labels for ", n, " calibration tokens"));
+  }
+  if (!(options.power >= 0) || !std::isfinite(options.power)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the power of token weights is ", options.power, ", not 0 or more"));
+  }
+  return absl::OkStatus();
+}
+
+class Computation {
+ public:
+  Computation(const CalibrationSamples& samples, const FisherOptions& options,
+              const FisherProgressFn& progress, ModelGradient* gradient,
+              GradientNorms* norms, OutputMoments* moments)
+      : samples_(samples),
+        options_(options),
+        progress_(progress),
+        gradient_(gradient),
+        norms_(norms),
+        moments_(moments),
+        group_(std::max<int64_t>(1, kGroupTokens / samples.sample_tokens)) {
+    shape_.sample_tokens = samples.sample_tokens;
+    shape_.hidden_size = gradient->runner()->hidden_size();
+  }
+
+  absl::Status Run(std::vector<int32_t>* labels, double* loss);
+
+ private:
+  absl::Status RunBatch(int64_t first, int64_t n, std::vector<int32_t>* labels,
+                        double* loss);
+  absl::Status Forward(int64_t first, int64_t n, HiddenStore* store);
+  absl::Status Loss(int64_t first, int64_t n, const HiddenStore& store,
+                    std::vector<int32_t>* labels, double* loss);
+  absl::Status Reverse(int64_t first, int64_t n, const HiddenStore& store);
+  // Calls body(sample, samples) for the batch's groups, counted from its
+  // first sample.
+  template <typename Body>
+  absl::Status ForEachGroup(int64_t n, double work, Body body);
+  int64_t BatchSamples() const;
+  float* GradientOf(int64_t sample) {
+    return gradients_.data() + sample * shape_.sample_numbers();
+  }
+
+  const CalibrationSamples& samples_;
+  const FisherOptions& options_;
+  const FisherProgressFn& progress_;
+  ModelGradient* const gradient_;
+  GradientNorms* const norms_;
+  OutputMoments* const moments_;
+  const int64_t group_;  // samples
+  HiddenShape shape_;
+  std::vector<float> gradients_;  // of the batch, at some block's output
+  double work_ = 0, all_work_ = 1;
+};
+
+// Work of one sample in a block's forward pass is 1.
+constexpr double kReverseWork = 2.5;
+
+int64_t Computation::BatchSamples() const {
+  // States at the input of every block, at the last one's output, and
+  // gradients.
+  const int64_t bytes = shape_.sample_bytes() * (gradient_->n_blocks() + 2);
+  const int64_t groups =
+      std::max<int64_t>(1, options_.hidden_bytes / bytes / group_);
+  return std::min(samples_.n_samples(), groups * group_);
+}
+
+absl::Status Computation::Run(std::vector<int32_t>* labels, double* loss) {
+  const int64_t n_samples = samples_.n_samples();
+  // A block has some 12 hidden^2 weights.
+  const double loss_work =
+      static_cast<double>(gradient_->runner()->vocab_size()) /
+      (6.0 * static_cast<double>(shape_.hidden_size));
+  all_work_ = static_cast<double>(n_samples) *
+              (static_cast<double>(gradient_->n_blocks()) * (1 + kReverseWork) +
+               loss_work);
+  const int64_t batch = BatchSamples();
+  for (int64_t first = 0; first < n_samples; first += batch) {
+    RETURN_IF_ERROR(
+        RunBatch(first, std::min(batch, n_samples - first), labels, loss));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Computation::RunBatch(int64_t first, int64_t n,
+                                   std::vector<int32_t>* labels, double* loss) {
+  // Block after block, sample after sample.
+  HiddenShape all = shape_;
+  all.n_samples = n * (gradient_->n_blocks() + 1);
+  ASSIGN_OR_RETURN(
+      const auto store,
+      HiddenStore::Create(all, options_.hidden_bytes, options_.spill_folder,
+                          gradient_->pool()));
+  gradients_.resize(static_cast<size_t>(n * shape_.sample_numbers()));
+  RETURN_IF_ERROR(Forward(first, n, store.get()));
+  RETURN_IF_ERROR(Loss(first, n, *store, labels, loss));
+  return Reverse(first, n, *store);
+}
+
+template <typename Body>
+absl::Status Computation::ForEachGroup(int64_t n, double work, Body body) {
+  for (int64_t at = 0; at < n; at += group_) {
+    if (options_.cancelled != nullptr && options_.cancelled->load()) {
+      return absl::CancelledError("stopped while weighing tokens");
+    }
+    const int64_t n_group = std::min(group_, n - at);
+    RETURN_IF_ERROR(body(at, n_group));
+    work_ += work * static_cast<double>(n_group);
+    if (progress_) {
+      progress_(std::min(1.0, work_ / all_work_));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Computation::Forward(int64_t first, int64_t n,
+                                  HiddenStore* store) {
+  ModelRunner* runner = gradient_->runner();
+  HiddenStates hidden;
+  RETURN_IF_ERROR(ForEachGroup(n, 0, [&](int64_t at, int64_t n_group) {
+    const auto ids = absl::MakeConstSpan(samples_.ids)
+                         .subspan((first + at) * shape_.sample_tokens,
+                                  n_group * shape_.sample_tokens);
+    const absl::Status status =
+        runner->Embed(ids, shape_.sample_tokens, &hidden);
+    return status.ok() ? store->Write(at, n_group, hidden.values.data())
+                       : status;
+  }));
+  for (int64_t b = 0; b < gradient_->n_blocks(); ++b) {
+    RETURN_IF_ERROR(
+        ForEachGroup(n, 1, [&](int64_t at, int64_t n_group) -> absl::Status {
+          RETURN_IF_ERROR(store->Read(b * n + at, n_group, &hidden));
+          hidden.first_window = first + at;
+          RETURN_IF_ERROR(runner->RunBlock(b, /*observer=*/nullptr, &hidden));
+          return store->Write((b + 1) * n + at, n_group, hidden.values.data());
+        }));
+    gradient_->ForgetWeights();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Computation::Loss(int64_t first, int64_t n,
+                               const HiddenStore& store,
+                               std::vector<int32_t>* labels, double* loss) {
+  HiddenStates hidden;
+  const double work = static_cast<double>(gradient_->runner()->vocab_size()) /
+                      (6.0 * static_cast<double>(shape_.hidden_size));
+  RETURN_IF_ERROR(
+      ForEachGroup(n, work, [&](int64_t at, int64_t n_group) -> absl::Status {
+        const int64_t token = (first + at) * shape_.sample_tokens;
+        RETURN_IF_ERROR(
+            store.Read(gradient_->n_blocks() * n + at, n_group, &hidden));
+        norms_->BeginGroup(token);
+        return gradient_->Loss(hidden, samples_.counts.data() + token, token,
+                               labels->data() + token, GradientOf(at), loss,
+                               norms_);
+      }));
+  gradient_->ForgetWeights();
+  return absl::OkStatus();
+}
+
+absl::Status Computation::Reverse(int64_t first, int64_t n,
+                                  const HiddenStore& store) {
+  HiddenStates input;
+  for (int64_t b = gradient_->n_blocks(); b-- > 0;) {
+    RETURN_IF_ERROR(ForEachGroup(
+        n, kReverseWork, [&](int64_t at, int64_t n_group) -> absl::Status {
+          RETURN_IF_ERROR(store.Read(b * n + at, n_group, &input));
+          input.first_window = first + at;
+          norms_->BeginGroup((first + at) * shape_.sample_tokens);
+          return gradient_->Block(b, input, norms_, GradientOf(at));
+        }));
+    gradient_->ForgetWeights();
+    if (moments_ != nullptr) {
+      RETURN_IF_ERROR(moments_->Flush());
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Layers of the model that see one input and are no router, by block.
+std::vector<std::vector<std::string>> SharedInputs(const ModelRunner& runner) {
+  std::vector<std::vector<std::string>> sets;
+  for (int64_t b = 0; b < runner.n_blocks(); ++b) {
+    for (std::vector<std::string> names : runner.SitesOfBlock(b)) {
+      names.erase(std::remove_if(names.begin(), names.end(),
+                                 [](const std::string& name) {
+                                   return absl::StrContains(name, "gate_inp");
+                                 }),
+                  names.end());
+      if (names.size() > 1) {
+        sets.push_back(std::move(names));
+      }
+    }
+  }
+  return sets;
+}
+
+}  // namespace
+
+absl::StatusOr<FisherWeights> ComputeFisherWeights(
+    const Checkpoint* model, const CalibrationSamples& samples,
+    const FisherOptions& options, const FisherProgressFn& progress) {
+  RETURN_IF_ERROR(CheckInputs(samples, options));
+  GradientOptions gradient_options;
+  gradient_options.n_threads = options.n_threads;
+  gradient_options.max_cached_bytes = options.max_cached_bytes;
+  gradient_options.seed = options.seed;
+  ASSIGN_OR_RETURN(const auto gradient,
+                   ModelGradient::Create(model, gradient_options));
+  std::shared_ptr<OutputMoments> moments;
+  if (options.max_moment_outputs > 0) {
+    ASSIGN_OR_RETURN(moments, OutputMoments::Create(options.spill_folder));
+  }
+  GradientNorms norms(&samples.counts, gradient->pool(), moments.get(),
+                      options.max_moment_outputs);
+  Computation computation(samples, options, progress, gradient.get(), &norms,
+                          moments.get());
+  FisherWeights result;
+  result.labels = options.labels.empty()
+                      ? std::vector<int32_t>(samples.ids.size(), -1)
+                      : options.labels;
+  double loss = 0;
+  RETURN_IF_ERROR(computation.Run(&result.labels, &loss));
+  for (size_t t = 0; t < samples.counts.size(); ++t) {
+    if (samples.counts[t] == 0) {
+      result.labels[t] = -1;
+    }
+  }
+  result.mean_loss = loss / static_cast<double>(std::count_if(
+                                samples.counts.begin(), samples.counts.end(),
+                                [](uint8_t count) { return count != 0; }));
+  result.tokens = norms.Weights(options.power);
+  if (options.per_input) {
+    ShareWeights(SharedInputs(*gradient->runner()), &result.tokens);
+  }
+  result.moments = std::move(moments);
+  return result;
+}
+
+}  // namespace narrow

@@ -1,0 +1,91 @@
+// Weights of calibration tokens from one forward and one reverse pass of the
+// original model: how much of the loss depends on what a layer gives for a
+// token.
+//
+//   ASSIGN_OR_RETURN(FisherWeights fisher,
+//                    ComputeFisherWeights(&model, samples, {}, progress));
+//   request.weights = &fisher.tokens;   // blockwise/observe_request.h
+//
+// An error e_t in a linear layer's output at token t changes the KL divergence
+// from the model, to second order, by e_t^T F_t e_t / 2, where F_t = E[g g^T]
+// is the expectation over labels that the model itself would draw and g the
+// gradient of -log p(label), summed over positions, at the output (Amari,
+// "Natural Gradient Works Efficiently in Learning", 1998; as a weight of
+// tokens in quantization: Kim et al., "SqueezeLLM", 2023, section 3 has it of
+// single weights). One draw a position, and only the trace of F_t,
+//   omega_t = |g_t|^2, divided by its mean over the tokens that count,
+// are kept: a solver that weighs its rows x_t x_t^T so minimises the KL
+// divergence as if the outputs of a layer were alike. Off the trace,
+// `moments` is the mean of g g^T over tokens.
+//
+// Samples go through in batches whose hidden states at every block fit
+// options.hidden_bytes; where one group of samples does not, the rest is
+// kept in a file, compressed. The cost is about three forward passes, and two
+// products with the output matrix. The result is the same for any number of
+// threads, memory limit and instruction set.
+
+#ifndef NARROW_CALIBRATION_BACKWARD_FISHER_WEIGHTS_H_
+#define NARROW_CALIBRATION_BACKWARD_FISHER_WEIGHTS_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "calibration/backward/output_moments.h"
+#include "calibration/blockwise/samples.h"
+#include "calibration/blockwise/token_weights.h"
+#include "formats/arch/checkpoint.h"
+
+namespace narrow {
+
+struct FisherOptions {
+  // Weights are omega^power, then scaled to mean 1. 0 gives all 1.
+  double power = 1;
+  uint64_t seed = 1;  // of the labels
+  // One label a token, to be taken instead of draws; empty: draws.
+  std::vector<int32_t> labels;
+  // Layers fed by one input (q, k, v; gate, up) get one vector, the mean of
+  // theirs, so that they share their Gram matrix too.
+  bool per_input = false;
+  // Moments of the gradients of layers with at most so many outputs; 0: none.
+  int64_t max_moment_outputs = 0;
+  // Hidden states kept in memory; above it they go to a file in
+  // `spill_folder` (empty: the system's temporary folder), as do moments.
+  int64_t hidden_bytes = int64_t{4} << 30;
+  std::string spill_folder;
+  int n_threads = 0;                            // < 1: all processors
+  int64_t max_cached_bytes = int64_t{5} << 28;  // of decoded weights
+  // Looked at between groups; Cancelled once it is true. May be null.
+  const std::atomic<bool>* cancelled = nullptr;
+};
+
+struct FisherWeights {
+  // 0 for tokens that do not count. The loss, too, is over positions that
+  // count alone; gradients reach those before them through attention, but
+  // statistics leave those out. The output matrix is output.weight, whatever
+  // the tensor's name.
+  TokenWeights tokens;
+  std::shared_ptr<const OutputMoments> moments;  // nullptr unless asked for
+  // The labels, one a token; -1 where the token does not count.
+  std::vector<int32_t> labels;
+  // Of the labels, nats a token that counts.
+  double mean_loss = 0;
+};
+
+// Share of the work done, 0 ... 1.
+using FisherProgressFn = std::function<void(double)>;
+
+// `progress` may be empty. InvalidArgument: samples or options that make no
+// sense; Unimplemented: a family without a forward pass; DataLoss: numbers that
+// are not finite.
+absl::StatusOr<FisherWeights> ComputeFisherWeights(
+    const Checkpoint* model, const CalibrationSamples& samples,
+    const FisherOptions& options, const FisherProgressFn& progress);
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_BACKWARD_FISHER_WEIGHTS_H_

@@ -1,0 +1,182 @@
+// Tested by: fisher_weights_test.
+
+#include "calibration/backward/gradient_norms.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <set>
+
+#include "calibration/backward/row_gradients.h"
+#include "formats/base/elementary.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+// Norms become weights; false if they are all 0. `counts`: which of them
+// count, or nullptr for all.
+bool MakeWeights(double power, const uint8_t* counts,
+                 std::vector<float>* values) {
+  // Relative to the largest, so that no power overflows.
+  const float top = *std::max_element(values->begin(), values->end());
+  if (!(top > 0)) {
+    return false;
+  }
+  std::vector<double> weights(values->size());
+  double total = 0;
+  int64_t n = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (counts != nullptr && counts[i] == 0) {
+      continue;
+    }
+    const double ratio =
+        static_cast<double>((*values)[i]) / static_cast<double>(top);
+    if (power == 1) {
+      weights[i] = ratio * ratio;
+    } else if (power == 0) {
+      weights[i] = 1;
+    } else {
+      weights[i] = ratio > 0 ? Pow(ratio, 2 * power) : 0;
+    }
+    total += weights[i];
+    ++n;
+  }
+  for (size_t i = 0; i < weights.size(); ++i) {
+    (*values)[i] =
+        static_cast<float>(weights[i] * static_cast<double>(n) / total);
+  }
+  return true;
+}
+
+// The mean of vectors of one length.
+template <typename ValuesOf>
+TokenWeights::Values Mean(const std::vector<std::string>& names,
+                          ValuesOf values_of) {
+  TokenWeights::Values mean = values_of(names.front());
+  for (size_t i = 0; i < mean.size(); ++i) {
+    double sum = 0;
+    for (const std::string& name : names) {
+      sum += static_cast<double>(values_of(name)[i]);
+    }
+    mean[i] = static_cast<float>(sum / static_cast<double>(names.size()));
+  }
+  return mean;
+}
+
+}  // namespace
+
+absl::Status GradientNorms::OnGradient(const LayerGradient& gradient) {
+  std::vector<int64_t> counted;  // rows
+  for (int64_t r = 0; r < gradient.n_rows; ++r) {
+    if ((*counts_)[static_cast<size_t>(first_token_ + gradient.token(r))]) {
+      counted.push_back(r);
+    }
+  }
+  std::vector<float> norms(counted.size());
+  pool_->ParallelFor(static_cast<int64_t>(counted.size()), [&](int64_t i) {
+    const float* row =
+        gradient.rows + counted[static_cast<size_t>(i)] * gradient.stride;
+    norms[static_cast<size_t>(i)] =
+        static_cast<float>(std::sqrt(SquaredNorm(row, gradient.n_cols)));
+  });
+  const std::string name(gradient.name);
+  if (gradient.expert >= 0) {
+    ExpertNorms& expert = experts_[{name, gradient.expert}];
+    for (size_t i = 0; i < counted.size(); ++i) {
+      expert.tokens.push_back(first_token_ + gradient.token(counted[i]));
+      expert.norms.push_back(norms[i]);
+    }
+  } else {
+    std::vector<float>& layer = layers_[name];
+    layer.resize(counts_->size());
+    for (size_t i = 0; i < counted.size(); ++i) {
+      layer[static_cast<size_t>(first_token_ + gradient.token(counted[i]))] =
+          norms[i];
+    }
+  }
+  return moments_ != nullptr && gradient.n_cols <= max_moment_outputs_
+             ? AddMoments(gradient, counted)
+             : absl::OkStatus();
+}
+
+absl::Status GradientNorms::AddMoments(const LayerGradient& gradient,
+                                       const std::vector<int64_t>& counted) {
+  if (counted.empty()) {
+    return absl::OkStatus();
+  }
+  std::vector<float> rows;
+  rows.reserve(counted.size() * static_cast<size_t>(gradient.n_cols));
+  for (const int64_t r : counted) {
+    const float* row = gradient.rows + r * gradient.stride;
+    rows.insert(rows.end(), row, row + gradient.n_cols);
+  }
+  return moments_->Add(gradient.name, gradient.expert, rows.data(),
+                       static_cast<int64_t>(counted.size()), gradient.n_cols,
+                       pool_);
+}
+
+TokenWeights GradientNorms::Weights(double power) {
+  TokenWeights weights;
+  for (auto& [name, norms] : layers_) {
+    if (MakeWeights(power, counts_->data(), &norms)) {
+      weights.layers[name] =
+          std::make_shared<const TokenWeights::Values>(std::move(norms));
+    }
+  }
+  for (auto& [key, expert] : experts_) {
+    if (!expert.norms.empty() && MakeWeights(power, nullptr, &expert.norms)) {
+      weights.experts[key] = std::make_shared<const TokenWeights::ExpertValues>(
+          TokenWeights::ExpertValues{std::move(expert.tokens),
+                                     std::move(expert.norms)});
+    }
+  }
+  layers_.clear();
+  experts_.clear();
+  return weights;
+}
+
+void ShareWeights(const std::vector<std::vector<std::string>>& sets,
+                  TokenWeights* weights) {
+  for (const std::vector<std::string>& names : sets) {
+    if (std::all_of(names.begin(), names.end(), [&](const std::string& name) {
+          return weights->Find(name) != nullptr;
+        })) {
+      const auto mean = std::make_shared<const TokenWeights::Values>(Mean(
+          names, [&](const std::string& name) -> const auto& {
+            return *weights->layers[name];
+          }));
+      for (const std::string& name : names) {
+        weights->layers[name] = mean;
+      }
+    }
+    // An expert saw the same tokens in all its layers.
+    std::set<int> experts;
+    for (const auto& [key, values] : weights->experts) {
+      if (key.first == names.front()) {
+        experts.insert(key.second);
+      }
+    }
+    for (const int expert : experts) {
+      if (!std::all_of(names.begin(), names.end(),
+                       [&](const std::string& name) {
+                         return weights->FindExpert(name, expert) != nullptr;
+                       })) {
+        continue;
+      }
+      TokenWeights::ExpertValues shared;
+      shared.tokens = weights->FindExpert(names.front(), expert)->tokens;
+      shared.weights = Mean(
+          names, [&](const std::string& name) -> const auto& {
+            return weights->FindExpert(name, expert)->weights;
+          });
+      const auto mean =
+          std::make_shared<const TokenWeights::ExpertValues>(std::move(shared));
+      for (const std::string& name : names) {
+        weights->experts[{name, expert}] = mean;
+      }
+    }
+  }
+}
+
+}  // namespace narrow

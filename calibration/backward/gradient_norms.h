@@ -1,0 +1,74 @@
+// Gathers the norms of gradients at the outputs of linear layers, and makes
+// token weights of them.
+//
+//   GradientNorms norms(&samples.counts, pool, moments);
+//   norms.BeginGroup(first_token);
+//   RETURN_IF_ERROR(model_gradient->Block(b, input, &norms, gradient));
+//   TokenWeights weights = norms.Weights(/*power=*/1);
+//
+// Belongs to one thread, and uses the pool's.
+
+#ifndef NARROW_CALIBRATION_BACKWARD_GRADIENT_NORMS_H_
+#define NARROW_CALIBRATION_BACKWARD_GRADIENT_NORMS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "calibration/backward/gradient_observer.h"
+#include "calibration/backward/output_moments.h"
+#include "calibration/blockwise/token_weights.h"
+#include "formats/base/parallel.h"
+
+namespace narrow {
+
+class GradientNorms : public GradientObserver {
+ public:
+  // Pointers must outlive this object; `moments` may be null, and gets the
+  // gradients of layers with at most max_moment_outputs outputs.
+  GradientNorms(const std::vector<uint8_t>* counts, ThreadPool* pool,
+                OutputMoments* moments, int64_t max_moment_outputs)
+      : counts_(counts),
+        pool_(pool),
+        moments_(moments),
+        max_moment_outputs_(max_moment_outputs) {}
+
+  // What follows is of tokens from `first_token` of all samples on; of one
+  // layer in rising order.
+  void BeginGroup(int64_t first_token) { first_token_ = first_token; }
+  absl::Status OnGradient(const LayerGradient& gradient) override;
+
+  // (|g|^2)^power over its mean; layers whose gradients are all 0 are left
+  // out. Empties this object.
+  TokenWeights Weights(double power);
+
+ private:
+  // Norms, not their squares, which have twice the range of float's exponent.
+  struct ExpertNorms {
+    std::vector<int64_t> tokens;
+    std::vector<float> norms;
+  };
+
+  absl::Status AddMoments(const LayerGradient& gradient,
+                          const std::vector<int64_t>& counted);
+
+  const std::vector<uint8_t>* const counts_;
+  ThreadPool* const pool_;
+  OutputMoments* const moments_;
+  const int64_t max_moment_outputs_;
+  int64_t first_token_ = 0;
+  std::map<std::string, std::vector<float>> layers_;  // one a token of all
+  std::map<std::pair<std::string, int>, ExpertNorms> experts_;
+};
+
+// Gives the layers of each set one vector, the mean of theirs; likewise expert
+// by expert. Sets that are not wholly there are left alone.
+void ShareWeights(const std::vector<std::vector<std::string>>& sets,
+                  TokenWeights* weights);
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_BACKWARD_GRADIENT_NORMS_H_
