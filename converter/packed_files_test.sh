@@ -91,7 +91,8 @@ check "KL divergence" "$narrow" perplexity "$tiny" gptq --text "$text" \
 check "is in the report" grep -q '"kl_divergence"' kl.json
 
 # An adapter over a model of an unknown family.
-cp -r "$lora/llama" base
+cp -rL "$lora/llama" base
+chmod -R u+w base
 echo '{"model_type": "unheard-of", "torch_dtype": "float32"}' >base/config.json
 check "merging alone" "$narrow" quantize base --lora "$lora/plain" \
   --merge-only -o merged -q
@@ -107,7 +108,7 @@ refuse "an adapter of another model" "base_model" no quantize -m nf4 \
 # Bad input.
 refuse "a model that is not there" "nowhere" no \
   "$narrow" quantize nowhere -m nf4 -o no
-cp -r "$tiny" cut
+cp -rL "$tiny" cut
 chmod -R u+w cut
 truncate -s 100000 cut/$weights
 refuse "a file cut short" "cut/$weights" no "$narrow" quantize cut -m nf4 -o no
