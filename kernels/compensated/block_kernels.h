@@ -95,6 +95,40 @@ struct GramBlock {
   float* curvature = nullptr;  // [block, ld], scratch
 };
 
+// The combinations of codes that a unit of 4 or 8 columns can have
+// (UnitPoints of the codec), with the numbers of its points' halves.
+struct UnitRules {
+  enum class Signs { kFree, kEven, kNone };
+
+  int unit = 0;
+  int dim = 0;       // coordinates a point; a unit is unit / dim points
+  int n_levels = 0;  // 3 or 8
+  int n_points = 0;
+  const uint8_t* levels = nullptr;  // [n_points, dim]
+  // [n_points]: levels of the first and second half of a point's coordinates
+  // as a number, the first one lowest.
+  const uint8_t* first_half = nullptr;
+  const uint8_t* second_half = nullptr;
+  Signs signs = Signs::kFree;
+  float codes[8] = {};
+  float down_codes[8] = {};  // of lanes whose `downs` are 1
+};
+
+// One unit of columns: codes whose values q make (q - t) P (q - t)^T small.
+struct UnitBlock {
+  int64_t ld = 0;
+  const float* targets = nullptr;  // t, [unit, ld]
+  const float* metric = nullptr;   // P, [unit, unit]
+  const float* steps = nullptr;    // [ld]
+  const float* downs = nullptr;    // [ld], 0 or 1
+  // Whether codes and values hold something already, which is only given up
+  // for what is better.
+  bool has_start = false;
+  int8_t* codes = nullptr;   // [unit, ld]
+  float* values = nullptr;   // [unit, ld]
+  float* changes = nullptr;  // [unit, ld], of values; with a start
+};
+
 struct BlockKernels {
   const char* name;
   Isa isa;
@@ -123,6 +157,8 @@ struct BlockKernels {
   void (*refit_subs)(const BlockRules& rules, const GramBlock& block);
   // Every code of a scalar type in turn.
   void (*sweep)(const BlockRules& rules, const GramBlock& block);
+  // A unit of a lattice type.
+  void (*round_unit)(const UnitRules& rules, const UnitBlock& block);
 };
 
 // In the order of kernels.inc, best first.

@@ -37,8 +37,9 @@ struct FeedFactor {
   // [n, n]: what an error in column k adds to the targets of later units,
   // R[k, s] R[s, s]^-1; 1 on the diagonal, 0 inside a unit and before it.
   std::vector<float> m;
-  // [n]: the diagonal of R[s, s] R[s, s]^T, what an error in a column costs
-  // once later units made up for it; over `scale`.
+  // [n, unit]: the rows of R[s, s] R[s, s]^T, what errors in a unit cost once
+  // later units made up for it; over `scale`. Then [n]: their diagonal.
+  std::vector<float> metric;
   std::vector<float> pivots;
 };
 

@@ -20,9 +20,8 @@
 // Example: tr(E H E^T) of a matrix with inputs that share much falls by some
 // 10 % in the first round, by less in each that follows.
 //
-// Lattice types round units of 4 or 8 through their codec, to q_s - G_s
-// H[s, s]^-1 under the diagonal of H[s, s], which is not the whole of it; so
-// the result is compared with what was by the exact form.
+// Lattice types move units of 4 or 8 codes at once, towards q_s - G_s
+// H[s, s]^-1 under H[s, s] (units.inc).
 //
 // Tested by compensated_test.cc.
 
@@ -37,6 +36,7 @@
 #include "kernels/compensated/block_rules.h"
 #include "kernels/compensated/compensated.h"
 #include "kernels/compensated/unit_inverses.h"
+#include "kernels/compensated/unit_rules.h"
 #include "kernels/grid/panel.h"
 
 namespace narrow {
@@ -46,6 +46,7 @@ namespace {
 struct Descent {
   const BlockCodec& codec;
   const BlockRules& rules;
+  const UnitRuleSet& units;
   const float* targets;
   const float* gram;
   int64_t n_cols;
@@ -178,71 +179,55 @@ class PanelDescent {
   }
 
   void SweepUnits(int64_t block, const GramBlock& gram) {
-    std::vector<BlockFields> fields;
-    for (int64_t lane = 0; lane < n_rows_; ++lane) {
-      fields.push_back(panel_.FieldsOf(block, lane));
-    }
-    const int unit = d_.codec.unit;
-    for (int first = 0; first < d_.codec.block; first += unit) {
-      std::fill(direction_.begin(), direction_.begin() + unit * lanes_, 0.0f);
-      bool any = false;
-      for (int64_t lane = 0; lane < n_rows_; ++lane) {
-        any |= SweepUnit(fields[static_cast<size_t>(lane)], first, lane,
-                         block * d_.codec.block + first, gram);
+    const UnitRules& rules = d_.units.rules();
+    const int64_t size = rules.unit * lanes_;
+    std::vector<float> targets(static_cast<size_t>(size));
+    std::vector<float> downs(static_cast<size_t>(lanes_));
+    float metric[kMaxUnit * kMaxUnit];
+    UnitBlock unit;
+    unit.ld = lanes_;
+    unit.has_start = true;
+    unit.targets = targets.data();
+    unit.metric = metric;
+    unit.downs = downs.data();
+    unit.changes = direction_.data();
+    for (int first = 0; first < d_.codec.block; first += rules.unit) {
+      const float* const h = gram.h + first * gram.h_stride + first;
+      for (int i = 0; i < rules.unit * rules.unit; ++i) {
+        metric[i] = h[i / rules.unit * gram.h_stride + i % rules.unit];
       }
-      if (any) {
+      NewtonTargets(gram, first, block * d_.codec.block + first,
+                    targets.data());
+      d_.units.Downs(panel_, block, first, n_rows_, downs.data());
+      unit.steps = gram.fields.steps + first / d_.rules.sub * lanes_;
+      unit.codes = gram.codes + first * lanes_;
+      unit.values = gram.values + first * lanes_;
+      BlockKernelsForCpu().round_unit(rules, unit);
+      if (std::any_of(direction_.begin(), direction_.begin() + size,
+                      [](float x) { return x != 0; })) {
         BlockKernelsForCpu().add_products(
-            gram.h, gram.h_stride, d_.numbers.data() + first, unit,
+            gram.h, gram.h_stride, d_.numbers.data() + first, rules.unit,
             direction_.data(), 0, d_.codec.block, gram.gradient, lanes_);
       }
     }
   }
 
-  // One unit of one row; what it moved by goes to `direction_`.
-  bool SweepUnit(const BlockFields& fields, int first, int64_t lane,
-                 int64_t column, const GramBlock& gram) {
-    const int unit = d_.codec.unit;
-    const float* const h = gram.h + first * gram.h_stride + first;
-    const float* const inverse = d_.inverses.data() + column * unit;
-    float g[kMaxUnit];
-    float metric[kMaxUnit];
-    float target[kMaxUnit];
-    float values[kMaxUnit];
-    int8_t codes[kMaxUnit];
-    for (int i = 0; i < unit; ++i) {
-      g[i] = gram.gradient[(first + i) * lanes_ + lane];
-      metric[i] = h[i * gram.h_stride + i];
-    }
-    for (int i = 0; i < unit; ++i) {
-      float move = 0;
-      for (int k = 0; k < unit; ++k) {
-        move += g[k] * inverse[i * unit + k];
+  // q - G H[s, s]^-1: where the unit would like to be.
+  void NewtonTargets(const GramBlock& gram, int first, int64_t column,
+                     float* targets) const {
+    const int n = d_.codec.unit;
+    for (int i = 0; i < n; ++i) {
+      const float* const inverse = d_.inverses.data() + (column + i) * n;
+      const float* const values = gram.values + (first + i) * lanes_;
+      float* const to = targets + i * lanes_;
+      std::copy(values, values + lanes_, to);
+      for (int k = 0; k < n; ++k) {
+        const float* const g = gram.gradient + (first + k) * lanes_;
+        for (int64_t lane = 0; lane < lanes_; ++lane) {
+          to[lane] -= g[lane] * inverse[k];
+        }
       }
-      target[i] = gram.values[(first + i) * lanes_ + lane] - move;
     }
-    d_.codec.round(fields, first, target, metric, codes, values);
-    float gain = 0;
-    float delta[kMaxUnit];
-    for (int i = 0; i < unit; ++i) {
-      delta[i] = values[i] - gram.values[(first + i) * lanes_ + lane];
-    }
-    for (int i = 0; i < unit; ++i) {
-      float curve = 0;
-      for (int k = 0; k < unit; ++k) {
-        curve += h[i * gram.h_stride + k] * delta[k];
-      }
-      gain += delta[i] * (2 * g[i] + curve);
-    }
-    if (!(gain < 0)) {
-      return false;
-    }
-    for (int i = 0; i < unit; ++i) {
-      const int64_t at = (first + i) * lanes_ + lane;
-      gram.codes[at] = codes[i];
-      gram.values[at] = values[i];
-      direction_[static_cast<size_t>(i * lanes_ + lane)] = delta[i];
-    }
-    return true;
   }
 
   // Adds the changes of columns begin ... begin + n - 1 to the gradient of
@@ -297,8 +282,9 @@ void DescendRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
                  ThreadPool* pool) {
   assert(SupportsCompensation(codec) && n_cols % codec.block == 0);
   const BlockRuleSet rules(codec);
-  Descent descent = {codec,   rules.rules(),   targets, gram, n_cols,
-                     options, Numbers(n_cols), {},      {}};
+  const UnitRuleSet units(codec);
+  Descent descent = {codec,  rules.rules(), units,           targets, gram,
+                     n_cols, options,       Numbers(n_cols), {},      {}};
   SumSubBlocks(&descent);
   if (codec.unit > 1) {
     descent.inverses = UnitInverses(gram, n_cols, codec.unit);
@@ -315,8 +301,9 @@ std::vector<RowError> MeasureRows(const BlockCodec& codec, const float* targets,
                                   const float* gram, const uint8_t* bytes,
                                   ThreadPool* pool) {
   const BlockRuleSet rules(codec);
-  const Descent descent = {codec, rules.rules(),   targets, gram, n_cols,
-                           {},    Numbers(n_cols), {},      {}};
+  const UnitRuleSet units(codec);
+  const Descent descent = {codec, rules.rules(),   units, targets, gram, n_cols,
+                           {},    Numbers(n_cols), {},    {}};
   std::vector<RowError> errors(static_cast<size_t>(n_rows));
   const int n_threads = pool == nullptr ? 1 : pool->n_threads();
   ForEachPanel(n_rows, PanelWidth(n_rows, n_threads), pool,

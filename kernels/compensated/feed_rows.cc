@@ -27,9 +27,8 @@
 //
 // Our deviations. Fields are the file's own, integers and halves, from the
 // type's encoder with the pivots as importance; natural order of columns, for
-// a super-block's 256 columns share their fields. Within a unit of a lattice
-// type the search knows the diagonal of R[s, s] R[s, s]^T alone;
-// descend_rows.cc sees the rest.
+// a super-block's 256 columns share their fields. Units of a lattice type are
+// searched in all points under all of R[s, s] R[s, s]^T (units.inc).
 //
 // Tested by compensated_test.cc.
 
@@ -44,6 +43,7 @@
 #include "kernels/compensated/block_rules.h"
 #include "kernels/compensated/compensated.h"
 #include "kernels/compensated/fit_block.h"
+#include "kernels/compensated/unit_rules.h"
 #include "kernels/grid/panel.h"
 
 namespace narrow {
@@ -58,6 +58,7 @@ constexpr int64_t kPiece = 32;
 struct Feeding {
   const BlockCodec& codec;
   const BlockRules& rules;
+  const UnitRuleSet& units;
   const FeedFactor& factor;
   FeedOptions options;
   std::vector<int32_t> numbers;  // 0, 1, 2 ...
@@ -128,37 +129,29 @@ class PanelFeed {
   }
 
   void RoundUnits(int64_t block, int64_t j, int64_t n) {
-    std::vector<BlockFields> fields;
-    for (int64_t lane = 0; lane < n_rows_; ++lane) {
-      fields.push_back(panel_.FieldsOf(block, lane));
-    }
-    std::fill(errors_.begin(), errors_.end(), 0.0f);
-    const int64_t unit = f_.factor.unit;
-    for (int64_t at = j; at < j + n; at += unit) {
+    const UnitRules& rules = f_.units.rules();
+    const FieldLanes fields = panel_.Fields(block);
+    std::vector<float> values(static_cast<size_t>(rules.unit * lanes_));
+    std::vector<float> downs(static_cast<size_t>(lanes_));
+    UnitBlock unit;
+    unit.ld = lanes_;
+    unit.values = values.data();
+    unit.downs = downs.data();
+    for (int64_t at = j; at < j + n; at += rules.unit) {
+      const int64_t first = at - block * f_.codec.block;
+      f_.units.Downs(panel_, block, static_cast<int>(first), n_rows_,
+                     downs.data());
+      unit.targets = compensated_.data() + at * lanes_;
+      unit.metric = f_.factor.metric.data() + at * rules.unit;
+      unit.steps = fields.steps + first / f_.rules.sub * lanes_;
+      unit.codes = panel_.Codes(at);
+      BlockKernelsForCpu().round_unit(rules, unit);
       float* const errors = errors_.data() + (at - j) * lanes_;
-      for (int64_t lane = 0; lane < n_rows_; ++lane) {
-        RoundUnit(fields[static_cast<size_t>(lane)],
-                  static_cast<int>(at - block * f_.codec.block), at, lane,
-                  errors);
+      const float* const originals = originals_.data() + at * lanes_;
+      for (int64_t i = 0; i < rules.unit * lanes_; ++i) {
+        errors[i] = originals[i] - values[static_cast<size_t>(i)];
       }
-      Spread(at, unit, errors, at + unit, j + n);
-    }
-  }
-
-  void RoundUnit(const BlockFields& fields, int first, int64_t at, int64_t lane,
-                 float* errors) {
-    float target[kMaxUnit];
-    float values[kMaxUnit];
-    int8_t codes[kMaxUnit];
-    for (int i = 0; i < f_.factor.unit; ++i) {
-      target[i] = compensated_[static_cast<size_t>((at + i) * lanes_ + lane)];
-    }
-    f_.codec.round(fields, first, target, f_.factor.pivots.data() + at, codes,
-                   values);
-    for (int i = 0; i < f_.factor.unit; ++i) {
-      panel_.Codes(at + i)[lane] = codes[i];
-      errors[i * lanes_ + lane] =
-          originals_[static_cast<size_t>((at + i) * lanes_ + lane)] - values[i];
+      Spread(at, rules.unit, errors, at + rules.unit, j + n);
     }
   }
 
@@ -181,6 +174,7 @@ FeedFactor MakeFeedFactor(ThreadPool* pool, int64_t n, int unit,
   factor.n = n;
   factor.unit = unit;
   factor.m.assign(static_cast<size_t>(n * n), 0.0f);
+  factor.metric.resize(static_cast<size_t>(n * unit));
   factor.pivots.resize(static_cast<size_t>(n));
   const auto row = [&](int64_t k) {
     // x R[s, s]^-1 for the row's part x of each unit s, which R[s, s], upper
@@ -197,11 +191,16 @@ FeedFactor MakeFeedFactor(ThreadPool* pool, int64_t n, int unit,
             s > k ? static_cast<float>(y[j - s]) : (j == k ? 1.0f : 0.0f);
       }
     }
-    double square = 0;
-    for (int64_t j = k; j < k / unit * unit + unit; ++j) {
-      square += r[k * n + j] * r[k * n + j];
+    for (int64_t i = k / unit * unit; i < k / unit * unit + unit; ++i) {
+      double sum = 0;
+      for (int64_t j = std::max(i, k); j < k / unit * unit + unit; ++j) {
+        sum += r[k * n + j] * r[i * n + j];
+      }
+      factor.metric[static_cast<size_t>(k * unit + i % unit)] =
+          static_cast<float>(sum / scale);
     }
-    factor.pivots[static_cast<size_t>(k)] = static_cast<float>(square / scale);
+    factor.pivots[static_cast<size_t>(k)] =
+        factor.metric[static_cast<size_t>(k * unit + k % unit)];
   };
   if (pool != nullptr) {
     pool->ParallelFor(n, row);
@@ -219,7 +218,8 @@ void FeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
   assert(SupportsCompensation(codec) && factor.n % codec.block == 0 &&
          factor.unit == codec.unit);
   const BlockRuleSet rules(codec);
-  Feeding feeding = {codec, rules.rules(), factor, options, {}};
+  const UnitRuleSet units(codec);
+  Feeding feeding = {codec, rules.rules(), units, factor, options, {}};
   feeding.numbers.resize(static_cast<size_t>(factor.n));
   std::iota(feeding.numbers.begin(), feeding.numbers.end(), 0);
   const int n_threads = pool == nullptr ? 1 : pool->n_threads();

@@ -70,6 +70,24 @@ struct FieldRanges {
   }
 };
 
+// How the codes of a unit above 1 combine, for searches beyond `round`: the
+// unit is one point of a lattice or two, a point a level for each coordinate.
+struct UnitPoints {
+  int dim = 0;  // coordinates a point: the unit or half of it
+  int n_levels = 0;
+  int n_points = 0;
+  const uint8_t* levels = nullptr;  // [n_points, dim]
+  // What the signs of codes may be: any; any with an even number of negative
+  // ones in the unit; none but the levels' own.
+  enum class Signs : uint8_t { kFree, kEven, kNone };
+  Signs signs = Signs::kFree;
+  // Codes of levels: magnitudes where signs are apart.
+  int8_t codes[8] = {};
+  // Of a unit for which is_down(fields, first weight) holds.
+  int8_t down_codes[8] = {};
+  bool (*is_down)(const BlockFields& fields, int first) = nullptr;
+};
+
 // Rows of `n_cols` weights to blocks. `importance`, one non-negative weight a
 // column, or nullptr unless the type requires it. REQUIRES: n_cols % block ==
 // 0.
@@ -116,6 +134,9 @@ struct BlockCodec {
 
   // Whether ggml's encoder works with importance alone.
   bool requires_importance = false;
+
+  // Of units above 1.
+  UnitPoints (*unit_points)() = nullptr;
 
   // The best variant up to `isa`.
   EncodeRowsFn encode_for(Isa isa) const;

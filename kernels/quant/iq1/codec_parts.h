@@ -140,6 +140,28 @@ void Round(const BlockFields& fields, int first, const float* target,
 }
 
 template <class Type>
+bool IsDownUnit(const BlockFields& fields, int first) {
+  return IsDownAt<Type>(fields.mins[first / Type::kGroup], first);
+}
+
+template <class Type>
+UnitPoints Points() {
+  const Grid& grid = Iq1Grid();
+  UnitPoints points;
+  points.dim = grid.dim;
+  points.n_levels = grid.n_levels;
+  points.n_points = grid.n_points;
+  points.levels = grid.levels;
+  points.signs = UnitPoints::Signs::kNone;
+  for (int level = 0; level < 3; ++level) {
+    points.codes[level] = kUpCodes[level];
+    points.down_codes[level] = kDownCodes[level];
+  }
+  points.is_down = IsDownUnit<Type>;
+  return points;
+}
+
+template <class Type>
 bool IsFinite(const uint8_t* bytes) {
   Groups groups;
   LoadGroups(Type(), bytes, &groups);
@@ -185,7 +207,8 @@ constexpr BlockCodec MakeCodec(QuantType type, float error_budget,
           DecodeReference<Type>,
           decode_avx2,
           decode_avx512,
-          requires_importance};
+          requires_importance,
+          Points<Type>};
 }
 
 }  // namespace iq1

@@ -439,6 +439,22 @@ void Round(const BlockFields& fields, int first, const float* target,
   }
 }
 
+template <class Type>
+UnitPoints Points() {
+  const Grid& grid = *IndexOf(Type()).grid;
+  UnitPoints points;
+  points.dim = grid.dim;
+  points.n_levels = grid.n_levels;
+  points.n_points = grid.n_points;
+  points.levels = grid.levels;
+  points.signs =
+      Type::kEvenSigns ? UnitPoints::Signs::kEven : UnitPoints::Signs::kFree;
+  for (int level = 0; level < kLevels; ++level) {
+    points.codes[level] = static_cast<int8_t>(kMagnitudes[level]);
+  }
+  return points;
+}
+
 void EncodePlainly(Iq2Xxs, const float* x, const float* importance,
                    uint8_t* bytes) {
   EncodeBlock<Iq2Xxs>(x, importance, bytes);
@@ -457,6 +473,7 @@ void EncodePlainly(Iq2S, const float* x, const float* importance,
 template void EncodeReference<Iq2Xxs>(const float*, int64_t, int64_t,
                                       const float*, uint8_t*);
 template void DecodeReference<Iq2Xxs>(const uint8_t*, int64_t, float*);
+template UnitPoints Points<Iq2Xxs>();
 template void Fit<Iq2Xxs>(const float*, const float*, BlockFields*);
 template void Round<Iq2Xxs>(const BlockFields&, int, const float*, const float*,
                             int8_t*, float*);
@@ -465,6 +482,7 @@ template void Unpack<Iq2Xxs>(const uint8_t*, BlockFields*, int8_t*);
 template void EncodeReference<Iq2Xs>(const float*, int64_t, int64_t,
                                      const float*, uint8_t*);
 template void DecodeReference<Iq2Xs>(const uint8_t*, int64_t, float*);
+template UnitPoints Points<Iq2Xs>();
 template void Fit<Iq2Xs>(const float*, const float*, BlockFields*);
 template void Round<Iq2Xs>(const BlockFields&, int, const float*, const float*,
                            int8_t*, float*);
@@ -473,6 +491,7 @@ template void Unpack<Iq2Xs>(const uint8_t*, BlockFields*, int8_t*);
 template void EncodeReference<Iq2S>(const float*, int64_t, int64_t,
                                     const float*, uint8_t*);
 template void DecodeReference<Iq2S>(const uint8_t*, int64_t, float*);
+template UnitPoints Points<Iq2S>();
 template void Fit<Iq2S>(const float*, const float*, BlockFields*);
 template void Round<Iq2S>(const BlockFields&, int, const float*, const float*,
                           int8_t*, float*);

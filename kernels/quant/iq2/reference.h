@@ -47,6 +47,8 @@ void Pack(const BlockFields& fields, const int8_t* codes, uint8_t* bytes);
 template <class Type>
 void Unpack(const uint8_t* bytes, BlockFields* fields, int8_t* codes);
 bool IsFinite(const uint8_t* bytes);
+template <class Type>
+UnitPoints Points();
 
 // weight = d * (2 * scale + 1) * code / 8.
 float ScaleValue(int16_t stored);
@@ -82,7 +84,8 @@ constexpr BlockCodec MakeCodec(QuantType type, float error_budget,
           DecodeReference<Type>,
           decode_avx2,
           decode_avx512,
-          Type::kRequiresImportance};
+          Type::kRequiresImportance,
+          Points<Type>};
 }
 
 }  // namespace iq2

@@ -146,6 +146,22 @@ void Round(const BlockFields& fields, int first, const float* target,
 }
 
 template <class Type>
+UnitPoints Points() {
+  const Grid& grid = *Index(Type()).grid;
+  UnitPoints points;
+  points.dim = grid.dim;
+  points.n_levels = grid.n_levels;
+  points.n_points = grid.n_points;
+  points.levels = grid.levels;
+  points.signs =
+      Type::kEvenSigns ? UnitPoints::Signs::kEven : UnitPoints::Signs::kFree;
+  for (int level = 0; level < kLevels; ++level) {
+    points.codes[level] = static_cast<int8_t>(Type::kMagnitudes[level]);
+  }
+  return points;
+}
+
+template <class Type>
 bool IsFinite(const uint8_t* bytes) {
   return HalfIsFinite(bytes + Type::kHalfAt);
 }
@@ -201,7 +217,9 @@ constexpr BlockCodec MakeCodec(QuantType type, float code_unit,
           encode_avx512,
           DecodeReference<Type>,
           decode_avx2,
-          decode_avx512};
+          decode_avx512,
+          /*requires_importance=*/false,
+          Points<Type>};
 }
 
 }  // namespace iq3
