@@ -129,14 +129,16 @@ std::vector<std::string> Warnings(const Plan& plan) {
   return warnings;
 }
 
-std::string ConversionJson(absl::Span<const Output> outputs, double seconds,
-                           bool dry_run) {
+std::string ConversionJson(
+    absl::Span<const Output> outputs, double seconds, bool dry_run,
+    const std::function<void(size_t output, JsonWriter*)>& more) {
   JsonWriter json(JsonWriter::kIndented);
   json.BeginObject();
   json.Key("dry_run").Bool(dry_run);
   json.Key("seconds").Number(seconds);
   json.Key("outputs").BeginArray();
-  for (const Output& output : outputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Output& output = outputs[i];
     const Plan& plan = *output.plan;
     json.BeginObject();
     json.Key("path").String(output.path);
@@ -150,6 +152,9 @@ std::string ConversionJson(absl::Span<const Output> outputs, double seconds,
     WriteNames("without_importance", plan.without_importance, &json);
     WriteNames("partial_importance", plan.partial_importance, &json);
     WriteTensors(plan, &json);
+    if (more) {
+      more(i, &json);
+    }
     json.EndObject();
   }
   json.EndArray();

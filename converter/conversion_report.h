@@ -6,12 +6,14 @@
 #ifndef NARROW_CONVERTER_CONVERSION_REPORT_H_
 #define NARROW_CONVERTER_CONVERSION_REPORT_H_
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/types/span.h"
 #include "converter/pipeline.h"
 #include "converter/plan.h"
+#include "formats/json/json_writer.h"
 
 namespace narrow {
 
@@ -31,9 +33,11 @@ std::vector<std::string> Warnings(const Plan& plan);
 // {"dry_run", "seconds", "outputs": [{"path", "file_type", "file_bytes",
 // "files": [{"path", "bytes", "tensors"}], "tensor_bytes", "weights",
 // "bits_per_weight", "fallbacks", "without_importance", "tensors": [{"name",
-// "shape", "from", "to", "bytes", "fallback", "reason"}]}]}.
-std::string ConversionJson(absl::Span<const Output> outputs, double seconds,
-                           bool dry_run);
+// "shape", "from", "to", "bytes", "fallback", "reason"}]}]}. `more`, which
+// may be empty, adds keys to an output's object.
+std::string ConversionJson(
+    absl::Span<const Output> outputs, double seconds, bool dry_run,
+    const std::function<void(size_t output, JsonWriter*)>& more);
 
 }  // namespace narrow
 

@@ -86,7 +86,8 @@ absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
           "; it was made for another model; reading ", importance->path));
     }
   }
-  if (tensor->importance != nullptr) {
+  if (tensor->importance != nullptr ||
+      (plan->recipe.calibrated && HasInputStatistics(*tensor->source))) {
     return absl::OkStatus();
   }
   if (DemandsImportance(plan->recipe.file_type, meta.type, tensor->role)) {
@@ -202,6 +203,12 @@ absl::Status MeasureFiles(const Checkpoint& model, Plan* plan) {
 
 }  // namespace
 
+bool HasInputStatistics(const CheckpointTensor& tensor) {
+  const size_t n_dimensions = tensor.meta.shape.size();
+  return tensor.layer >= 0 ? n_dimensions == 2 || n_dimensions == 3
+                           : tensor.meta.name == "output.weight";
+}
+
 absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
                               const ImportanceMatrix* importance) {
   RETURN_IF_ERROR(CheckKeeps(model, recipe));
@@ -210,7 +217,8 @@ absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,
   ASSIGN_OR_RETURN(const LayerPruning pruning, PruningOf(model, recipe));
   plan.tensors = TensorsOf(model, recipe, pruning);
   ASSIGN_OR_RETURN(plan.metadata, OutputMetadata(model, recipe, importance));
-  MixModel facts = FactsOf(model, plan.tensors, importance != nullptr);
+  MixModel facts =
+      FactsOf(model, plan.tensors, importance != nullptr || recipe.calibrated);
   OverrideFacts(recipe, plan.metadata, &facts);
   plan.notes = pruning.Warnings(plan.metadata);
   if (recipe.copy &&

@@ -36,6 +36,9 @@ struct Recipe {
   bool dry_run = false;
   // What matrices without importance get was asked for, so strict accepts it.
   bool missing_importance_chosen = false;
+  // Statistics of the inputs will be gathered: they give importance to
+  // tensors for which the matrix has none (HasInputStatistics of plan.h).
+  bool calibrated = false;
   bool pure = false;  // one type for all, no mix rules
   bool leave_output = false;
   std::optional<QuantType> output_type;

@@ -14,10 +14,13 @@
 #include "absl/strings/str_split.h"
 #include "converter/commands/command.h"
 #include "converter/commands/convert_hf.h"
+#include "converter/commands/convert_solved.h"
 #include "converter/commands/gguf_flags.h"
 #include "converter/commands/importance_flags.h"
 #include "converter/commands/signals.h"
+#include "converter/commands/solver_flags.h"
 #include "converter/commands/type_flags.h"
+#include "converter/compensated/compensated_report.h"
 #include "converter/conversion_report.h"
 #include "converter/fallbacks.h"
 #include "converter/gguf/output_paths.h"
@@ -42,7 +45,12 @@ constexpr char kExamples[] = R"(Examples:
   narrow convert model-00001-of-00003.gguf --to COPY --out whole.gguf
   narrow convert model.gguf --to COPY --split-max-size 2G --out shards/model
   narrow convert models/gemma-3-270m --to Q4_K_M \
-      --tensor-type 'ffn_down=q6_k' --output-tensor-type q8_0)";
+      --tensor-type 'ffn_down=q6_k' --output-tensor-type q8_0
+  narrow convert models/gemma-3-270m --to Q4_K_M --solver compensated \
+      --calibration wiki.valid.tokens
+
+A run with a solver that is stopped goes on after the last finished block when
+the same command is given again.)";
 
 struct Flags {
   std::string model;
@@ -50,6 +58,7 @@ struct Flags {
   std::string out;
   TypeFlags types;
   ImportanceFlags importance;
+  SolverFlags solver;
   bool dry_run = false;
   bool quiet = false;
   GgufFlags gguf;
@@ -121,8 +130,10 @@ absl::Status CheckFiles(const Checkpoint& model,
     for (const std::string& file : FilesOf(output)) {
       RETURN_IF_ERROR(CheckOutputFile(file, flags.model, flags.json));
       RETURN_IF_ERROR(CheckInputIsKept(model, file));
-      for (const std::string& input :
-           {flags.importance.path, flags.types.tensor_type_file}) {
+      std::vector<std::string> inputs = flags.solver.texts;
+      inputs.push_back(flags.importance.path);
+      inputs.push_back(flags.types.tensor_type_file);
+      for (const std::string& input : inputs) {
         if (!input.empty()) {
           RETURN_IF_ERROR(CheckOutputFile(file, input, ""));
         }
@@ -177,7 +188,8 @@ absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
 }
 
 absl::Status Run(const CLI::App& command, const Flags& flags,
-                 const std::vector<Recipe>& recipes) {
+                 const std::vector<Recipe>& recipes,
+                 const SolverRequest& solver) {
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
@@ -213,21 +225,42 @@ absl::Status Run(const CLI::App& command, const Flags& flags,
     }
   }
   RETURN_IF_ERROR(CheckStrict(plans));
-  if (!flags.dry_run) {
+  CalibrationSamples samples;
+  if (solver.on) {
+    ASSIGN_OR_RETURN(samples, SolverSamples(*model, solver, outputs));
+  }
+  std::vector<CompensatedOutcome> outcomes;
+  if (!flags.dry_run && solver.on) {
+    const SolvedJob job = {solver, flags.n_threads, flags.quiet,
+                           CatchSignals()};
+    ASSIGN_OR_RETURN(outcomes, WriteSolved(*model, samples, outputs, job));
+  } else if (!flags.dry_run) {
     RETURN_IF_ERROR(Write(*model, outputs, flags));
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count();
   if (!flags.quiet && flags.json != "-") {
-    for (const Output& output : outputs) {
-      std::fputs(Summary(output, flags.dry_run).c_str(), stdout);
+    for (size_t i = 0; i < outputs.size(); ++i) {
+      std::fputs(Summary(outputs[i], flags.dry_run).c_str(), stdout);
+      if (solver.on) {
+        std::fputs((flags.dry_run ? SolvedDryRun(*model, outputs[i], samples)
+                                  : CompensatedSummary(outcomes[i]))
+                       .c_str(),
+                   stdout);
+      }
     }
     if (!flags.dry_run) {
       std::printf("in %s\n", FormatDuration(seconds).c_str());
     }
   }
-  return WriteJson(flags.json, ConversionJson(outputs, seconds, flags.dry_run));
+  const auto more = [&outcomes](size_t output, JsonWriter* json) {
+    if (output < outcomes.size()) {
+      CompensatedJson(outcomes[output], json);
+    }
+  };
+  return WriteJson(flags.json,
+                   ConversionJson(outputs, seconds, flags.dry_run, more));
 }
 
 CommandResult WriteHfDirectory(const CLI::App& command, const Flags& flags) {
@@ -241,15 +274,26 @@ CommandResult CheckAndRun(const CLI::App& command, const Flags& flags) {
   if (!usage.ok()) {
     return {usage, kExitUsage};
   }
-  const auto recipe = RecipeFromFlags(flags);
+  const auto solver = SolverFromFlags(command, flags.solver);
+  if (!solver.ok()) {
+    return {solver.status(), kExitUsage};
+  }
+  auto recipe = RecipeFromFlags(flags);
   if (!recipe.ok()) {
     return {recipe.status(), kExitUsage};
   }
+  recipe->calibrated = solver->on;
   const auto recipes = RecipesFromFlag(flags.to, *recipe);
   if (!recipes.ok()) {
     return {recipes.status(), kExitUsage};
   }
-  return {Run(command, flags, *recipes)};
+  if (solver->on) {
+    const absl::Status solvable = CheckSolvable(*recipes);
+    if (!solvable.ok()) {
+      return {solvable, kExitUsage};
+    }
+  }
+  return {Run(command, flags, *recipes, *solver)};
 }
 
 }  // namespace
@@ -279,6 +323,7 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
       ->type_name("PATH");
   AddImportanceFlags(command, &flags->importance);
   AddTypeFlags(command, &flags->types);
+  AddSolverFlags(command, &flags->solver);
   command
       ->add_option("--outtype", flags->checkpoint.intermediate,
                    "type that matrices of a directory pass through, as "

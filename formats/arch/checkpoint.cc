@@ -155,6 +155,34 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(
   return model;
 }
 
+std::unique_ptr<Checkpoint> Checkpoint::WithRows(
+    const Checkpoint& model, std::unique_ptr<TensorSource> source) {
+  auto shown = std::unique_ptr<Checkpoint>(new Checkpoint);
+  shown->path_ = model.path_;
+  shown->is_gguf_ = model.is_gguf_;
+  shown->base_ = &model;
+  shown->source_ = std::move(source);
+  shown->config_ = model.config_;
+  shown->arch_ = model.arch_;
+  shown->metadata_ = model.metadata_;
+  shown->tensors_ = model.tensors_;
+  shown->index_ = model.index_;
+  for (CheckpointTensor& tensor : shown->tensors_) {
+    const TensorView* view = shown->source_->Find(tensor.meta.name);
+    if (view == nullptr || view->rows == nullptr) {
+      continue;
+    }
+    assert(view->meta.shape == tensor.meta.shape);
+    tensor.meta.type = QuantType::kF32;
+    tensor.stored = QuantType::kF32;
+    tensor.offset = 0;
+    tensor.interleave_group = 0;
+    tensor.owned = nullptr;
+    tensor.segments = {{view, 0, view->meta.n_rows()}};
+  }
+  return shown;
+}
+
 absl::Status Checkpoint::OpenFolder(const CheckpointOptions& options) {
   ASSIGN_OR_RETURN(const auto hf, HfConfig::Read(path_));
   arch_ = FindArchByHfName(hf->architecture());
@@ -383,6 +411,12 @@ absl::Span<const uint8_t> Checkpoint::RowBytes(const CheckpointTensor& tensor,
 
 void Checkpoint::Release(const CheckpointTensor& tensor, int64_t first_row,
                          int64_t n_rows) const {
+  if (base_ != nullptr) {
+    // Under the same number there.
+    base_->Release(base_->tensors_[index_.at(tensor.meta.name)], first_row,
+                   n_rows);
+    return;
+  }
   if (tensor.owned != nullptr || n_rows <= 0) {
     return;
   }

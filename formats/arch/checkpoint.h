@@ -61,6 +61,13 @@ class Checkpoint {
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(
       absl::string_view path, const CheckpointOptions& options);
 
+  // `model` with other rows: tensors that `source` has under their GGUF names
+  // show its rows (TensorView::rows), as f32, neither `offset` nor rounding
+  // to come; all others are `model`'s own. `model` must outlive it. REQUIRES:
+  // the shapes of `source` are those of `model`.
+  static std::unique_ptr<Checkpoint> WithRows(
+      const Checkpoint& model, std::unique_ptr<TensorSource> source);
+
   const std::string& path() const { return path_; }
   bool is_gguf() const { return is_gguf_; }
   const ModelConfig& config() const { return config_; }
@@ -98,6 +105,7 @@ class Checkpoint {
 
   std::string path_;
   bool is_gguf_ = false;
+  const Checkpoint* base_ = nullptr;  // of WithRows
   std::unique_ptr<TensorSource> source_;
   ModelConfig config_;
   const ArchSpec* arch_ = nullptr;

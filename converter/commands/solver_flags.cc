@@ -1,0 +1,189 @@
+#include "converter/commands/solver_flags.h"
+
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "converter/commands/byte_size.h"
+#include "formats/base/nearest.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+constexpr char kPlain[] = "none";
+constexpr char kCompensated[] = "compensated";
+
+// Flags that mean nothing without a solver.
+constexpr std::array<const char*, 18> kSolverOptions = {
+    "--calibration", "--samples",       "--sample-tokens", "--seed",
+    "--text-kind",   "--text-field",    "--no-pack",       "--assistant-only",
+    "--order",       "--rounds",        "--damping",       "--drift",
+    "--residual",    "--column-orders", "--drift-damping", "--memory",
+    "--restart",     "--held-out"};
+
+absl::StatusOr<TextKind> KindOf(const std::string& name) {
+  const TextKind kinds[] = {TextKind::kAuto, TextKind::kPlain, TextKind::kJsonl,
+                            TextKind::kChat};
+  const char* names[] = {"auto", "plain", "jsonl", "chat"};
+  for (size_t i = 0; i < 4; ++i) {
+    if (name == names[i]) {
+      return kinds[i];
+    }
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--text-kind ", QuotedName(name), " is unknown"));
+}
+
+void AddTextFlags(CLI::App* command, SolverFlags* flags) {
+  command
+      ->add_option("-c,--calibration", flags->texts,
+                   "text to calibrate a solver on: plain, JSONL, or JSONL of "
+                   "conversations; repeatable")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  command->add_option("--samples", flags->samples.n_samples, "windows of it")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
+  command
+      ->add_option("--sample-tokens", flags->samples.sample_tokens,
+                   "tokens of a window")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--seed", flags->samples.seed,
+                      "choose windows at random (default: 0, the first ones)");
+  command
+      ->add_option("--text-kind", flags->text_kind,
+                   "how to read the text (default: auto)")
+      ->check(CLI::IsMember({"auto", "plain", "jsonl", "chat"}));
+  command->add_option("--text-field", flags->samples.field,
+                      "JSONL: the field with the text or the messages");
+  command->add_flag("--no-pack", flags->no_pack,
+                    "JSONL: a record a window, padded, instead of joined");
+  command->add_flag("--assistant-only", flags->samples.assistant_only,
+                    "conversations: only the assistant's tokens count");
+}
+
+}  // namespace
+
+void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
+  command
+      ->add_option("--solver", flags->solver,
+                   "compensated: error feedback over whole rows, scales and "
+                   "codes refined under the Gram matrix of the inputs; same "
+                   "types, sizes and speed, a third to a half of the error; "
+                   "needs --calibration")
+      ->type_name("NAME");
+  AddTextFlags(command, flags);
+  command
+      ->add_option("--order", flags->order,
+                   "sequential: matrices see what those before them will "
+                   "compute in the file, and correct its drift; one pass a "
+                   "type of --to. one-shot: all see the original model, "
+                   "faster, and all types share the pass")
+      ->check(CLI::IsMember({"sequential", "one-shot"}))
+      ->capture_default_str();
+  CompensatedOptions& options = flags->options;
+  command
+      ->add_option("--rounds", options.rounds,
+                   "solver: rounds of refitting scales and codes")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  command
+      ->add_option("--damping", options.damping,
+                   "solver: added to the Gram matrix, in parts of its mean "
+                   "diagonal")
+      ->check(CLI::Range(1e-6, 1e3))
+      ->capture_default_str();
+  command
+      ->add_option("--column-orders", options.n_orders,
+                   "solver: orders of columns tried; the best row is kept")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
+  command
+      ->add_option("--drift", options.drift,
+                   "sequential: share of the drift of a matrix's inputs that "
+                   "is corrected; 0: none")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--residual", options.residual,
+                   "sequential: share of the residual stream's drift that "
+                   "matrices writing to it correct; 0: none")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--drift-damping", options.drift_damping,
+                   "sequential: shrinks both corrections, in parts of the "
+                   "Gram matrix's mean diagonal")
+      ->check(CLI::Range(1e-6, 1e3))
+      ->capture_default_str();
+  command
+      ->add_option("--held-out", flags->held_out,
+                   "sequential: the last of every N windows judges how much "
+                   "of the drift is corrected, and serves nothing else; 0: "
+                   "all of it is")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--memory", flags->memory,
+                   "solver: hidden states above this go to the disk, "
+                   "compressed")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  command->add_flag("--restart", flags->restart,
+                    "solver: discard what a stopped run has done");
+}
+
+absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
+                                              const SolverFlags& flags) {
+  SolverRequest request;
+  if (flags.solver.empty() || flags.solver == kPlain) {
+    for (const char* name : kSolverOptions) {
+      if (command.count(name) > 0) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            name, " is for solvers; name one with --solver ", kCompensated));
+      }
+    }
+    return request;
+  }
+  const std::vector<std::string> names = {kCompensated, kPlain};
+  if (flags.solver != kCompensated) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--solver ", QuotedName(flags.solver), " is unknown; there are ",
+        absl::StrJoin(names, ", "), "; the nearest is '",
+        NearestName(flags.solver, names), "'"));
+  }
+  if (flags.texts.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--solver ", kCompensated,
+                     " looks at what goes into every matrix; give a text with "
+                     "--calibration FILE"));
+  }
+  request.on = true;
+  request.one_shot = flags.order == "one-shot";
+  if (request.one_shot) {
+    for (const char* name :
+         {"--drift", "--residual", "--drift-damping", "--held-out"}) {
+      if (command.count(name) > 0) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            name, " is for --order sequential: one-shot, nothing drifts"));
+      }
+    }
+  }
+  request.texts = flags.texts;
+  request.samples = flags.samples;
+  request.samples.pack = !flags.no_pack;
+  ASSIGN_OR_RETURN(request.samples.kind, KindOf(flags.text_kind));
+  request.options = flags.options;
+  request.held_out_every = flags.held_out;
+  ASSIGN_OR_RETURN(request.hidden_bytes,
+                   ParseByteSize(flags.memory, "--memory"));
+  request.restart = flags.restart;
+  return request;
+}
+
+}  // namespace narrow

@@ -1,0 +1,169 @@
+#include "converter/compensated/compensated_convert.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "converter/packed_output/output_folder.h"
+#include "formats/base/file.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+// One run and where its blocks are kept.
+struct Work {
+  size_t first_output = 0;
+  size_t n_outputs = 1;
+  std::unique_ptr<CompensatedRun> run;
+  uint64_t fingerprint = 0;
+  std::unique_ptr<OutputFolder> folder;
+  std::unique_ptr<SolvedStore> store;
+  bool has_blocks = false;
+};
+
+class Conversion {
+ public:
+  Conversion(const Checkpoint& model, const CalibrationSamples& samples,
+             absl::Span<const Output> outputs,
+             const CompensatedConvertOptions& options)
+      : model_(model), samples_(samples), outputs_(outputs), options_(options) {
+    outcomes_.resize(outputs.size());
+    const size_t step = options.run.one_shot ? outputs.size() : 1;
+    for (size_t first = 0; first < outputs.size(); first += step) {
+      works_.emplace_back();
+      works_.back().first_output = first;
+      works_.back().n_outputs = step;
+    }
+  }
+
+  absl::Status Solve() {
+    // What is in the way of any is told before hours go into the first.
+    for (Work& work : works_) {
+      RETURN_IF_ERROR(Begin(&work));
+    }
+    for (Work& work : works_) {
+      RETURN_IF_ERROR(SolveOne(&work));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Write(const PipelineOptions& pipeline) {
+    std::vector<Plan> plans;
+    plans.reserve(outputs_.size());
+    std::vector<Output> solved;
+    for (const Work& work : works_) {
+      for (size_t i = 0; i < work.n_outputs; ++i) {
+        const Output& output = outputs_[work.first_output + i];
+        plans.push_back(*output.plan);
+        RETURN_IF_ERROR(TakeRows(work, static_cast<int>(i), &plans.back()));
+        solved.push_back({&plans.back(), output.path});
+      }
+    }
+    return WriteOutputs(model_, solved, pipeline);
+  }
+
+  std::vector<CompensatedOutcome> TakeOutcomes() {
+    return std::move(outcomes_);
+  }
+
+  // What was done is worth keeping where the same command can succeed later.
+  absl::Status Stopped(const absl::Status& status) {
+    const bool may_go_on =
+        absl::IsCancelled(status) || absl::IsResourceExhausted(status);
+    const Work* kept = nullptr;
+    for (const Work& work : works_) {
+      if (may_go_on && work.has_blocks) {
+        work.folder->KeepWork();
+        kept = &work;
+      }
+    }
+    if (kept == nullptr) {
+      return absl::IsCancelled(status) ? Annotate(status, "nothing was written")
+                                       : status;
+    }
+    return Annotate(status, absl::StrCat("the same command goes on after the "
+                                         "last finished block, kept in ",
+                                         kept->folder->work_path()));
+  }
+
+ private:
+  absl::Status Begin(Work* work) {
+    std::vector<const Plan*> plans;
+    for (size_t i = 0; i < work->n_outputs; ++i) {
+      plans.push_back(outputs_[work->first_output + i].plan);
+    }
+    work->run = std::make_unique<CompensatedRun>(&model_, std::move(plans),
+                                                 &samples_, options_.run);
+    ASSIGN_OR_RETURN(work->fingerprint, work->run->Fingerprint());
+    const std::string& path = outputs_[work->first_output].path;
+    ASSIGN_OR_RETURN(work->folder,
+                     OutputFolder::Create(absl::StrCat(path, ".solved")));
+    RETURN_IF_ERROR(work->folder->BeginWork(
+        absl::StrFormat("narrow convert --solver %016x", work->fingerprint),
+        options_.restart));
+    work->store = std::make_unique<SolvedStore>(work->folder->work_path());
+    work->has_blocks = FileExists(work->store->calibrator_path());
+    return absl::OkStatus();
+  }
+
+  absl::Status SolveOne(Work* work) {
+    if (options_.on_run) {
+      options_.on_run(work->first_output, work->n_outputs);
+    }
+    RETURN_IF_ERROR(work->run->Blocks(work->fingerprint, work->store.get(),
+                                      [work] { work->has_blocks = true; }));
+    for (size_t i = 0; i < work->n_outputs; ++i) {
+      CompensatedOutcome& outcome = outcomes_[work->first_output + i];
+      outcome.n_blocks_resumed = work->run->n_resumed();
+      outcome.solved = work->store->reports(static_cast<int>(i));
+      const Plan& plan = *outputs_[work->first_output + i].plan;
+      outcome.plain = FindSolveTargets(plan, model_).plain;
+    }
+    work->run.reset();  // its threads and what it shows
+    return absl::OkStatus();
+  }
+
+  absl::Status TakeRows(const Work& work, int output, Plan* plan) const {
+    for (const SolveTarget& target : FindSolveTargets(*plan, model_).solved) {
+      PlannedTensor& planned = plan->tensors[target.tensor];
+      const std::string& name = planned.meta.name;
+      planned.encoded = work.store->Find(output, name);
+      if (planned.encoded == nullptr ||
+          work.store->n_bytes(output, name) != planned.meta.n_bytes()) {
+        return absl::DataLossError(absl::StrCat(
+            "the finished blocks have no tensor ", QuotedName(name),
+            " as planned; begin anew with --restart; in ",
+            work.folder->work_path()));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const Checkpoint& model_;
+  const CalibrationSamples& samples_;
+  const absl::Span<const Output> outputs_;
+  const CompensatedConvertOptions& options_;
+  std::vector<Work> works_;
+  std::vector<CompensatedOutcome> outcomes_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<CompensatedOutcome>> WriteCompensated(
+    const Checkpoint& model, const CalibrationSamples& samples,
+    absl::Span<const Output> outputs, const CompensatedConvertOptions& options,
+    const PipelineOptions& pipeline) {
+  Conversion conversion(model, samples, outputs, options);
+  absl::Status status = conversion.Solve();
+  if (status.ok()) {
+    status = conversion.Write(pipeline);
+  }
+  if (!status.ok()) {
+    return conversion.Stopped(status);
+  }
+  return conversion.TakeOutcomes();
+}
+
+}  // namespace narrow

@@ -1,0 +1,57 @@
+// `narrow convert --solver compensated` as a function: planned GGUF files
+// whose matrices are solved before they are written.
+//
+//   ASSIGN_OR_RETURN(CalibrationSamples samples, SampleTexts(...));
+//   ASSIGN_OR_RETURN(auto results, WriteCompensated(model, samples, outputs,
+//                                                   options, pipeline));
+//
+// Finished blocks lie in "<first output>.solved.partial" until the files are
+// written; a run that is stopped or killed goes on from there when the same is
+// asked for again. The bytes of the files are the same for any number of
+// threads, instruction set and restart.
+
+#ifndef NARROW_CONVERTER_COMPENSATED_COMPENSATED_CONVERT_H_
+#define NARROW_CONVERTER_COMPENSATED_COMPENSATED_CONVERT_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "calibration/blockwise/samples.h"
+#include "converter/compensated/compensated_run.h"
+#include "converter/compensated/solve_targets.h"
+#include "converter/compensated/solved_store.h"
+#include "converter/pipeline.h"
+#include "formats/arch/checkpoint.h"
+
+namespace narrow {
+
+// What became of one output.
+struct CompensatedOutcome {
+  std::vector<SolvedReport> solved;
+  std::vector<UnsolvedTensor> plain;
+  int64_t n_blocks_resumed = 0;
+};
+
+struct CompensatedConvertOptions {
+  CompensatedRunOptions run;
+  // Discard what a stopped run has done.
+  bool restart = false;
+  // A run over outputs [first, first + n) begins; called before any block.
+  std::function<void(size_t first, size_t n)> on_run;
+};
+
+// Outcomes in the order of `outputs`, whose plans were made with
+// Recipe::calibrated and are not changed. Sequentially, one run an output.
+// FailedPrecondition: unfinished work of another job is in the way.
+absl::StatusOr<std::vector<CompensatedOutcome>> WriteCompensated(
+    const Checkpoint& model, const CalibrationSamples& samples,
+    absl::Span<const Output> outputs, const CompensatedConvertOptions& options,
+    const PipelineOptions& pipeline);
+
+}  // namespace narrow
+
+#endif  // NARROW_CONVERTER_COMPENSATED_COMPENSATED_CONVERT_H_

@@ -1,0 +1,265 @@
+// Files written with a solver that is known: what WriteCompensated promises
+// whatever the solver does.
+
+#include "converter/compensated/compensated_convert.h"
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "formats/base/file.h"
+#include "gtest/gtest.h"
+#include "kernels/quant/codec.h"
+
+namespace narrow {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The codec's encoder without importance, as a conversion without a solver.
+absl::StatusOr<CompensatedResult> Plain(const CompensatedProblem& problem) {
+  CompensatedResult result;
+  const TypeGeometry& geometry = Geometry(problem.codec->type);
+  result.bytes.resize(static_cast<size_t>(problem.n_rows * problem.n_cols /
+                                          geometry.block_weights *
+                                          geometry.block_bytes));
+  problem.codec->EncodeRows(problem.weights, problem.n_rows, problem.n_cols,
+                            nullptr, result.bytes.data());
+  result.relative_error = 0.5;
+  result.relative_error_plain = 1;
+  result.accepted = true;
+  return result;
+}
+
+struct Seen {
+  std::string name;
+  int64_t n_rows = 0, n_cols = 0;
+  std::vector<double> gram, cross;
+};
+
+class CompensatedConvertTest : public testing::Test {
+ protected:
+  void Open(const std::string& folder) {
+    auto opened = Checkpoint::Open(folder, {});
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    model_ = *std::move(opened);
+    samples_.sample_tokens = 16;
+    for (int32_t i = 0; i < 8 * 16; ++i) {
+      samples_.ids.push_back(i * 29 % 300);
+      samples_.counts.push_back(1);
+    }
+    samples_.hash = HashSamples(samples_);
+    folder_ = testing::TempDir() + "/" +
+              testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+
+  // `pure`, of the fixtures' 64 columns whatever divides 32.
+  Plan PlanOf(FileType type, bool calibrated) {
+    Recipe recipe;
+    recipe.file_type = type;
+    recipe.pure = true;
+    recipe.calibrated = calibrated;
+    auto plan = MakePlan(*model_, recipe, nullptr);
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    return *std::move(plan);
+  }
+
+  std::string Path(const std::string& name) const {
+    return folder_ + "/" + name;
+  }
+  static std::string Bytes(const std::string& path) {
+    const auto file = MappedFile::Open(path);
+    EXPECT_TRUE(file.ok()) << file.status();
+    return std::string(reinterpret_cast<const char*>((*file)->bytes().data()),
+                       (*file)->bytes().size());
+  }
+  // The file that a conversion without a solver gives.
+  std::string PlainFile(FileType type) {
+    const Plan plan = PlanOf(type, false);
+    const std::string path = Path("plain.gguf");
+    const Output output = {&plan, path};
+    EXPECT_TRUE(WriteOutputs(*model_, {&output, 1}, {}).ok());
+    return Bytes(path);
+  }
+  CompensatedConvertOptions Options(bool one_shot) {
+    CompensatedConvertOptions options;
+    options.run.one_shot = one_shot;
+    options.run.n_threads = 2;
+    options.run.solve = Plain;
+    return options;
+  }
+  std::vector<std::string> Files() const {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder_)) {
+      names.push_back(entry.path().filename().string());
+    }
+    return names;
+  }
+
+  std::unique_ptr<Checkpoint> model_;
+  CalibrationSamples samples_;
+  std::string folder_;
+};
+
+TEST_F(CompensatedConvertTest, SolvedRowsLieWherePlainOnesDo) {
+  for (const char* folder :
+       {"testdata/arch/llama3", "testdata/arch/qwen3_moe", "testdata/arch/phi3",
+        "testdata/arch/gemma3_text"}) {
+    SCOPED_TRACE(folder);
+    samples_ = CalibrationSamples();
+    Open(folder);
+    const std::string plain = PlainFile(FileType::kQ4_0);
+    for (const bool one_shot : {true, false}) {
+      const Plan plan = PlanOf(FileType::kQ4_0, true);
+      const Output output = {&plan, Path("solved.gguf")};
+      const auto outcomes = WriteCompensated(*model_, samples_, {&output, 1},
+                                             Options(one_shot), {});
+      ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+      EXPECT_EQ(Bytes(output.path), plain);
+      EXPECT_EQ(Files().size(), 2u);  // no work is left
+      ASSERT_EQ(outcomes->size(), 1u);
+      const CompensatedOutcome& outcome = outcomes->front();
+      EXPECT_GT(outcome.solved.size(), 6u);
+      for (const SolvedReport& report : outcome.solved) {
+        EXPECT_EQ(report.n_accepted, report.n_matrices) << report.name;
+        EXPECT_TRUE(report.plain_why.empty()) << report.name;
+        EXPECT_NEAR(report.relative_error, 0.5, 1e-9);
+      }
+    }
+  }
+}
+
+TEST_F(CompensatedConvertTest, OneShotSharesStatisticsAmongTypes) {
+  Open("testdata/arch/llama3");
+  const Plan a = PlanOf(FileType::kQ4_0, true);
+  const Plan b = PlanOf(FileType::kQ8_0, true);
+  const std::vector<Output> outputs = {{&a, Path("a.gguf")},
+                                       {&b, Path("b.gguf")}};
+  std::vector<std::pair<std::string, const LayerStats*>> seen;
+  CompensatedConvertOptions options = Options(true);
+  options.run.solve = [&seen](const CompensatedProblem& problem) {
+    seen.emplace_back(std::string(problem.name), problem.stats);
+    EXPECT_TRUE(problem.stats->cross.empty());
+    return Plain(problem);
+  };
+  ASSERT_TRUE(WriteCompensated(*model_, samples_, outputs, options, {}).ok());
+  for (const auto& [name, stats] : seen) {
+    EXPECT_EQ(std::count(seen.begin(), seen.end(), std::make_pair(name, stats)),
+              2)
+        << name;
+  }
+  EXPECT_EQ(Bytes(Path("b.gguf")), PlainFile(FileType::kQ8_0));
+  EXPECT_EQ(Bytes(Path("a.gguf")), PlainFile(FileType::kQ4_0));
+}
+
+TEST_F(CompensatedConvertTest, LaterSitesSeeWhatEarlierOnesComputeInTheFile) {
+  Open("testdata/arch/llama3");
+  const Plan plan = PlanOf(FileType::kQ4_0, true);
+  const Output output = {&plan, Path("solved.gguf")};
+  // Runs with a solver that stores zeros for `name`, and takes statistics.
+  const auto stats_with = [&](const std::string& name, bool one_shot) {
+    std::map<std::string, LayerStats> stats;
+    CompensatedConvertOptions options = Options(one_shot);
+    options.run.solve = [&](const CompensatedProblem& problem) {
+      stats[std::string(problem.name)] = *problem.stats;
+      CompensatedProblem other = problem;
+      const std::vector<float> zeros(
+          static_cast<size_t>(problem.n_rows * problem.n_cols), 0.0f);
+      if (problem.name == name) {
+        other.weights = zeros.data();
+      }
+      return Plain(other);
+    };
+    EXPECT_TRUE(
+        WriteCompensated(*model_, samples_, {&output, 1}, options, {}).ok());
+    return stats;
+  };
+  const auto before = stats_with("none", false);
+  const auto after = stats_with("blk.0.attn_v.weight", false);
+  const auto gram = [](const std::map<std::string, LayerStats>& stats,
+                       const std::string& name) { return stats.at(name).gram; };
+  EXPECT_EQ(gram(after, "blk.0.attn_q.weight"),
+            gram(before, "blk.0.attn_q.weight"));
+  for (const char* later : {"blk.0.attn_output.weight", "blk.0.ffn_up.weight",
+                            "blk.0.ffn_down.weight", "blk.1.attn_q.weight"}) {
+    EXPECT_NE(gram(after, later), gram(before, later)) << later;
+    EXPECT_FALSE(after.at(later).cross.empty()) << later;
+  }
+  const auto original = stats_with("none", true);
+  const auto one_shot = stats_with("blk.0.attn_v.weight", true);
+  for (const auto& [name, stats] : original) {
+    EXPECT_EQ(gram(one_shot, name), stats.gram) << name;
+  }
+}
+
+TEST_F(CompensatedConvertTest, GoesOnAfterTheLastFinishedBlock) {
+  Open("testdata/arch/llama3");
+  const Plan plan = PlanOf(FileType::kQ4_0, true);
+  const Output output = {&plan, Path("solved.gguf")};
+  for (const bool one_shot : {true, false}) {
+    SCOPED_TRACE(one_shot);
+    std::atomic<bool> cancelled = false;
+    CompensatedConvertOptions options = Options(one_shot);
+    options.run.cancelled = &cancelled;
+    options.run.on_block = [&](const SolveProgress&) { cancelled = true; };
+    auto outcomes =
+        WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+    EXPECT_TRUE(absl::IsCancelled(outcomes.status())) << outcomes.status();
+    EXPECT_FALSE(FileExists(output.path));
+    EXPECT_TRUE(IsDirectory(output.path + ".solved.partial"));
+
+    // Other options are another job.
+    options = Options(one_shot);
+    options.run.solver.damping = 0.5;
+    outcomes = WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+    EXPECT_TRUE(absl::IsFailedPrecondition(outcomes.status()))
+        << outcomes.status();
+
+    options = Options(one_shot);
+    outcomes = WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+    ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+    EXPECT_EQ(outcomes->front().n_blocks_resumed, 1);
+    EXPECT_EQ(Bytes(output.path), PlainFile(FileType::kQ4_0));
+    fs::remove(output.path);
+    fs::remove(Path("plain.gguf"));
+    EXPECT_TRUE(Files().empty());
+  }
+}
+
+TEST_F(CompensatedConvertTest, AnErrorLeavesNothing) {
+  Open("testdata/arch/qwen3_moe");
+  const Plan plan = PlanOf(FileType::kQ4_0, true);
+  const Output output = {&plan, Path("solved.gguf")};
+  CompensatedConvertOptions options = Options(false);
+  options.run.solve = [](const CompensatedProblem& problem)
+      -> absl::StatusOr<CompensatedResult> {
+    if (problem.name == "blk.1.ffn_down_exps.weight") {
+      return absl::DataLossError("too bad");
+    }
+    return Plain(problem);
+  };
+  const auto outcomes =
+      WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+  EXPECT_EQ(outcomes.status().message(),
+            "too bad; solving blk.1.ffn_down_exps.weight, expert 0");
+  EXPECT_TRUE(Files().empty());
+}
+
+TEST_F(CompensatedConvertTest, TensorsWithoutStatisticsAreNamed) {
+  Open("testdata/arch/gemma3_text");
+  const Plan plan = PlanOf(FileType::kQ4_0, true);
+  const SolveTargets targets = FindSolveTargets(plan, *model_);
+  ASSERT_EQ(targets.plain.size(), 1u);
+  EXPECT_EQ(targets.plain[0].name, "token_embd.weight");
+}
+
+}  // namespace
+}  // namespace narrow

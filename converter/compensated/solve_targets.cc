@@ -1,0 +1,55 @@
+#include "converter/compensated/solve_targets.h"
+
+#include <algorithm>
+
+#include "kernels/quant/codec.h"
+
+namespace narrow {
+namespace {
+
+// Why a quantized tensor is not solved; empty: it is.
+std::string WhyNot(const PlannedTensor& tensor) {
+  const CheckpointTensor& source = *tensor.source;
+  if (tensor.meta.type == source.stored) {
+    return "copied, it has this type already";
+  }
+  if (!source.scales.empty()) {
+    return "its input file multiplies it by scales of their own";
+  }
+  if (!HasInputStatistics(source)) {
+    return "no statistics of its input are gathered";
+  }
+  return "";
+}
+
+}  // namespace
+
+SolveTargets FindSolveTargets(const Plan& plan, const Checkpoint& model) {
+  SolveTargets targets;
+  for (size_t i = 0; i < plan.tensors.size(); ++i) {
+    const PlannedTensor& tensor = plan.tensors[i];
+    const BlockCodec* codec = FindCodec(tensor.meta.type);
+    if (codec == nullptr || codec->block == 1) {
+      continue;
+    }
+    std::string why = WhyNot(tensor);
+    if (!why.empty()) {
+      targets.plain.push_back({tensor.meta.name, std::move(why)});
+      continue;
+    }
+    SolveTarget target;
+    target.tensor = i;
+    target.block = tensor.source->layer < 0
+                       ? static_cast<int>(model.config().n_layers)
+                       : tensor.source->layer;
+    targets.solved.push_back(target);
+  }
+  std::stable_sort(targets.solved.begin(), targets.solved.end(),
+                   [](const SolveTarget& a, const SolveTarget& b) {
+                     return a.block < b.block;
+                   });
+
+  return targets;
+}
+
+}  // namespace narrow

@@ -1,0 +1,190 @@
+#include "converter/compensated/solved_store.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "formats/base/file.h"
+#include "formats/base/status.h"
+#include "formats/json/json.h"
+#include "formats/json/json_writer.h"
+#include "formats/safetensors/safetensors_reader.h"
+#include "formats/safetensors/safetensors_writer.h"
+
+namespace narrow {
+namespace {
+
+constexpr char kReportsKey[] = "reports";
+
+// "0/blk.0.ffn_up.weight": the output before the name.
+std::string StoredName(const SolvedTensor& tensor) {
+  return absl::StrCat(tensor.output, "/", tensor.report.name);
+}
+
+std::string ReportsJson(const std::vector<SolvedTensor>& tensors) {
+  JsonWriter json(JsonWriter::kCompact);
+  json.BeginArray();
+  for (const SolvedTensor& tensor : tensors) {
+    const SolvedReport& report = tensor.report;
+    json.BeginObject();
+    json.Key("output").Integer(tensor.output);
+    json.Key("name").String(report.name);
+    json.Key("row_bytes").Integer(tensor.row_bytes);
+    json.Key("matrices").Integer(report.n_matrices);
+    json.Key("accepted").Integer(report.n_accepted);
+    json.Key("error").Number(report.relative_error);
+    json.Key("error_plain").Number(report.relative_error_plain);
+    json.Key("plain_why").String(report.plain_why);
+    json.Key("notes").BeginArray();
+    for (const std::string& note : report.notes) {
+      json.String(note);
+    }
+    json.EndArray().EndObject();
+  }
+  json.EndArray();
+  return json.text();
+}
+
+absl::StatusOr<std::string> Text(const JsonValue& json, absl::string_view key) {
+  ASSIGN_OR_RETURN(const JsonValue value, json.Get(key));
+  ASSIGN_OR_RETURN(const absl::string_view text, value.GetString());
+  return std::string(text);
+}
+
+absl::StatusOr<int64_t> Integer(const JsonValue& json, absl::string_view key) {
+  ASSIGN_OR_RETURN(const JsonValue value, json.Get(key));
+  return value.GetInteger();
+}
+
+absl::StatusOr<double> Number(const JsonValue& json, absl::string_view key) {
+  ASSIGN_OR_RETURN(const JsonValue value, json.Get(key));
+  return value.GetNumber();
+}
+
+// All of a tensor but its bytes.
+absl::Status ReadReport(const JsonValue& json, SolvedTensor* tensor) {
+  SolvedReport& report = tensor->report;
+  ASSIGN_OR_RETURN(const int64_t output, Integer(json, "output"));
+  tensor->output = static_cast<int>(output);
+  ASSIGN_OR_RETURN(tensor->row_bytes, Integer(json, "row_bytes"));
+  ASSIGN_OR_RETURN(report.name, Text(json, "name"));
+  ASSIGN_OR_RETURN(report.n_matrices, Integer(json, "matrices"));
+  ASSIGN_OR_RETURN(report.n_accepted, Integer(json, "accepted"));
+  ASSIGN_OR_RETURN(report.relative_error, Number(json, "error"));
+  ASSIGN_OR_RETURN(report.relative_error_plain, Number(json, "error_plain"));
+  ASSIGN_OR_RETURN(report.plain_why, Text(json, "plain_why"));
+  ASSIGN_OR_RETURN(const JsonValue notes, json.Get("notes"));
+  ASSIGN_OR_RETURN(const std::vector<JsonValue> lines, notes.GetElements());
+  for (const JsonValue& line : lines) {
+    ASSIGN_OR_RETURN(const absl::string_view note, line.GetString());
+    report.notes.emplace_back(note);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+class SolvedStore::Rows : public EncodedRows {
+ public:
+  Rows(absl::Span<const uint8_t> bytes, int64_t row_bytes)
+      : bytes_(bytes), row_bytes_(row_bytes) {}
+
+  absl::Status AppendRows(int64_t first_row, int64_t n_rows,
+                          std::vector<uint8_t>* bytes) const override {
+    const auto rows =
+        bytes_.subspan(static_cast<size_t>(first_row * row_bytes_),
+                       static_cast<size_t>(n_rows * row_bytes_));
+    bytes->insert(bytes->end(), rows.begin(), rows.end());
+    return absl::OkStatus();
+  }
+  int64_t n_bytes() const { return static_cast<int64_t>(bytes_.size()); }
+
+ private:
+  const absl::Span<const uint8_t> bytes_;
+  const int64_t row_bytes_;
+};
+
+SolvedStore::SolvedStore(std::string folder) : folder_(std::move(folder)) {}
+SolvedStore::~SolvedStore() = default;
+
+std::string SolvedStore::calibrator_path() const {
+  return JoinPath(folder_, "calibrator");
+}
+
+std::string SolvedStore::BlockPath(int64_t block) const {
+  return JoinPath(folder_, absl::StrFormat("block-%05d.safetensors", block));
+}
+
+bool SolvedStore::Has(int64_t block) const {
+  return FileExists(BlockPath(block));
+}
+
+absl::Status SolvedStore::Save(int64_t block,
+                               const std::vector<SolvedTensor>& tensors) const {
+  std::vector<TensorMeta> metas;
+  for (const SolvedTensor& tensor : tensors) {
+    metas.push_back({StoredName(tensor),
+                     QuantType::kU8,
+                     {static_cast<int64_t>(tensor.bytes.size())}});
+  }
+  Metadata metadata;
+  metadata.Set(kReportsKey, ReportsJson(tensors));
+  const std::unique_ptr<TensorSink> sink =
+      NewSafetensorsWriter(BlockPath(block));
+  RETURN_IF_ERROR(sink->Begin(metas, metadata));
+  for (const SolvedTensor& tensor : tensors) {
+    RETURN_IF_ERROR(sink->Append(tensor.bytes));
+  }
+  return sink->Finish();
+}
+
+absl::Status SolvedStore::Load(int64_t n_blocks) {
+  rows_.clear();
+  blocks_.clear();
+  reports_.clear();
+  for (int64_t block = 0; block < n_blocks; ++block) {
+    const std::string path = BlockPath(block);
+    ASSIGN_OR_RETURN(auto source, OpenSafetensors(path));
+    const auto reports = source->metadata().GetString(kReportsKey);
+    if (!reports.has_value()) {
+      return absl::DataLossError(
+          absl::StrCat("no block of an unfinished run; reading ", path));
+    }
+    ASSIGN_OR_RETURN(const auto document, JsonDocument::Parse(*reports, path));
+    ASSIGN_OR_RETURN(const std::vector<JsonValue> entries,
+                     document->root().GetElements());
+    for (const JsonValue& entry : entries) {
+      SolvedTensor tensor;
+      RETURN_IF_ERROR(ReadReport(entry, &tensor));
+      const TensorView* view = source->Find(StoredName(tensor));
+      if (view == nullptr || tensor.row_bytes < 1 ||
+          view->meta.n_bytes() % tensor.row_bytes != 0) {
+        return absl::DataLossError(
+            absl::StrCat("tensor ", QuotedName(tensor.report.name),
+                         " has no rows; reading ", path));
+      }
+      rows_[{tensor.output, tensor.report.name}] =
+          std::make_unique<Rows>(view->data, tensor.row_bytes);
+      reports_[tensor.output].push_back(std::move(tensor.report));
+    }
+    blocks_.push_back(std::move(source));
+  }
+  return absl::OkStatus();
+}
+
+const EncodedRows* SolvedStore::Find(int output, absl::string_view name) const {
+  const auto it = rows_.find({output, std::string(name)});
+  return it == rows_.end() ? nullptr : it->second.get();
+}
+
+int64_t SolvedStore::n_bytes(int output, absl::string_view name) const {
+  const auto it = rows_.find({output, std::string(name)});
+  return it == rows_.end() ? 0 : it->second->n_bytes();
+}
+
+const std::vector<SolvedReport>& SolvedStore::reports(int output) const {
+  static const std::vector<SolvedReport>* const kNone =
+      new std::vector<SolvedReport>();
+  const auto it = reports_.find(output);
+  return it == reports_.end() ? *kNone : it->second;
+}
+
+}  // namespace narrow
