@@ -1,9 +1,11 @@
 // Tokens a second of observing blocks, beside the blocks alone.
 //
-//   calibrator_bench MODEL [columns|gram|cross] [reproducible|exact|fast]
-//     [threads] [samples] [tokens a sample] [MiB of hidden states in memory]
-//     [blocks]
+//   calibrator_bench MODEL [columns|gram|cross|sites|weights]
+//     [reproducible|exact|fast] [threads] [samples] [tokens a sample]
+//     [MiB of hidden states in memory] [blocks]
 //
+// sites: cross moments and residuals, site by site, an eighth of the samples
+// held out; weights: the same with other token weights for every layer.
 // Token ids are drawn at random: the time does not depend on them. Without
 // arguments, which is how `bazel test` runs it, two small samples of a
 // fixture.
@@ -14,8 +16,10 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "calibration/blockwise/block_calibrator.h"
@@ -65,6 +69,20 @@ class Timer {
   const double processor_start_ = ProcessorSeconds();
 };
 
+// Other weights for every layer of the present block.
+TokenWeights SomeWeights(const BlockCalibrator& calibrator,
+                         const CalibrationSamples& samples) {
+  TokenWeights weights;
+  for (const std::vector<std::string>& names : calibrator.SitesOfBlock()) {
+    for (const std::string& name : names) {
+      weights.layers[name] = std::make_shared<TokenWeights::Values>(
+          samples.ids.size(),
+          1 + static_cast<float>(weights.layers.size()) / 8);
+    }
+  }
+  return weights;
+}
+
 absl::Status Run(const Settings& settings) {
   CheckpointOptions checkpoint_options;
   checkpoint_options.skip_tokenizer = true;
@@ -85,10 +103,14 @@ absl::Status Run(const Settings& settings) {
                              : settings.precision == "fast"
                                  ? Precision::kFast
                                  : Precision::kReproducible;
-  StatsNeeds needs;
-  needs.columns = true;
-  needs.gram = settings.needs != "columns";
-  needs.cross = settings.needs == "cross";
+  ObserveRequest request;
+  request.needs.columns = true;
+  request.needs.gram = settings.needs != "columns";
+  const bool by_site = settings.needs == "sites" || settings.needs == "weights";
+  request.needs.cross = by_site || settings.needs == "cross";
+  request.needs.residual = by_site;
+  request.held_out_every = by_site ? 8 : 0;
+  options.keep_original = request.needs.original();
   ASSIGN_OR_RETURN(
       const auto calibrator,
       BlockCalibrator::Create(model.get(), nullptr, samples, options));
@@ -96,8 +118,17 @@ absl::Status Run(const Settings& settings) {
   double processor_observing = 0, processor_advancing = 0;
   const int64_t n_blocks = std::min(settings.n_blocks, calibrator->n_blocks());
   while (calibrator->next_block() < n_blocks) {
+    const TokenWeights weights = SomeWeights(*calibrator, samples);
+    request.weights = settings.needs == "weights" ? &weights : nullptr;
     const Timer observe;
-    RETURN_IF_ERROR(calibrator->Observe(needs, {}).status());
+    if (by_site) {
+      for (const std::vector<std::string>& names : calibrator->SitesOfBlock()) {
+        request.layers = names;
+        RETURN_IF_ERROR(calibrator->Observe(request, {}).status());
+      }
+    } else {
+      RETURN_IF_ERROR(calibrator->Observe(request, {}).status());
+    }
     observe.AddTo(&observing, &processor_observing);
     const Timer advance;
     RETURN_IF_ERROR(calibrator->Advance({}));

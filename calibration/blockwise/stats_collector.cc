@@ -8,60 +8,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
-#include "kernels/linalg/gram.h"
 #include "kernels/rows/rows.h"
 
 namespace narrow {
 namespace {
 
-// Rows gathered before they are added: a large matrix of sums is then read
-// and written less often. Of an expert fewer, as there may be hundreds.
-constexpr int64_t kGatheredRows = 4 * kGramBlockRows;
-constexpr int64_t kGatheredExpertRows = kGramBlockRows;
-// Columns a task.
-constexpr int64_t kTaskCols = 64;
 // Elements a task, where those of a matrix are worked on one by one.
 constexpr int64_t kTaskElements = int64_t{1} << 16;
 // Numbers of rows a task copies.
 constexpr int64_t kTaskNumbers = int64_t{1} << 14;
-
-// Sums and extremes of some columns.
-struct ColumnSums {
-  double squares[kTaskCols] = {}, magnitudes[kTaskCols] = {};
-  float most[kTaskCols], least[kTaskCols];
-};
-
-// Adds rows of kTaskCols columns, row after row: a loop of fixed length that
-// compilers turn into vectors, each column in a lane.
-void AddColumns(const float* rows, int64_t stride, int64_t n_rows,
-                ColumnSums* sums) {
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const float* const x = rows + r * stride;
-    for (int64_t j = 0; j < kTaskCols; ++j) {
-      const double wide = static_cast<double>(x[j]);
-      sums->squares[j] += wide * wide;
-      sums->magnitudes[j] += std::fabs(wide);
-      sums->most[j] = x[j] > sums->most[j] ? x[j] : sums->most[j];
-      sums->least[j] = x[j] < sums->least[j] ? x[j] : sums->least[j];
-    }
-  }
-}
-
-// The same with each row's products times its weight.
-void AddWeightedColumns(const float* rows, int64_t stride, int64_t n_rows,
-                        const float* weights, ColumnSums* sums) {
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const float* const x = rows + r * stride;
-    const double weight = static_cast<double>(weights[r]);
-    for (int64_t j = 0; j < kTaskCols; ++j) {
-      const double wide = static_cast<double>(x[j]);
-      sums->squares[j] += weight * (wide * wide);
-      sums->magnitudes[j] += weight * std::fabs(wide);
-      sums->most[j] = x[j] > sums->most[j] ? x[j] : sums->most[j];
-      sums->least[j] = x[j] < sums->least[j] ? x[j] : sums->least[j];
-    }
-  }
-}
 
 // The weights of the tokens that a layer or an expert sees.
 class TokenLookup {
@@ -111,186 +66,6 @@ class Mixture {
 };
 
 }  // namespace
-
-// Where rows go; nullptr: nowhere.
-struct StatsCollector::RowPlaces {
-  float* inputs = nullptr;
-  float* originals = nullptr;
-  float* drifts = nullptr;
-  float* residuals = nullptr;
-  float* weights = nullptr;
-};
-
-// Sums of one matrix's input, and the rows that are yet to be added.
-class StatsCollector::Sums {
- public:
-  // residual_cols 0: no sums of residuals.
-  Sums(int64_t n_cols, int64_t residual_cols, bool of_expert, bool weighted,
-       const StatsNeeds& needs)
-      : needs_(needs),
-        residual_cols_(residual_cols),
-        weighted_(weighted),
-        max_gathered_(of_expert ? kGatheredExpertRows : kGatheredRows) {
-    const size_t n = static_cast<size_t>(n_cols);
-    stats_.n_cols = n_cols;
-    stats_.sum_sq.resize(n);
-    stats_.sum_abs.resize(n);
-    stats_.max_abs.resize(n);
-  }
-
-  // Rows that may be put at the end before Added must be called.
-  int64_t room() const { return max_gathered_ - n_gathered_; }
-  // Where rows [0, n) after those gathered go. REQUIRES: n <= room().
-  RowPlaces MakeRoom(int64_t n) {
-    const int64_t n_cols = stats_.n_cols;
-    RowPlaces places;
-    places.inputs = Grow(n, n_cols, &rows_);
-    places.drifts = needs_.cross ? Grow(n, n_cols, &drifts_) : nullptr;
-    places.residuals =
-        residual_cols_ > 0 ? Grow(n, residual_cols_, &residuals_) : nullptr;
-    places.weights = weighted_ ? Grow(n, 1, &weights_) : nullptr;
-    return places;
-  }
-  // Where n more rows go that are held out.
-  RowPlaces MakeHeldOutRoom(int64_t n) {
-    if (held_out_ == nullptr) {
-      held_out_ = std::make_shared<HeldOutRows>();
-    }
-    const int64_t first = held_out_->n_rows;
-    held_out_->n_rows += n;
-    const auto grow = [&](int64_t n_cols, std::vector<float>* to) {
-      to->resize(static_cast<size_t>(held_out_->n_rows * n_cols));
-      return to->data() + first * n_cols;
-    };
-    const int64_t n_cols = stats_.n_cols;
-    RowPlaces places;
-    places.inputs = grow(n_cols, &held_out_->inputs);
-    places.originals =
-        needs_.cross ? grow(n_cols, &held_out_->originals) : nullptr;
-    places.residuals = residual_cols_ > 0
-                           ? grow(residual_cols_, &held_out_->residual)
-                           : nullptr;
-    places.weights = grow(1, &held_out_->weights);
-    return places;
-  }
-  void Added(int64_t n, ThreadPool* pool) {
-    n_gathered_ += n;
-    if (n_gathered_ == max_gathered_) {
-      Flush(pool);
-    }
-  }
-
-  LayerStats Finish(ThreadPool* pool) {
-    Flush(pool);
-    if (!stats_.gram.empty()) {
-      MirrorUpper(pool, stats_.n_cols, stats_.gram.data());
-    }
-    for (size_t j = 0; j < most_.size(); ++j) {
-      stats_.max_abs[j] = std::max(std::fabs(most_[j]), std::fabs(least_[j]));
-    }
-    if (!most_.empty()) {
-      stats_.max_value = *std::max_element(most_.begin(), most_.end());
-      stats_.min_value = *std::min_element(least_.begin(), least_.end());
-    }
-    stats_.held_out = std::move(held_out_);
-    return std::move(stats_);
-  }
-
- private:
-  float* Grow(int64_t n, int64_t n_cols, std::vector<float>* to) const {
-    const size_t needed = static_cast<size_t>((n_gathered_ + n) * n_cols);
-    if (to->size() < needed) {
-      to->resize(std::min(static_cast<size_t>(max_gathered_ * n_cols),
-                          std::max(needed, 2 * to->size())));
-    }
-    return to->data() + n_gathered_ * n_cols;
-  }
-
-  // After it only whole blocks may follow; so at the end, or when the rows
-  // gathered are whole blocks.
-  void Flush(ThreadPool* pool) {
-    if (n_gathered_ == 0) {
-      return;
-    }
-    const int64_t n_cols = stats_.n_cols;
-    if (stats_.n_rows == 0) {
-      const size_t n_squared = static_cast<size_t>(n_cols * n_cols);
-      stats_.gram.resize(needs_.gram ? n_squared : 0);
-      stats_.cross.resize(needs_.cross ? n_squared : 0);
-      stats_.residual.resize(static_cast<size_t>(residual_cols_ * n_cols));
-      most_.assign(rows_.begin(), rows_.begin() + n_cols);
-      least_ = most_;
-    }
-    pool->ParallelFor((n_cols + kTaskCols - 1) / kTaskCols,
-                      [&](int64_t task) { FlushColumns(task * kTaskCols); });
-    const float* const weights = weighted_ ? weights_.data() : nullptr;
-    if (needs_.gram) {
-      AddGram(pool, rows_.data(), n_gathered_, n_cols, weights,
-              stats_.gram.data());
-    }
-    if (needs_.cross) {
-      AddCross(pool, drifts_.data(), n_cols, rows_.data(), n_cols, n_gathered_,
-               weights, stats_.cross.data());
-    }
-    if (residual_cols_ > 0) {
-      AddCross(pool, residuals_.data(), residual_cols_, rows_.data(), n_cols,
-               n_gathered_, weights, stats_.residual.data());
-    }
-    for (int64_t r = 0; r < n_gathered_; ++r) {
-      stats_.weight +=
-          weighted_ ? static_cast<double>(weights_[static_cast<size_t>(r)]) : 1;
-    }
-    stats_.n_rows += n_gathered_;
-    n_gathered_ = 0;
-  }
-
-  // Columns [first, first + kTaskCols), as far as there are any.
-  void FlushColumns(int64_t first) {
-    const int64_t n_cols = stats_.n_cols;
-    const int64_t n = std::min(kTaskCols, n_cols - first);
-    ColumnSums sums;
-    std::fill_n(sums.most, kTaskCols, 0.0f);
-    std::fill_n(sums.least, kTaskCols, 0.0f);
-    std::copy_n(stats_.sum_sq.data() + first, n, sums.squares);
-    std::copy_n(stats_.sum_abs.data() + first, n, sums.magnitudes);
-    std::copy_n(most_.data() + first, n, sums.most);
-    std::copy_n(least_.data() + first, n, sums.least);
-    if (n == kTaskCols) {
-      AddRows(rows_.data() + first, n_cols, 0, n_gathered_, &sums);
-    } else {
-      float row[kTaskCols] = {};
-      for (int64_t r = 0; r < n_gathered_; ++r) {
-        std::copy_n(rows_.data() + r * n_cols + first, n, row);
-        AddRows(row, kTaskCols, r, 1, &sums);
-      }
-    }
-    std::copy_n(sums.squares, n, stats_.sum_sq.data() + first);
-    std::copy_n(sums.magnitudes, n, stats_.sum_abs.data() + first);
-    std::copy_n(sums.most, n, most_.data() + first);
-    std::copy_n(sums.least, n, least_.data() + first);
-  }
-
-  // `rows` are those gathered from `first` on.
-  void AddRows(const float* rows, int64_t stride, int64_t first, int64_t n,
-               ColumnSums* sums) const {
-    if (weighted_) {
-      AddWeightedColumns(rows, stride, n, weights_.data() + first, sums);
-    } else {
-      AddColumns(rows, stride, n, sums);
-    }
-  }
-
-  const StatsNeeds needs_;
-  const int64_t residual_cols_;
-  const bool weighted_;
-  const int64_t max_gathered_;
-  LayerStats stats_;
-  std::shared_ptr<HeldOutRows> held_out_;
-  std::vector<float> most_, least_;  // of each column
-  // n_gathered_ rows, and room for more.
-  std::vector<float> rows_, drifts_, residuals_, weights_;
-  int64_t n_gathered_ = 0;
-};
 
 StatsCollector::StatsCollector(const Checkpoint* model, ThreadPool* pool,
                                const ObserveRequest& request,
@@ -459,10 +234,9 @@ bool StatsCollector::ShareWeights(const std::string& a,
   return true;
 }
 
-std::unique_ptr<StatsCollector::Sums> StatsCollector::NewSums(
-    const Input& input) const {
-  return std::make_unique<Sums>(input.n_cols, input.residual_cols,
-                                input.stacked, input.weighted, needs_);
+std::unique_ptr<InputSums> StatsCollector::NewSums(const Input& input) const {
+  return std::make_unique<InputSums>(input.n_cols, input.residual_cols,
+                                     input.stacked, input.weighted, needs_);
 }
 
 absl::Status StatsCollector::OnInput(const LayerInput& input) {
@@ -482,7 +256,7 @@ absl::Status StatsCollector::OnInput(const LayerInput& input) {
       (use == TokenUse::kSummed ? summed_ : held_out_).push_back(r);
     }
   }
-  std::unique_ptr<Sums>& sums =
+  std::unique_ptr<InputSums>& sums =
       entered->sums[static_cast<size_t>(std::max(0, input.expert))];
   if (sums == nullptr) {
     sums = NewSums(*entered);
@@ -585,7 +359,7 @@ std::vector<std::shared_ptr<const LayerStats>> StatsCollector::FinishInput(
   const double enough =
       expert_rows_per_column_ * static_cast<double>(input->n_cols);
   bool any_few = false;
-  for (std::unique_ptr<Sums>& sums : input->sums) {
+  for (std::unique_ptr<InputSums>& sums : input->sums) {
     if (sums == nullptr) {
       sums = NewSums(*input);
     }

@@ -55,16 +55,15 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "calibration/blockwise/input_recorder.h"
+#include "calibration/blockwise/input_sums.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "calibration/blockwise/observe_request.h"
+#include "calibration/blockwise/token_use.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
 
 namespace narrow {
-
-// What becomes of a token's rows.
-enum class TokenUse : uint8_t { kNone, kSummed, kHeldOut };
 
 class StatsCollector : public Observer {
  public:
@@ -89,8 +88,6 @@ class StatsCollector : public Observer {
   BlockStats Finish();
 
  private:
-  class Sums;
-  struct RowPlaces;
   // One input: the layers that it feeds share it.
   struct Input {
     std::vector<std::string> names;
@@ -99,11 +96,11 @@ class StatsCollector : public Observer {
     bool stacked = false;
     bool weighted = false;
     // One a matrix; nullptr where no row was seen.
-    std::vector<std::unique_ptr<Sums>> sums;
+    std::vector<std::unique_ptr<InputSums>> sums;
   };
 
   absl::StatusOr<Input*> Enter(const LayerInput& input);
-  std::unique_ptr<Sums> NewSums(const Input& input) const;
+  std::unique_ptr<InputSums> NewSums(const Input& input) const;
   bool ShareWeights(const std::string& a, const std::string& b) const;
   absl::Status Gather(const LayerInput& input, absl::Span<const int64_t> rows,
                       const RowPlaces& places);

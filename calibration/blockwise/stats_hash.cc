@@ -40,6 +40,13 @@ void AddStats(const BlockStats& stats, Checksum* sum) {
     AddAll(s->max_abs, sum);
     AddAll(s->gram, sum);
     AddAll(s->cross, sum);
+    AddAll(s->residual, sum);
+    sum->Add(&s->weight, sizeof(s->weight));
+    if (s->held_out != nullptr) {
+      AddAll(s->held_out->inputs, sum);
+      AddAll(s->held_out->originals, sum);
+      AddAll(s->held_out->residual, sum);
+    }
   }
 }
 
@@ -55,6 +62,30 @@ absl::Status Coarsen(OverlaySource* overlay,
       value = std::nearbyint(value * 8) / 8;
     }
     RETURN_IF_ERROR(overlay->Replace(name, std::move(values)));
+  }
+  return absl::OkStatus();
+}
+
+// Site by site, with token weights, one sample of four held out.
+absl::Status AddSites(BlockCalibrator* calibrator,
+                      const CalibrationSamples& samples, Checksum* sum) {
+  ObserveRequest request;
+  request.needs.gram = request.needs.cross = request.needs.residual = true;
+  request.held_out_every = kSamples;
+  request.held_out_rows = 20;
+  for (const std::vector<std::string>& names : calibrator->SitesOfBlock()) {
+    TokenWeights weights;
+    for (const std::string& name : names) {
+      auto values = std::make_shared<TokenWeights::Values>();
+      for (size_t i = 0; i < samples.ids.size(); ++i) {
+        values->push_back(static_cast<float>((i * i + name.size()) % 19) / 9);
+      }
+      weights.layers[name] = values;
+    }
+    request.weights = &weights;
+    request.layers = names;
+    ASSIGN_OR_RETURN(const BlockStats stats, calibrator->Observe(request, {}));
+    AddStats(stats, sum);
   }
   return absl::OkStatus();
 }
@@ -97,6 +128,7 @@ absl::Status Print(const std::string& path, int n_threads) {
   while (calibrator->next_block() < 2) {
     ASSIGN_OR_RETURN(const BlockStats stats, calibrator->Observe(needs, {}));
     AddStats(stats, &sum);
+    RETURN_IF_ERROR(AddSites(calibrator.get(), samples, &sum));
     if (calibrator->next_block() == 0) {
       RETURN_IF_ERROR(Coarsen(overlay, names));
     }

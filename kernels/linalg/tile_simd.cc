@@ -345,8 +345,8 @@ void Gram(const TileGram& t) {
   for (int64_t first = 0; first < t.n_rows; first += kTileDepth) {
     const int64_t depth = Min(kTileDepth, t.n_rows - first);
     const float* weights = t.weights == nullptr ? nullptr : t.weights + first;
-    PackDepths(t.left + first * t.left_stride, t.left_stride, slabs, t.m, depth, weights,
-               t.left_scratch);
+    PackDepths(t.left + first * t.left_stride, t.left_stride, slabs, t.m, depth,
+               weights, t.left_scratch);
     PackBlock<float>(t.right + first * t.right_stride, t.right_stride,
                      OperandLayout::kByDepth, t.n, depth, weights,
                      depth * kCols, t.right_scratch);

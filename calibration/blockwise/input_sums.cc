@@ -1,0 +1,214 @@
+// Tested by: stats_collector_test, observe_request_test.
+
+#include "calibration/blockwise/input_sums.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "kernels/linalg/gram.h"
+
+namespace narrow {
+namespace {
+
+// Rows gathered before they are added: a large matrix of sums is then read
+// and written less often. Of an expert fewer, as there may be hundreds.
+constexpr int64_t kGatheredRows = 4 * kGramBlockRows;
+constexpr int64_t kGatheredExpertRows = kGramBlockRows;
+// Columns a task.
+constexpr int64_t kTaskCols = 64;
+
+// Sums and extremes of some columns.
+struct ColumnSums {
+  double squares[kTaskCols] = {}, magnitudes[kTaskCols] = {};
+  float most[kTaskCols], least[kTaskCols];
+};
+
+// Adds rows of kTaskCols columns, row after row: a loop of fixed length that
+// compilers turn into vectors, each column in a lane.
+void AddColumns(const float* rows, int64_t stride, int64_t n_rows,
+                ColumnSums* sums) {
+  for (int64_t r = 0; r < n_rows; ++r) {
+    const float* const x = rows + r * stride;
+    for (int64_t j = 0; j < kTaskCols; ++j) {
+      const double wide = static_cast<double>(x[j]);
+      sums->squares[j] += wide * wide;
+      sums->magnitudes[j] += std::fabs(wide);
+      sums->most[j] = x[j] > sums->most[j] ? x[j] : sums->most[j];
+      sums->least[j] = x[j] < sums->least[j] ? x[j] : sums->least[j];
+    }
+  }
+}
+
+// The same with each row's products times its weight.
+void AddWeightedColumns(const float* rows, int64_t stride, int64_t n_rows,
+                        const float* weights, ColumnSums* sums) {
+  for (int64_t r = 0; r < n_rows; ++r) {
+    const float* const x = rows + r * stride;
+    const double weight = static_cast<double>(weights[r]);
+    for (int64_t j = 0; j < kTaskCols; ++j) {
+      const double wide = static_cast<double>(x[j]);
+      sums->squares[j] += weight * (wide * wide);
+      sums->magnitudes[j] += weight * std::fabs(wide);
+      sums->most[j] = x[j] > sums->most[j] ? x[j] : sums->most[j];
+      sums->least[j] = x[j] < sums->least[j] ? x[j] : sums->least[j];
+    }
+  }
+}
+
+// Adds rows as they are, or weighted where there are weights.
+void AddRows(const float* rows, int64_t stride, int64_t n, const float* weights,
+             ColumnSums* sums) {
+  if (weights != nullptr) {
+    AddWeightedColumns(rows, stride, n, weights, sums);
+  } else {
+    AddColumns(rows, stride, n, sums);
+  }
+}
+
+}  // namespace
+
+InputSums::InputSums(int64_t n_cols, int64_t residual_cols, bool of_expert,
+                     bool weighted, const StatsNeeds& needs)
+    : needs_(needs),
+      residual_cols_(residual_cols),
+      weighted_(weighted),
+      max_gathered_(of_expert ? kGatheredExpertRows : kGatheredRows) {
+  const size_t n = static_cast<size_t>(n_cols);
+  stats_.n_cols = n_cols;
+  stats_.sum_sq.resize(n);
+  stats_.sum_abs.resize(n);
+  stats_.max_abs.resize(n);
+}
+
+RowPlaces InputSums::MakeRoom(int64_t n) {
+  const int64_t n_cols = stats_.n_cols;
+  RowPlaces places;
+  places.inputs = Grow(n, n_cols, &rows_);
+  places.drifts = needs_.cross ? Grow(n, n_cols, &drifts_) : nullptr;
+  places.residuals =
+      residual_cols_ > 0 ? Grow(n, residual_cols_, &residuals_) : nullptr;
+  places.weights = weighted_ ? Grow(n, 1, &weights_) : nullptr;
+  return places;
+}
+
+RowPlaces InputSums::MakeHeldOutRoom(int64_t n) {
+  if (held_out_ == nullptr) {
+    held_out_ = std::make_shared<HeldOutRows>();
+  }
+  const int64_t first = held_out_->n_rows;
+  held_out_->n_rows += n;
+  const auto grow = [&](int64_t n_cols, std::vector<float>* to) {
+    to->resize(static_cast<size_t>(held_out_->n_rows * n_cols));
+    return to->data() + first * n_cols;
+  };
+  RowPlaces places;
+  places.inputs = grow(stats_.n_cols, &held_out_->inputs);
+  if (needs_.cross) {
+    places.originals = grow(stats_.n_cols, &held_out_->originals);
+  }
+  if (residual_cols_ > 0) {
+    places.residuals = grow(residual_cols_, &held_out_->residual);
+  }
+  places.weights = grow(1, &held_out_->weights);
+  return places;
+}
+
+void InputSums::Added(int64_t n, ThreadPool* pool) {
+  n_gathered_ += n;
+  if (n_gathered_ == max_gathered_) {
+    Flush(pool);
+  }
+}
+
+LayerStats InputSums::Finish(ThreadPool* pool) {
+  Flush(pool);
+  if (!stats_.gram.empty()) {
+    MirrorUpper(pool, stats_.n_cols, stats_.gram.data());
+  }
+  for (size_t j = 0; j < most_.size(); ++j) {
+    stats_.max_abs[j] = std::max(std::fabs(most_[j]), std::fabs(least_[j]));
+  }
+  if (!most_.empty()) {
+    stats_.max_value = *std::max_element(most_.begin(), most_.end());
+    stats_.min_value = *std::min_element(least_.begin(), least_.end());
+  }
+  stats_.held_out = std::move(held_out_);
+  return std::move(stats_);
+}
+
+float* InputSums::Grow(int64_t n, int64_t n_cols,
+                       std::vector<float>* to) const {
+  const size_t needed = static_cast<size_t>((n_gathered_ + n) * n_cols);
+  if (to->size() < needed) {
+    to->resize(std::min(static_cast<size_t>(max_gathered_ * n_cols),
+                        std::max(needed, 2 * to->size())));
+  }
+  return to->data() + n_gathered_ * n_cols;
+}
+
+// After it only whole blocks may follow; so at the end, or when the rows
+// gathered are whole blocks.
+void InputSums::Flush(ThreadPool* pool) {
+  if (n_gathered_ == 0) {
+    return;
+  }
+  const int64_t n_cols = stats_.n_cols;
+  if (stats_.n_rows == 0) {
+    const size_t n_squared = static_cast<size_t>(n_cols * n_cols);
+    stats_.gram.resize(needs_.gram ? n_squared : 0);
+    stats_.cross.resize(needs_.cross ? n_squared : 0);
+    stats_.residual.resize(static_cast<size_t>(residual_cols_ * n_cols));
+    most_.assign(rows_.begin(), rows_.begin() + n_cols);
+    least_ = most_;
+  }
+  pool->ParallelFor((n_cols + kTaskCols - 1) / kTaskCols,
+                    [&](int64_t task) { FlushColumns(task * kTaskCols); });
+  const float* const weights = weighted_ ? weights_.data() : nullptr;
+  if (needs_.gram) {
+    AddGram(pool, rows_.data(), n_gathered_, n_cols, weights,
+            stats_.gram.data());
+  }
+  if (needs_.cross) {
+    AddCross(pool, drifts_.data(), n_cols, rows_.data(), n_cols, n_gathered_,
+             weights, stats_.cross.data());
+  }
+  if (residual_cols_ > 0) {
+    AddCross(pool, residuals_.data(), residual_cols_, rows_.data(), n_cols,
+             n_gathered_, weights, stats_.residual.data());
+  }
+  for (int64_t r = 0; r < n_gathered_; ++r) {
+    stats_.weight += weighted_ ? static_cast<double>(weights[r]) : 1;
+  }
+  stats_.n_rows += n_gathered_;
+  n_gathered_ = 0;
+}
+
+// Columns [first, first + kTaskCols), as far as there are any.
+void InputSums::FlushColumns(int64_t first) {
+  const int64_t n_cols = stats_.n_cols;
+  const int64_t n = std::min(kTaskCols, n_cols - first);
+  const float* const weights = weighted_ ? weights_.data() : nullptr;
+  ColumnSums sums;
+  std::fill_n(sums.most, kTaskCols, 0.0f);
+  std::fill_n(sums.least, kTaskCols, 0.0f);
+  std::copy_n(stats_.sum_sq.data() + first, n, sums.squares);
+  std::copy_n(stats_.sum_abs.data() + first, n, sums.magnitudes);
+  std::copy_n(most_.data() + first, n, sums.most);
+  std::copy_n(least_.data() + first, n, sums.least);
+  if (n == kTaskCols) {
+    AddRows(rows_.data() + first, n_cols, n_gathered_, weights, &sums);
+  } else {
+    float row[kTaskCols] = {};
+    for (int64_t r = 0; r < n_gathered_; ++r) {
+      std::copy_n(rows_.data() + r * n_cols + first, n, row);
+      AddRows(row, kTaskCols, 1, weighted_ ? weights + r : nullptr, &sums);
+    }
+  }
+  std::copy_n(sums.squares, n, stats_.sum_sq.data() + first);
+  std::copy_n(sums.magnitudes, n, stats_.sum_abs.data() + first);
+  std::copy_n(sums.most, n, most_.data() + first);
+  std::copy_n(sums.least, n, least_.data() + first);
+}
+
+}  // namespace narrow
