@@ -30,9 +30,9 @@
 // compared), is not computed again: a block site by site takes one pass of the
 // original and about two of the quantized model. Its hidden states, after the
 // attention part or the block, take as much memory again, or go to the file.
-// Belongs to one thread, and uses
-// options.runner.n_threads. The statistics are the same for any number of
-// threads, grouping, memory limit, instruction set and restart.
+// Belongs to one thread, and uses options.runner.n_threads. The statistics are
+// the same for any number of threads, grouping, memory limit, instruction set,
+// order of sites and restart.
 
 #ifndef NARROW_CALIBRATION_BLOCKWISE_BLOCK_CALIBRATOR_H_
 #define NARROW_CALIBRATION_BLOCKWISE_BLOCK_CALIBRATOR_H_

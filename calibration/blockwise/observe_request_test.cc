@@ -314,23 +314,33 @@ TEST_P(ObserveRequestTest, WeightsOfOneChangeNoBitAndTwoDouble) {
     }
   }
   Coarsen(opened_, 0, "attn.q");
-  ObserveRequest request = All();
-  const BlockStats plain = Observe(calibrator_.get(), request);
-  request.weights = &ones;
-  ExpectSame(Observe(calibrator_.get(), request), plain);
-  request.weights = &twos;
-  const BlockStats doubled = Observe(calibrator_.get(), request);
-  for (const auto& [key, s] : plain.layers) {
-    const LayerStats* d = doubled.Find(key.first, key.second);
-    ASSERT_NE(d, nullptr);
-    EXPECT_EQ(d->n_rows, s->n_rows);
-    EXPECT_EQ(d->weight, 2 * s->weight);
-    EXPECT_EQ(d->max_abs, s->max_abs);
-    for (size_t i = 0; i < s->gram.size(); ++i) {
-      ASSERT_EQ(d->gram[i], 2 * s->gram[i]) << key.first;
-      ASSERT_EQ(d->cross[i], 2 * s->cross[i]) << key.first;
+  // Experts as they are, and shrunk.
+  for (const double rows_per_column : {0, 4}) {
+    CalibrationOptions options = Exact(2);
+    options.expert_rows_per_column = rows_per_column;
+    const auto calibrator = Create(opened_, samples_, options);
+    ObserveRequest request = All();
+    const BlockStats plain = Observe(calibrator.get(), request);
+    request.weights = &ones;
+    ExpectSame(Observe(calibrator.get(), request), plain);
+    request.weights = &twos;
+    const BlockStats doubled = Observe(calibrator.get(), request);
+    for (const auto& [key, s] : plain.layers) {
+      const LayerStats* d = doubled.Find(key.first, key.second);
+      ASSERT_NE(d, nullptr);
+      EXPECT_EQ(d->n_rows, s->n_rows);
+      EXPECT_EQ(d->shrinkage, s->shrinkage);
+      EXPECT_EQ(d->max_abs, s->max_abs);
+      if (s->n_rows == 0) {
+        continue;
+      }
+      EXPECT_EQ(d->weight, 2 * s->weight);
+      for (size_t i = 0; i < s->gram.size(); ++i) {
+        ASSERT_EQ(d->gram[i], 2 * s->gram[i]) << key.first;
+        ASSERT_EQ(d->cross[i], 2 * s->cross[i]) << key.first;
+      }
+      EXPECT_DOUBLE_EQ(d->MeanSquare(1), s->MeanSquare(1));
     }
-    EXPECT_DOUBLE_EQ(d->MeanSquare(1), s->n_rows == 0 ? 0 : s->MeanSquare(1));
   }
 }
 
