@@ -27,6 +27,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -170,22 +171,42 @@ std::vector<uint8_t> EncodePlainly(const CompensatedProblem& problem,
   return bytes;
 }
 
+// R of H, its rows and columns in an order (empty: the natural one).
+FactorResult FactorInOrder(const CompensatedProblem& problem,
+                           const Metric& metric,
+                           const std::vector<int32_t>& order,
+                           std::vector<double>* h) {
+  const int64_t n = metric.n;
+  h->resize(static_cast<size_t>(n * n));
+  problem.pool->ParallelFor(n, [&](int64_t i) {
+    for (int64_t j = i; j < n; ++j) {
+      (*h)[static_cast<size_t>(i * n + j)] =
+          order.empty() ? metric.At(i, j)
+                        : metric.At(order[static_cast<size_t>(i)],
+                                    order[static_cast<size_t>(j)]);
+    }
+  });
+  return FactorUpper(problem.pool, n, h->data());
+}
+
+FeedFactor MakeFactor(const CompensatedProblem& problem, const Metric& metric,
+                      const std::vector<double>& r,
+                      std::vector<int32_t> order) {
+  // Inputs that have nothing in common and equal sizes have pivots 1.
+  return MakeFeedFactor(problem.pool, *problem.codec, metric.n, r.data(),
+                        metric.mean * (1 + metric.damping), std::move(order));
+}
+
 // Raises metric->damping until H has a factor.
 absl::StatusOr<FeedFactor> FactorMetric(const CompensatedProblem& problem,
                                         Metric* metric,
                                         std::vector<std::string>* notes) {
-  const int64_t n = metric->n;
   const double asked = metric->damping;
-  std::vector<double> h(static_cast<size_t>(n * n));
+  std::vector<double> h;
   FactorResult result;
   double step = kDampingStep;
   for (int tries = 0; tries < kMaxTries; ++tries, step *= 2) {
-    problem.pool->ParallelFor(n, [&](int64_t i) {
-      for (int64_t j = i; j < n; ++j) {
-        h[static_cast<size_t>(i * n + j)] = metric->At(i, j);
-      }
-    });
-    result = FactorUpper(problem.pool, n, h.data());
+    result = FactorInOrder(problem, *metric, {}, &h);
     if (result.failed_at < 0) {
       break;
     }
@@ -203,9 +224,40 @@ absl::StatusOr<FeedFactor> FactorMetric(const CompensatedProblem& problem,
         "damping raised from ", asked, " to ", metric->damping,
         ", as the Gram matrix is not positive definite in float64"));
   }
-  // Inputs that have nothing in common and equal sizes have pivots 1.
-  return MakeFeedFactor(problem.pool, n, problem.codec->unit, h.data(),
-                        metric->mean * (1 + metric->damping));
+  return MakeFactor(problem, *metric, h, {});
+}
+
+// Column order number `number`, 1 and up, whole units together: the largest
+// mean squares first, backwards, then shuffles.
+std::vector<int32_t> MakeOrder(const CompensatedProblem& problem,
+                               const Metric& metric, int number) {
+  const int64_t unit = problem.codec->unit;
+  std::vector<int64_t> units(static_cast<size_t>(metric.n / unit));
+  std::iota(units.begin(), units.end(), int64_t{0});
+  if (number == 1) {
+    std::vector<double> squares(units.size(), 0.0);
+    for (int64_t i = 0; i < metric.n; ++i) {
+      squares[static_cast<size_t>(i / unit)] += metric.gram[i * metric.n + i];
+    }
+    std::stable_sort(units.begin(), units.end(), [&](int64_t a, int64_t b) {
+      return squares[static_cast<size_t>(a)] > squares[static_cast<size_t>(b)];
+    });
+  } else if (number == 2) {
+    std::reverse(units.begin(), units.end());
+  } else {
+    uint64_t state = static_cast<uint64_t>(number);
+    for (size_t i = units.size() - 1; i > 0; --i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      std::swap(units[i], units[(state >> 33) % (i + 1)]);
+    }
+  }
+  std::vector<int32_t> order;
+  for (const int64_t place : units) {
+    for (int64_t i = 0; i < unit; ++i) {
+      order.push_back(static_cast<int32_t>(place * unit + i));
+    }
+  }
+  return order;
 }
 
 // H / mean diagonal in float32: sums of large activations stay in range.
@@ -240,19 +292,21 @@ class Solve {
     {
       ASSIGN_OR_RETURN(const FeedFactor factor,
                        FactorMetric(p_, &metric_, &result_.notes));
-      FeedRows(*p_.codec, targets_.data(), p_.n_rows, factor, {}, bytes.data(),
-               p_.pool);
+      FeedOptions feed;
+      feed.refit = p_.options->refit;
+      feed.sweep = p_.options->sweep;
+      if (p_.options->rounds == 0) {
+        feed.block_rounds = 0;
+      }
+      FeedRows(*p_.codec, targets_.data(), p_.n_rows, factor, feed,
+               bytes.data(), p_.pool);
     }
     gram_ = GramInFloat(p_, metric_);
     const std::vector<RowError> plain = MeasurePlain();
     TakePlainWhereBetter(plain, Measure(bytes.data()), /*strictly=*/false);
-    DescendOptions descend;
-    descend.rounds = p_.options->rounds;
-    descend.refit = p_.options->refit;
-    descend.sweep = p_.options->sweep;
-    if (descend.rounds > 0 && (descend.refit || descend.sweep)) {
-      DescendRows(*p_.codec, targets_.data(), p_.n_rows, p_.n_cols,
-                  gram_.data(), descend, bytes.data(), p_.pool);
+    Descend(&bytes);
+    for (int order = 1; order < p_.options->n_orders; ++order) {
+      TryOrder(order);
     }
     Report(plain, TakePlainWhereBetter(plain, Measure(bytes.data()),
                                        /*strictly=*/true));
@@ -280,6 +334,42 @@ class Solve {
   // Without what damping adds.
   double Undamped(const RowError& error) const {
     return std::max(error.gram - metric_.damping * error.square, 0.0);
+  }
+
+  void Descend(std::vector<uint8_t>* bytes) const {
+    DescendOptions descend;
+    descend.rounds = p_.options->rounds;
+    descend.refit = p_.options->refit;
+    descend.sweep = p_.options->sweep;
+    if (descend.rounds > 0 && (descend.refit || descend.sweep)) {
+      DescendRows(*p_.codec, targets_.data(), p_.n_rows, p_.n_cols,
+                  gram_.data(), descend, bytes->data(), p_.pool);
+    }
+  }
+
+  // Codes found anew under the present fields, columns in another order; rows
+  // that are better then are taken.
+  void TryOrder(int number) {
+    std::vector<uint8_t> bytes = result_.bytes;
+    {
+      std::vector<int32_t> order = MakeOrder(p_, metric_, number);
+      std::vector<double> r;
+      if (FactorInOrder(p_, metric_, order, &r).failed_at >= 0) {
+        return;
+      }
+      const FeedFactor factor = MakeFactor(p_, metric_, r, std::move(order));
+      RefeedRows(*p_.codec, targets_.data(), p_.n_rows, factor, bytes.data(),
+                 p_.pool);
+    }
+    Descend(&bytes);
+    const std::vector<RowError> was = Measure(result_.bytes.data());
+    const std::vector<RowError> is = Measure(bytes.data());
+    for (size_t row = 0; row < is.size(); ++row) {
+      if (is[row].gram < was[row].gram) {
+        std::memcpy(result_.bytes.data() + row * row_bytes_,
+                    bytes.data() + row * row_bytes_, row_bytes_);
+      }
+    }
   }
 
   // Rows of the baseline in the place of worse ones; the errors as they are

@@ -65,16 +65,16 @@ struct FieldLanes {
   float* lows = nullptr;   // [n_sub, ld]
 };
 
-// Columns of one block, in their order, and what they are rounded to.
+// Columns in the order in which they are rounded, and what to.
 struct FeedBlock {
   int64_t n = 0;
   int64_t ld = 0;
-  int64_t first = 0;                   // place of the first one in the block
   const float* compensated = nullptr;  // [n, ld], by all columns before
   const float* originals = nullptr;    // [n, ld]
   const float* m = nullptr;            // M's own square, [n, m_stride]
   int64_t m_stride = 0;
-  const float* steps = nullptr;  // of the block
+  const int32_t* subs = nullptr;  // [n], rows of steps and lows
+  const float* steps = nullptr;   // [., ld]
   const float* lows = nullptr;
   float* errors = nullptr;  // [n, ld], originals less values
   int8_t* codes = nullptr;  // [n, ld]

@@ -2,7 +2,7 @@
 // fields refitted, codes improved, all in values that the file can hold.
 //
 //   if (!SupportsCompensation(*codec)) ...
-//   const FeedFactor factor = MakeFeedFactor(&pool, n, codec->unit, r, unit);
+//   const FeedFactor factor = MakeFeedFactor(&pool, *codec, n, r, scale);
 //   FeedRows(*codec, targets, n_rows, factor, {}, bytes, &pool);
 //   DescendRows(*codec, targets, n_rows, n, gram, {}, bytes, &pool);
 //   for (const RowError& e : MeasureRows(...)) ...
@@ -33,6 +33,9 @@ bool SupportsCompensation(const BlockCodec& codec);
 // columns needs it.
 struct FeedFactor {
   int64_t n = 0;
+  // order[i]: the column that stands at place i, whole units together; empty:
+  // the natural order.
+  std::vector<int32_t> order;
   int unit = 1;
   // [n, n]: what an error in column k adds to the targets of later units,
   // R[k, s] R[s, s]^-1; 1 on the diagonal, 0 inside a unit and before it.
@@ -41,23 +44,37 @@ struct FeedFactor {
   // later units made up for it; over `scale`. Then [n]: their diagonal.
   std::vector<float> metric;
   std::vector<float> pivots;
+  // [n, block]: the same of whole blocks; in the natural order alone.
+  int block = 1;
+  std::vector<float> block_metric;
 };
 
-// REQUIRES: n % unit == 0; r as FactorUpper leaves it; scale > 0.
-FeedFactor MakeFeedFactor(ThreadPool* pool, int64_t n, int unit,
-                          const double* r, double scale);
+// `r` as FactorUpper leaves the matrix whose rows and columns have that order.
+// REQUIRES: n % codec.block == 0; scale > 0.
+FeedFactor MakeFeedFactor(ThreadPool* pool, const BlockCodec& codec, int64_t n,
+                          const double* r, double scale,
+                          std::vector<int32_t> order = {});
 
 struct FeedOptions {
-  // Fit a block's fields on the weights as compensated when its first column
-  // comes; otherwise the fields in `bytes` stay.
-  bool fit_on_entry = true;
+  // Rounds of refits and descent within a block once its columns are rounded,
+  // under what its errors cost after the columns behind it; only then are they
+  // fed on.
+  int block_rounds = 2;
+  bool refit = true;
+  bool sweep = true;
 };
 
-// Blocks for `targets` [n_rows, n]. REQUIRES: finite targets; n a multiple of
-// the codec's block.
+// Blocks for `targets` [n_rows, n]: fields fitted to the weights as
+// compensated when a block's first column comes. REQUIRES: finite targets; a
+// factor in the natural order.
 void FeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
               const FeedFactor& factor, const FeedOptions& options,
               uint8_t* bytes, ThreadPool* pool);
+
+// New codes under the fields that `bytes` hold, by feedback in the factor's
+// order.
+void RefeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
+                const FeedFactor& factor, uint8_t* bytes, ThreadPool* pool);
 
 struct DescendOptions {
   int rounds = 3;  // of (refit, sweep)

@@ -49,7 +49,7 @@ void Feed(benchmark::State& state, const BlockCodec* codec) {
   std::vector<double> r = Gram();
   FactorUpper(nullptr, kCols, r.data());
   const FeedFactor factor =
-      MakeFeedFactor(nullptr, kCols, codec->unit, r.data(), 1.0);
+      MakeFeedFactor(nullptr, *codec, kCols, r.data(), 1.0);
   const std::vector<float> weights = Waves();
   std::vector<uint8_t> bytes = MakeBytes(*codec);
   for (auto _ : state) {

@@ -35,7 +35,7 @@
 #include "kernels/compensated/block_panel.h"
 #include "kernels/compensated/block_rules.h"
 #include "kernels/compensated/compensated.h"
-#include "kernels/compensated/unit_inverses.h"
+#include "kernels/compensated/improve_block.h"
 #include "kernels/compensated/unit_rules.h"
 #include "kernels/grid/panel.h"
 
@@ -52,32 +52,13 @@ struct Descent {
   int64_t n_cols;
   DescendOptions options;
   std::vector<int32_t> numbers;  // 0, 1, 2 ...
-  // [n_cols, n_sub]: sums of a row of the Gram matrix over the sub-blocks of
-  // its own block.
-  std::vector<float> sums;
-  std::vector<float> inverses;  // of units' squares, see unit_inverses.h
+  std::vector<BlockForm> forms;  // the squares of blocks
 };
 
 std::vector<int32_t> Numbers(int64_t n) {
   std::vector<int32_t> numbers(static_cast<size_t>(n));
   std::iota(numbers.begin(), numbers.end(), 0);
   return numbers;
-}
-
-void SumSubBlocks(Descent* d) {
-  const int64_t block = d->rules.block;
-  const int64_t n_sub = d->rules.n_sub;
-  d->sums.resize(static_cast<size_t>(d->n_cols * n_sub));
-  for (int64_t j = 0; j < d->n_cols; ++j) {
-    for (int64_t g = 0; g < n_sub; ++g) {
-      const int64_t begin = j / block * block + g * d->rules.sub;
-      double sum = 0;
-      for (int64_t k = begin; k < begin + d->rules.sub; ++k) {
-        sum += static_cast<double>(d->gram[j * d->n_cols + k]);
-      }
-      d->sums[static_cast<size_t>(j * n_sub + g)] = static_cast<float>(sum);
-    }
-  }
 }
 
 class PanelDescent {
@@ -92,8 +73,7 @@ class PanelDescent {
         values_(targets_.size()),
         gradient_(targets_.size()),
         before_(static_cast<size_t>(d_.codec.block * lanes_)),
-        direction_(before_.size()),
-        curvature_(before_.size()) {
+        improver_(d_.codec, d_.rules, d_.units, lanes_) {
     rows.Gather(d_.targets, d_.n_cols, 0, d_.n_cols, targets_.data());
     if (bytes != nullptr) {
       panel_.Load(bytes);
@@ -152,82 +132,13 @@ class PanelDescent {
  private:
   // Whether anything changed.
   bool ImproveBlock(int64_t block) {
-    const BlockKernels& kernels = BlockKernelsForCpu();
     const int64_t begin = block * d_.codec.block;
-    const int64_t at = begin * lanes_;
-    GramBlock gram;
-    gram.ld = lanes_;
-    gram.h = d_.gram + begin * d_.n_cols + begin;
-    gram.h_stride = d_.n_cols;
-    gram.sums = d_.sums.data() + begin * d_.rules.n_sub;
-    gram.fields = panel_.Fields(block);
-    gram.codes = panel_.Codes(begin);
-    gram.values = values_.data() + at;
-    gram.gradient = gradient_.data() + at;
-    gram.direction = direction_.data();
-    gram.curvature = curvature_.data();
-    std::copy(gram.values, gram.values + before_.size(), before_.data());
-    if (d_.options.refit) {
-      kernels.refit_units(d_.rules, gram);
-      kernels.refit_subs(d_.rules, gram);
-    }
-    if (d_.options.sweep) {
-      d_.codec.unit == 1 ? kernels.sweep(d_.rules, gram)
-                         : SweepUnits(block, gram);
-    }
+    float* const values = values_.data() + begin * lanes_;
+    std::copy(values, values + before_.size(), before_.data());
+    improver_.Improve(d_.forms[static_cast<size_t>(block)], d_.options.refit,
+                      d_.options.sweep, n_rows_, block, values,
+                      gradient_.data() + begin * lanes_, &panel_);
     return SpreadChanges(begin, d_.codec.block);
-  }
-
-  void SweepUnits(int64_t block, const GramBlock& gram) {
-    const UnitRules& rules = d_.units.rules();
-    const int64_t size = rules.unit * lanes_;
-    std::vector<float> targets(static_cast<size_t>(size));
-    std::vector<float> downs(static_cast<size_t>(lanes_));
-    float metric[kMaxUnit * kMaxUnit];
-    UnitBlock unit;
-    unit.ld = lanes_;
-    unit.has_start = true;
-    unit.targets = targets.data();
-    unit.metric = metric;
-    unit.downs = downs.data();
-    unit.changes = direction_.data();
-    for (int first = 0; first < d_.codec.block; first += rules.unit) {
-      const float* const h = gram.h + first * gram.h_stride + first;
-      for (int i = 0; i < rules.unit * rules.unit; ++i) {
-        metric[i] = h[i / rules.unit * gram.h_stride + i % rules.unit];
-      }
-      NewtonTargets(gram, first, block * d_.codec.block + first,
-                    targets.data());
-      d_.units.Downs(panel_, block, first, n_rows_, downs.data());
-      unit.steps = gram.fields.steps + first / d_.rules.sub * lanes_;
-      unit.codes = gram.codes + first * lanes_;
-      unit.values = gram.values + first * lanes_;
-      BlockKernelsForCpu().round_unit(rules, unit);
-      if (std::any_of(direction_.begin(), direction_.begin() + size,
-                      [](float x) { return x != 0; })) {
-        BlockKernelsForCpu().add_products(
-            gram.h, gram.h_stride, d_.numbers.data() + first, rules.unit,
-            direction_.data(), 0, d_.codec.block, gram.gradient, lanes_);
-      }
-    }
-  }
-
-  // q - G H[s, s]^-1: where the unit would like to be.
-  void NewtonTargets(const GramBlock& gram, int first, int64_t column,
-                     float* targets) const {
-    const int n = d_.codec.unit;
-    for (int i = 0; i < n; ++i) {
-      const float* const inverse = d_.inverses.data() + (column + i) * n;
-      const float* const values = gram.values + (first + i) * lanes_;
-      float* const to = targets + i * lanes_;
-      std::copy(values, values + lanes_, to);
-      for (int k = 0; k < n; ++k) {
-        const float* const g = gram.gradient + (first + k) * lanes_;
-        for (int64_t lane = 0; lane < lanes_; ++lane) {
-          to[lane] -= g[lane] * inverse[k];
-        }
-      }
-    }
   }
 
   // Adds the changes of columns begin ... begin + n - 1 to the gradient of
@@ -270,8 +181,7 @@ class PanelDescent {
   std::vector<float> gradient_;
   // [column of a block, lane]
   std::vector<float> before_;
-  std::vector<float> direction_;
-  std::vector<float> curvature_;
+  BlockImprover improver_;
 };
 
 }  // namespace
@@ -284,10 +194,10 @@ void DescendRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
   const BlockRuleSet rules(codec);
   const UnitRuleSet units(codec);
   Descent descent = {codec,  rules.rules(), units,           targets, gram,
-                     n_cols, options,       Numbers(n_cols), {},      {}};
-  SumSubBlocks(&descent);
-  if (codec.unit > 1) {
-    descent.inverses = UnitInverses(gram, n_cols, codec.unit);
+                     n_cols, options,       Numbers(n_cols), {}};
+  for (int64_t j = 0; j < n_cols; j += codec.block) {
+    descent.forms.push_back(
+        MakeBlockForm(codec, descent.rules, gram + j * n_cols + j, n_cols));
   }
   const int n_threads = pool == nullptr ? 1 : pool->n_threads();
   ForEachPanel(n_rows, PanelWidth(n_rows, n_threads), pool,
@@ -303,7 +213,7 @@ std::vector<RowError> MeasureRows(const BlockCodec& codec, const float* targets,
   const BlockRuleSet rules(codec);
   const UnitRuleSet units(codec);
   const Descent descent = {codec, rules.rules(),   units, targets, gram, n_cols,
-                           {},    Numbers(n_cols), {},    {}};
+                           {},    Numbers(n_cols), {}};
   std::vector<RowError> errors(static_cast<size_t>(n_rows));
   const int n_threads = pool == nullptr ? 1 : pool->n_threads();
   ForEachPanel(n_rows, PanelWidth(n_rows, n_threads), pool,

@@ -43,6 +43,7 @@
 #include "kernels/compensated/block_rules.h"
 #include "kernels/compensated/compensated.h"
 #include "kernels/compensated/fit_block.h"
+#include "kernels/compensated/improve_block.h"
 #include "kernels/compensated/unit_rules.h"
 #include "kernels/grid/panel.h"
 
@@ -62,40 +63,44 @@ struct Feeding {
   const FeedFactor& factor;
   FeedOptions options;
   std::vector<int32_t> numbers;  // 0, 1, 2 ...
+  std::vector<int32_t> subs;     // of a block's columns
+  std::vector<BlockForm> forms;  // what errors in a block cost
 };
 
 class PanelFeed {
  public:
-  PanelFeed(const Feeding& feeding, const RowPanel& rows, const float* targets,
-            const uint8_t* bytes)
+  PanelFeed(const Feeding& feeding, const RowPanel& rows, const float* targets)
       : f_(feeding),
         n_rows_(rows.n_rows),
         lanes_(rows.n_lanes),
         panel_(f_.codec, f_.rules, f_.factor.n, rows),
         originals_(static_cast<size_t>(f_.factor.n * lanes_)),
-        errors_(static_cast<size_t>(kPiece * lanes_)) {
+        entry_(static_cast<size_t>(f_.codec.block * lanes_)),
+        errors_(entry_.size()),
+        improver_(f_.codec, f_.rules, f_.units, lanes_) {
     rows.Gather(targets, f_.factor.n, 0, f_.factor.n, originals_.data());
     compensated_ = originals_;
-    if (!f_.options.fit_on_entry) {
-      panel_.Load(bytes);
-    }
   }
 
   void Run(uint8_t* bytes) {
     const int64_t size = f_.codec.block;
     for (int64_t block = 0; block < panel_.n_blocks(); ++block) {
       const int64_t begin = block * size;
-      if (f_.options.fit_on_entry) {
-        FitBlock(f_.codec, f_.rules, n_rows_,
-                 compensated_.data() + begin * lanes_,
-                 f_.factor.pivots.data() + begin, block, &panel_);
-      }
+      float* const compensated = compensated_.data() + begin * lanes_;
+      FitBlock(f_.codec, f_.rules, n_rows_, compensated,
+               f_.factor.pivots.data() + begin, block, &panel_);
+      std::copy(compensated, compensated + size * lanes_, entry_.data());
       for (int64_t j = begin; j < begin + size; j += kPiece) {
         const int64_t n = std::min(kPiece, begin + size - j);
-        f_.factor.unit == 1 ? RoundColumns(block, j, n)
-                            : RoundUnits(block, j, n);
-        Spread(j, n, errors_.data(), j + n, f_.factor.n);
+        float* const errors = errors_.data() + (j - begin) * lanes_;
+        f_.factor.unit == 1 ? RoundColumns(block, j, n, errors)
+                            : RoundUnits(block, j, n, errors);
+        Spread(j, n, errors, j + n, begin + size);
       }
+      if (f_.options.block_rounds > 0) {
+        ImproveBlock(block);
+      }
+      Spread(begin, size, errors_.data(), begin + size, f_.factor.n);
     }
     for (int64_t lane = 0; lane < n_rows_; ++lane) {
       panel_.StoreRow(lane, bytes);
@@ -111,24 +116,66 @@ class PanelFeed {
                                       end, compensated_.data(), lanes_);
   }
 
-  void RoundColumns(int64_t block, int64_t j, int64_t n) {
+  // Descends from a block's codes under its own price P = R[b, b] R[b, b]^T:
+  // (q - t) P (q - t)^T with t = w + y, y M[b, b] = what was added to w by the
+  // blocks before.
+  void ImproveBlock(int64_t block) {
+    const int64_t size = f_.codec.block;
+    const int64_t begin = block * size;
+    const float* const originals = originals_.data() + begin * lanes_;
+    std::vector<float>& y = entry_;
+    for (size_t i = 0; i < y.size(); ++i) {
+      y[i] -= originals[i];
+    }
+    std::vector<float> minus_y(static_cast<size_t>(lanes_));
+    for (int64_t j = 0; j < size; ++j) {
+      for (int64_t lane = 0; lane < lanes_; ++lane) {
+        minus_y[static_cast<size_t>(lane)] =
+            -y[static_cast<size_t>(j * lanes_ + lane)];
+      }
+      const int32_t row = 0;
+      BlockKernelsForCpu().add_products(
+          f_.factor.m.data() + (begin + j) * f_.factor.n + begin, f_.factor.n,
+          &row, 1, minus_y.data(), j + 1, size, y.data(), lanes_);
+    }
+    std::vector<float> values(y.size());
+    std::vector<float> gradient(y.size(), 0.0f);
+    std::vector<float> misses(y.size());
+    for (size_t i = 0; i < y.size(); ++i) {
+      values[i] = originals[i] - errors_[i];
+      misses[i] = -errors_[i] - y[i];
+    }
+    const BlockForm& form = f_.forms[static_cast<size_t>(block)];
+    BlockKernelsForCpu().add_products(form.h, form.h_stride, f_.numbers.data(),
+                                      size, misses.data(), 0, size,
+                                      gradient.data(), lanes_);
+    for (int round = 0; round < f_.options.block_rounds; ++round) {
+      improver_.Improve(form, f_.options.refit, f_.options.sweep, n_rows_,
+                        block, values.data(), gradient.data(), &panel_);
+    }
+    for (size_t i = 0; i < y.size(); ++i) {
+      errors_[i] = originals[i] - values[i];
+    }
+  }
+
+  void RoundColumns(int64_t block, int64_t j, int64_t n, float* errors) {
     const FieldLanes fields = panel_.Fields(block);
     FeedBlock feed;
     feed.n = n;
     feed.ld = lanes_;
-    feed.first = j - block * f_.codec.block;
+    feed.subs = f_.subs.data() + (j - block * f_.codec.block);
     feed.compensated = compensated_.data() + j * lanes_;
     feed.originals = originals_.data() + j * lanes_;
     feed.m = f_.factor.m.data() + j * f_.factor.n + j;
     feed.m_stride = f_.factor.n;
     feed.steps = fields.steps;
     feed.lows = fields.lows;
-    feed.errors = errors_.data();
+    feed.errors = errors;
     feed.codes = panel_.Codes(j);
     BlockKernelsForCpu().feed(f_.rules, feed);
   }
 
-  void RoundUnits(int64_t block, int64_t j, int64_t n) {
+  void RoundUnits(int64_t block, int64_t j, int64_t n, float* piece_errors) {
     const UnitRules& rules = f_.units.rules();
     const FieldLanes fields = panel_.Fields(block);
     std::vector<float> values(static_cast<size_t>(rules.unit * lanes_));
@@ -146,7 +193,7 @@ class PanelFeed {
       unit.steps = fields.steps + first / f_.rules.sub * lanes_;
       unit.codes = panel_.Codes(at);
       BlockKernelsForCpu().round_unit(rules, unit);
-      float* const errors = errors_.data() + (at - j) * lanes_;
+      float* const errors = piece_errors + (at - j) * lanes_;
       const float* const originals = originals_.data() + at * lanes_;
       for (int64_t i = 0; i < rules.unit * lanes_; ++i) {
         errors[i] = originals[i] - values[static_cast<size_t>(i)];
@@ -162,55 +209,13 @@ class PanelFeed {
   // [column, lane]
   std::vector<float> originals_;
   std::vector<float> compensated_;  // by the columns before
-  std::vector<float> errors_;       // of a piece: originals less values
+  // [column of a block, lane]
+  std::vector<float> entry_;   // targets when its first column came
+  std::vector<float> errors_;  // originals less values
+  BlockImprover improver_;
 };
 
 }  // namespace
-
-FeedFactor MakeFeedFactor(ThreadPool* pool, int64_t n, int unit,
-                          const double* r, double scale) {
-  assert(n % unit == 0 && unit <= kMaxUnit && scale > 0);
-  FeedFactor factor;
-  factor.n = n;
-  factor.unit = unit;
-  factor.m.assign(static_cast<size_t>(n * n), 0.0f);
-  factor.metric.resize(static_cast<size_t>(n * unit));
-  factor.pivots.resize(static_cast<size_t>(n));
-  const auto row = [&](int64_t k) {
-    // x R[s, s]^-1 for the row's part x of each unit s, which R[s, s], upper
-    // triangular, gives from the left.
-    for (int64_t s = k / unit * unit; s < n; s += unit) {
-      double y[kMaxUnit];
-      for (int64_t j = s; j < s + unit; ++j) {
-        double x = r[k * n + j];
-        for (int64_t i = s; i < j; ++i) {
-          x -= y[i - s] * r[i * n + j];
-        }
-        y[j - s] = x / r[j * n + j];
-        factor.m[static_cast<size_t>(k * n + j)] =
-            s > k ? static_cast<float>(y[j - s]) : (j == k ? 1.0f : 0.0f);
-      }
-    }
-    for (int64_t i = k / unit * unit; i < k / unit * unit + unit; ++i) {
-      double sum = 0;
-      for (int64_t j = std::max(i, k); j < k / unit * unit + unit; ++j) {
-        sum += r[k * n + j] * r[i * n + j];
-      }
-      factor.metric[static_cast<size_t>(k * unit + i % unit)] =
-          static_cast<float>(sum / scale);
-    }
-    factor.pivots[static_cast<size_t>(k)] =
-        factor.metric[static_cast<size_t>(k * unit + k % unit)];
-  };
-  if (pool != nullptr) {
-    pool->ParallelFor(n, row);
-  } else {
-    for (int64_t k = 0; k < n; ++k) {
-      row(k);
-    }
-  }
-  return factor;
-}
 
 void FeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
               const FeedFactor& factor, const FeedOptions& options,
@@ -219,13 +224,21 @@ void FeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
          factor.unit == codec.unit);
   const BlockRuleSet rules(codec);
   const UnitRuleSet units(codec);
-  Feeding feeding = {codec, rules.rules(), units, factor, options, {}};
+  Feeding feeding = {codec, rules.rules(), units, factor, options, {}, {}, {}};
   feeding.numbers.resize(static_cast<size_t>(factor.n));
   std::iota(feeding.numbers.begin(), feeding.numbers.end(), 0);
+  for (int64_t j = 0; j < codec.block; ++j) {
+    feeding.subs.push_back(static_cast<int32_t>(j / feeding.rules.sub));
+  }
+  for (int64_t j = 0; j < factor.n; j += codec.block) {
+    feeding.forms.push_back(MakeBlockForm(
+        codec, feeding.rules, factor.block_metric.data() + j * codec.block,
+        codec.block));
+  }
   const int n_threads = pool == nullptr ? 1 : pool->n_threads();
   ForEachPanel(n_rows, PanelWidth(n_rows, n_threads), pool,
                [&](const RowPanel& rows) {
-                 PanelFeed(feeding, rows, targets, bytes).Run(bytes);
+                 PanelFeed(feeding, rows, targets).Run(bytes);
                });
 }
 

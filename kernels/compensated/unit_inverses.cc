@@ -37,20 +37,22 @@ bool Invert(int n, Square a) {
 
 }  // namespace
 
-std::vector<float> UnitInverses(const float* gram, int64_t n, int unit) {
+std::vector<float> UnitInverses(const float* gram, int64_t stride, int64_t n,
+                                int unit) {
   std::vector<float> inverses(static_cast<size_t>(n * unit), 0.0f);
   for (int64_t first = 0; first < n; first += unit) {
     Square square;
     for (int i = 0; i < unit; ++i) {
       for (int j = 0; j < unit; ++j) {
-        square[i][j] = static_cast<double>(gram[(first + i) * n + first + j]);
+        square[i][j] =
+            static_cast<double>(gram[(first + i) * stride + first + j]);
       }
     }
     const bool sound = Invert(unit, square);
     for (int i = 0; i < unit; ++i) {
       for (int j = 0; j < unit; ++j) {
         const double diagonal =
-            static_cast<double>(gram[(first + i) * n + first + i]);
+            static_cast<double>(gram[(first + i) * stride + first + i]);
         const double alone = i == j && diagonal > 0 ? 1 / diagonal : 0;
         inverses[static_cast<size_t>((first + i) * unit + j)] =
             static_cast<float>(sound ? square[i][j] : alone);

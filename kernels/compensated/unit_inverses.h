@@ -9,9 +9,10 @@
 
 namespace narrow {
 
-// [n / unit] squares of [unit, unit], one after the other, of gram [n, n]. A
-// square without an inverse gives that of its diagonal, 0 for a 0 there.
-std::vector<float> UnitInverses(const float* gram, int64_t n, int unit);
+// [n / unit] squares of [unit, unit], one after the other, of gram [n, stride].
+// A square without an inverse gives that of its diagonal, 0 for a 0 there.
+std::vector<float> UnitInverses(const float* gram, int64_t stride, int64_t n,
+                                int unit);
 
 }  // namespace narrow
 
