@@ -21,25 +21,12 @@ namespace {
 // group by group.
 constexpr int64_t kGroupTokens = 4096;
 
-absl::Status CheckInputs(const CalibrationSamples& samples,
+absl::Status CheckInputs(const Checkpoint& model,
+                         const CalibrationSamples& samples,
                          const FisherOptions& options) {
+  RETURN_IF_ERROR(
+      CheckSamples(samples, model.config().vocab_size, model.path()));
   const size_t n = samples.ids.size();
-  if (samples.sample_tokens < 1 || n == 0) {
-    return absl::InvalidArgumentError("there is no calibration sample");
-  }
-  if (n % static_cast<size_t>(samples.sample_tokens) != 0 ||
-      samples.counts.size() != n) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(n, " ids and ", samples.counts.size(),
-                     " counts are no whole calibration samples of ",
-                     samples.sample_tokens, " tokens"));
-  }
-  if (std::all_of(samples.counts.begin(), samples.counts.end(),
-                  [](uint8_t count) { return count == 0; })) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("no token of the ", samples.n_samples(),
-                     " calibration samples counts: all are padding or masked"));
-  }
   if (!options.labels.empty() && options.labels.size() != n) {
     return absl::InvalidArgumentError(absl::StrCat(
         options.labels.size(), " labels for ", n, " calibration tokens"));
@@ -245,7 +232,7 @@ std::vector<std::vector<std::string>> SharedInputs(const ModelRunner& runner) {
 absl::StatusOr<FisherWeights> ComputeFisherWeights(
     const Checkpoint* model, const CalibrationSamples& samples,
     const FisherOptions& options, const FisherProgressFn& progress) {
-  RETURN_IF_ERROR(CheckInputs(samples, options));
+  RETURN_IF_ERROR(CheckInputs(*model, samples, options));
   GradientOptions gradient_options;
   gradient_options.n_threads = options.n_threads;
   gradient_options.max_cached_bytes = options.max_cached_bytes;

@@ -352,7 +352,7 @@ TEST(FisherWeights, RefuseWhatMakesNoSense) {
   expect_invalid(status_of(samples, {}), "counts: all are padding");
   samples = good;
   samples.ids[25] = 1 << 20;
-  expect_invalid(status_of(samples, {}), "token 5 of window 1");
+  expect_invalid(status_of(samples, {}), "token 5 of calibration sample 1");
   FisherOptions options;
   options.power = -1;
   expect_invalid(status_of(good, options), "power of token weights is -1");

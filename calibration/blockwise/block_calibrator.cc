@@ -49,38 +49,6 @@ std::pair<size_t, size_t> SitesAsked(const ObserveRequest& request,
   return {first, last};
 }
 
-absl::Status CheckSamples(const CalibrationSamples& samples,
-                          const Checkpoint& model) {
-  const int64_t width = samples.sample_tokens;
-  if (width < 1 || samples.ids.empty()) {
-    return absl::InvalidArgumentError("there is no calibration sample");
-  }
-  if (static_cast<int64_t>(samples.ids.size()) % width != 0 ||
-      samples.counts.size() != samples.ids.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        samples.ids.size(), " ids and ", samples.counts.size(),
-        " counts are no whole calibration samples of ", width, " tokens"));
-  }
-  if (std::all_of(samples.counts.begin(), samples.counts.end(),
-                  [](uint8_t count) { return count == 0; })) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("no token of the ", samples.n_samples(),
-                     " calibration samples counts: all are padding or masked"));
-  }
-  const int64_t n_vocab = model.config().vocab_size;
-  for (size_t i = 0; i < samples.ids.size(); ++i) {
-    if (samples.ids[i] < 0 || samples.ids[i] >= n_vocab) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "token ", static_cast<int64_t>(i) % width, " of calibration sample ",
-          static_cast<int64_t>(i) / width, " is number ", samples.ids[i],
-          ", but the model's vocabulary has ", n_vocab,
-          ": the samples were made with another tokenizer; reading ",
-          model.path()));
-    }
-  }
-  return absl::OkStatus();
-}
-
 class Calibrator : public BlockCalibrator {
  public:
   Calibrator(const Checkpoint* model, OverlaySource* overlay,
@@ -194,7 +162,8 @@ absl::StatusOr<std::unique_ptr<BlockStream>> Calibrator::NewStream(
 }
 
 absl::Status Calibrator::Start(const CalibrationSamples& samples) {
-  RETURN_IF_ERROR(CheckSamples(samples, *model_));
+  RETURN_IF_ERROR(
+      CheckSamples(samples, model_->config().vocab_size, model_->path()));
   const bool originals = options_.order == CalibrationOrder::kOriginal;
   ASSIGN_OR_RETURN(print_, PrintOf(samples));
   const OriginalsShown shown(overlay_, originals);

@@ -12,6 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
 namespace narrow {
 
 struct CalibrationSamples {
@@ -36,6 +39,11 @@ struct CalibrationSamples {
 
 // What `hash` is: of sample_tokens, ids and counts; the same on every machine.
 uint64_t HashSamples(const CalibrationSamples& samples);
+
+// InvalidArgument: no sample, parts of one, no token that counts, or ids
+// outside a vocabulary of n_vocab, which is that of the model at `model_path`.
+absl::Status CheckSamples(const CalibrationSamples& samples, int64_t n_vocab,
+                          absl::string_view model_path);
 
 }  // namespace narrow
 
