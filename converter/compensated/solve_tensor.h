@@ -27,7 +27,7 @@ namespace narrow {
 
 struct CompensatedOptions {
   int rounds = 3;         // of refit and descent
-  double damping = 0.01;  // of the Gram matrix, times its mean diagonal
+  double damping = 0.03;  // of the Gram matrix, times its mean diagonal
   // Share of the drift of the inputs that is corrected, where cross moments
   // are given, and of the residual stream's own drift.
   double drift = 1;

@@ -209,7 +209,7 @@ TEST(SolveCompensatedTest, InputsThatWereNeverSeenKeepThePlainEncoding) {
 }
 
 TEST(SolveCompensatedTest, ASingularGramMatrixRaisesTheDamping) {
-  Case c;
+  Case c(QuantType::kQ4_0);
   c.stats = StatsOf(Inputs(40, 9));
   c.options.damping = 0;
   const auto result = SolveCompensated(c.problem);

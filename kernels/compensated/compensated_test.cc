@@ -193,7 +193,7 @@ TEST_P(CompensatedTest, PackedFieldsAreThoseOfTheBytes) {
   }
 }
 
-TEST_P(CompensatedTest, OtherOrdersKeepFieldsAndFindCodesAsGood) {
+TEST_P(CompensatedTest, OtherOrdersKeepFields) {
   const std::vector<float> weights = Weights();
   const std::vector<uint8_t> bytes = Solve(weights, nullptr);
   // Units backwards.
@@ -217,9 +217,9 @@ TEST_P(CompensatedTest, OtherOrdersKeepFieldsAndFindCodesAsGood) {
   std::vector<uint8_t> other = bytes;
   RefeedRows(codec(), weights.data(), kRows, factor, other.data(), nullptr);
   EXPECT_NE(other, bytes);
-  // Feedback alone, beside descent; it does less for points far apart.
-  EXPECT_LT(Error(weights, other),
-            (unit > 1 ? 2 : 1.3) * Error(weights, bytes));
+  // Feedback alone, in the worst order for such inputs, under fields made for
+  // another one: still no worse than the encoder by much.
+  EXPECT_LT(Error(weights, other), 1.1 * Error(weights, Encode(weights)));
   const int64_t block_bytes = Geometry(codec().type).block_bytes;
   for (size_t at = 0; at < bytes.size();
        at += static_cast<size_t>(block_bytes)) {
