@@ -43,6 +43,9 @@ class Windows {
  public:
   Windows(int64_t width, bool pack) : width_(width), pack_(pack) {}
 
+  // Stands first in every packed window from now on.
+  void set_bos(std::optional<int32_t> id) { bos_ = id; }
+
   int64_t n() const { return static_cast<int64_t>(ids_.size()) / width_; }
   int64_t n_records() const { return n_records_; }
   int64_t n_tokens() const { return n_tokens_; }
@@ -97,11 +100,15 @@ class Windows {
       return;
     }
     ids_.insert(ids_.end(), ids, ids + width_);
+    if (pack_ && bos_.has_value()) {
+      ids_[ids_.size() - static_cast<size_t>(width_)] = *bos_;
+    }
     counts_.insert(counts_.end(), counts, counts + width_);
   }
 
   const int64_t width_;
   const bool pack_;
+  std::optional<int32_t> bos_;
   std::vector<int32_t> ids_;
   std::vector<uint8_t> counts_;
   TokenRecord pending_;
@@ -151,6 +158,9 @@ absl::StatusOr<CalibrationSamples> Sampler::Run(
   }
   ASSIGN_OR_RETURN(tokenizer_,
                    OpenModelTokenizer(model_, TokenizerReading::kOwn));
+  if (options_.window_bos && tokenizer_->adds_bos()) {
+    windows_.set_bos(tokenizer_->bos_id());
+  }
   for (const std::string& path : paths) {
     if (!Enough()) {
       RETURN_IF_ERROR(AddFile(path));

@@ -40,6 +40,10 @@ struct SampleOptions {
   int64_t sample_tokens = 512;
   uint64_t seed = 0;
   bool pack = true;  // plain text always is
+  // Where the tokenizer begins texts with a BOS token, it takes the place of
+  // the first token of every packed window, as when a model is run or judged:
+  // the first token draws attention and large activations like no other.
+  bool window_bos = false;
   // Conversations: only tokens of assistant turns count.
   bool assistant_only = false;
 };

@@ -117,6 +117,20 @@ TEST_F(SampleTextTest, ChoosesTheFirstOrBySeed) {
   EXPECT_NE(other.hash, chosen.hash);
 }
 
+TEST_F(SampleTextTest, BosTakesTheFirstPlaceOfPackedWindows) {
+  options_.sample_tokens = 32;
+  options_.n_samples = 4;
+  const CalibrationSamples plain = Sample({kWiki});
+  options_.window_bos = true;
+  const CalibrationSamples begun = Sample({kWiki});
+  ASSERT_EQ(begun.n_samples(), plain.n_samples());
+  EXPECT_EQ(begun.counts, plain.counts);
+  EXPECT_NE(begun.hash, plain.hash);
+  for (size_t i = 0; i < plain.ids.size(); ++i) {
+    EXPECT_EQ(begun.ids[i], i % 32 == 0 ? 0 : plain.ids[i]) << i;
+  }
+}
+
 TEST_F(SampleTextTest, PacksOrPadsRecords) {
   const std::string path = File("records.jsonl",
                                 "{\"text\":\"The first record.\"}\n"

@@ -130,8 +130,21 @@ absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
   BlockLines lines(outputs, job.request.one_shot, job.quiet);
   CompensatedConvertOptions options;
   options.restart = job.request.restart;
-  options.on_run = [&lines](size_t first, size_t) { lines.BeginRun(first); };
+  std::unique_ptr<Progress> weighing;
+  options.on_weights = [&](double share) {
+    constexpr int64_t kWhole = 1000;
+    if (weighing == nullptr) {
+      weighing = std::make_unique<Progress>("weighing tokens", "/1000", kWhole,
+                                            job.quiet);
+    }
+    weighing->Set(static_cast<int64_t>(share * kWhole));
+  };
+  options.on_run = [&](size_t first, size_t) {
+    weighing.reset();
+    lines.BeginRun(first);
+  };
   options.run.one_shot = job.request.one_shot;
+  options.run.fisher = job.request.fisher;
   options.run.solver = job.request.options;
   options.run.held_out_every = job.request.held_out_every;
   options.run.solve = SolveCompensated;

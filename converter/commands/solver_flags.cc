@@ -15,12 +15,12 @@ constexpr char kPlain[] = "none";
 constexpr char kCompensated[] = "compensated";
 
 // Flags that mean nothing without a solver.
-constexpr std::array<const char*, 18> kSolverOptions = {
+constexpr std::array<const char*, 19> kSolverOptions = {
     "--calibration", "--samples",       "--sample-tokens", "--seed",
     "--text-kind",   "--text-field",    "--no-pack",       "--assistant-only",
     "--order",       "--rounds",        "--damping",       "--drift",
     "--residual",    "--column-orders", "--drift-damping", "--memory",
-    "--restart",     "--held-out"};
+    "--restart",     "--held-out",      "--token-weights"};
 
 absl::StatusOr<TextKind> KindOf(const std::string& name) {
   const TextKind kinds[] = {TextKind::kAuto, TextKind::kPlain, TextKind::kJsonl,
@@ -84,6 +84,13 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
                    "type of --to. one-shot: all see the original model, "
                    "faster, and all types share the pass")
       ->check(CLI::IsMember({"sequential", "one-shot"}))
+      ->capture_default_str();
+  command
+      ->add_option("--token-weights", flags->token_weights,
+                   "fisher: a token weighs by the squared gradient of the "
+                   "model's loss at what a layer gives for it, from one "
+                   "reverse pass; none: all weigh the same")
+      ->check(CLI::IsMember({"fisher", "none"}))
       ->capture_default_str();
   CompensatedOptions& options = flags->options;
   command
@@ -174,9 +181,11 @@ absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
       }
     }
   }
+  request.fisher = flags.token_weights == "fisher";
   request.texts = flags.texts;
   request.samples = flags.samples;
   request.samples.pack = !flags.no_pack;
+  request.samples.window_bos = true;
   ASSIGN_OR_RETURN(request.samples.kind, KindOf(flags.text_kind));
   request.options = flags.options;
   request.held_out_every = flags.held_out;

@@ -24,6 +24,7 @@ struct SolverFlags {
   std::vector<std::string> texts;
   std::string text_kind = "auto";
   std::string order = "sequential";
+  std::string token_weights = "none";
   SampleOptions samples;
   bool no_pack = false;
   CompensatedOptions options;
@@ -35,6 +36,7 @@ struct SolverFlags {
 struct SolverRequest {
   bool on = false;
   bool one_shot = false;
+  bool fisher = false;
   std::vector<std::string> texts;
   SampleOptions samples;
   CompensatedOptions options;

@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "calibration/backward/fisher_file.h"
+#include "calibration/backward/fisher_weights.h"
 #include "converter/packed_output/output_folder.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
@@ -42,6 +44,9 @@ class Conversion {
     // What is in the way of any is told before hours go into the first.
     for (Work& work : works_) {
       RETURN_IF_ERROR(Begin(&work));
+    }
+    if (options_.run.fisher) {
+      RETURN_IF_ERROR(WeighTokens());
     }
     for (Work& work : works_) {
       RETURN_IF_ERROR(SolveOne(&work));
@@ -108,6 +113,32 @@ class Conversion {
     return absl::OkStatus();
   }
 
+  // The same for all runs, and kept with the first one.
+  absl::Status WeighTokens() {
+    Work& work = works_.front();
+    const std::string path = JoinPath(work.folder->work_path(), "fisher");
+    if (FileExists(path)) {
+      ASSIGN_OR_RETURN(fisher_, ReadFisherWeights(path, work.fingerprint));
+    } else {
+      FisherOptions options;
+      options.per_input = true;
+      options.hidden_bytes = options_.run.hidden_bytes;
+      options.n_threads = options_.run.n_threads;
+      options.cancelled = options_.run.cancelled;
+      ASSIGN_OR_RETURN(fisher_, ComputeFisherWeights(&model_, samples_, options,
+                                                     options_.on_weights));
+      RETURN_IF_ERROR(WriteFisherWeights(fisher_, work.fingerprint, path));
+    }
+    work.has_blocks = true;  // enough to be worth keeping
+    for (Work& each : works_) {
+      each.run->set_weights(&fisher_.tokens);
+    }
+    for (CompensatedOutcome& outcome : outcomes_) {
+      outcome.mean_loss = fisher_.mean_loss;
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status SolveOne(Work* work) {
     if (options_.on_run) {
       options_.on_run(work->first_output, work->n_outputs);
@@ -147,6 +178,7 @@ class Conversion {
   const CompensatedConvertOptions& options_;
   std::vector<Work> works_;
   std::vector<CompensatedOutcome> outcomes_;
+  FisherWeights fisher_;
 };
 
 }  // namespace

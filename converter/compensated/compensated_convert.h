@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ struct CompensatedOutcome {
   std::vector<SolvedReport> solved;
   std::vector<UnsolvedTensor> plain;
   int64_t n_blocks_resumed = 0;
+  // With token weights: the loss whose gradients they are of, nats a token.
+  std::optional<double> mean_loss;
 };
 
 struct CompensatedConvertOptions {
@@ -42,6 +45,8 @@ struct CompensatedConvertOptions {
   bool restart = false;
   // A run over outputs [first, first + n) begins; called before any block.
   std::function<void(size_t first, size_t n)> on_run;
+  // Share of the reverse pass done.
+  std::function<void(double)> on_weights;
 };
 
 // Outcomes in the order of `outputs`, whose plans were made with

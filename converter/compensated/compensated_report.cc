@@ -58,6 +58,12 @@ std::string CompensatedSummary(const CompensatedOutcome& outcome) {
       "%d of %d matrices\n",
       totals.n_tensors, totals.error, totals.error_plain, totals.n_accepted,
       totals.n_matrices);
+  if (outcome.mean_loss.has_value()) {
+    absl::StrAppendFormat(&text,
+                          "  tokens weighed by gradients of the model's own "
+                          "loss, %.4f nats a token\n",
+                          *outcome.mean_loss);
+  }
   std::map<std::string, std::vector<std::string>> by_reason;
   for (const UnsolvedTensor& tensor : outcome.plain) {
     by_reason[absl::StrCat("not solved, ", tensor.why)].push_back(tensor.name);
@@ -88,6 +94,12 @@ void CompensatedJson(const CompensatedOutcome& outcome, JsonWriter* json) {
   json->Key("compensated").BeginObject();
   json->Key("error").Number(totals.error);
   json->Key("error_plain").Number(totals.error_plain);
+  json->Key("mean_loss");
+  if (outcome.mean_loss.has_value()) {
+    json->Number(*outcome.mean_loss);
+  } else {
+    json->Null();
+  }
   json->Key("blocks_resumed").Integer(outcome.n_blocks_resumed);
   json->Key("tensors").BeginArray();
   for (const SolvedReport& report : outcome.solved) {

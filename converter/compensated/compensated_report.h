@@ -19,9 +19,9 @@ namespace narrow {
 // for each kind of note, with the tensors it is about.
 std::string CompensatedSummary(const CompensatedOutcome& outcome);
 
-// The key "compensated": {"error", "error_plain", "blocks_resumed",
-// "tensors": [{"name", "matrices", "accepted", "error", "error_plain",
-// "notes", "plain_because"}], "plain": [{"name", "because"}]}.
+// The key "compensated": {"error", "error_plain", "mean_loss",
+// "blocks_resumed", "tensors": [{"name", "matrices", "accepted", "error",
+// "error_plain", "notes", "plain_because"}], "plain": [{"name", "because"}]}.
 void CompensatedJson(const CompensatedOutcome& outcome, JsonWriter* json);
 
 }  // namespace narrow

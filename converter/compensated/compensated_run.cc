@@ -104,10 +104,10 @@ absl::StatusOr<uint64_t> CompensatedRun::Fingerprint() const {
   class Fingerprint print;
   const CompensatedOptions& o = options_.solver;
   print.Add(kVersion);
-  print.Add(absl::StrFormat("%d %d %d %.17g %.17g %.17g %.17g %d %d %d",
-                            options_.one_shot, options_.held_out_every,
-                            o.rounds, o.damping, o.drift, o.residual,
-                            o.drift_damping, o.refit, o.sweep, o.n_orders));
+  print.Add(absl::StrFormat(
+      "%d %d %d %d %.17g %.17g %.17g %.17g %d %d %d", options_.one_shot,
+      options_.fisher, options_.held_out_every, o.rounds, o.damping, o.drift,
+      o.residual, o.drift_damping, o.refit, o.sweep, o.n_orders));
   print.Add(static_cast<int64_t>(samples_.hash));
   for (const CheckpointTensor& tensor : model_.tensors()) {
     print.Add(tensor.meta.name);
@@ -142,6 +142,7 @@ ObserveRequest CompensatedRun::Request(const std::vector<Job>& jobs) const {
   for (const Job& job : jobs) {
     request.layers.push_back(job.planned->source->meta.name);
   }
+  request.weights = options_.weights;
   request.needs.columns = true;
   request.needs.gram = true;
   if (!options_.one_shot) {

@@ -27,6 +27,7 @@
 #include "calibration/blockwise/layer_stats.h"
 #include "calibration/blockwise/observe_request.h"
 #include "calibration/blockwise/samples.h"
+#include "calibration/blockwise/token_weights.h"
 #include "calibration/model_runner.h"
 #include "converter/compensated/solve_targets.h"
 #include "converter/compensated/solve_tensor.h"
@@ -58,6 +59,9 @@ struct CompensatedRunOptions {
   // Sequentially: the last of every so many windows judges how much of the
   // drift is corrected, and is left out of all else; 0: none is.
   int64_t held_out_every = 8;
+  // Tokens weigh as the reverse pass says; WriteCompensated makes `weights`.
+  bool fisher = false;
+  const TokenWeights* weights = nullptr;
   SolveFn solve;  // SolveCompensated, but for tests
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
@@ -81,6 +85,8 @@ class CompensatedRun {
   absl::Status Blocks(uint64_t fingerprint, SolvedStore* store,
                       const std::function<void()>& on_saved);
   int64_t n_resumed() const { return n_resumed_; }
+  // Before Blocks; must outlive it.
+  void set_weights(const TokenWeights* weights) { options_.weights = weights; }
 
  private:
   // One tensor of one plan.
@@ -115,7 +121,7 @@ class CompensatedRun {
   const Checkpoint& model_;
   const std::vector<const Plan*> plans_;
   const CalibrationSamples& samples_;
-  const CompensatedRunOptions options_;
+  CompensatedRunOptions options_;
   ThreadPool pool_;
   std::vector<Job> jobs_;
   // The model as the runner sees it, and what it shows of solved matrices.
