@@ -50,6 +50,10 @@ struct CompensatedProblem {
   const float* importance = nullptr;
   const CompensatedOptions* options = nullptr;
   ThreadPool* pool = nullptr;
+  // Second moments of the output's gradients, [n_rows, n_rows], symmetric; or
+  // nullptr. With them what falls in the end is tr(H_O E H E^T), and a row's
+  // own error may rise (couple_rows.h).
+  const double* output_moments = nullptr;
 };
 
 struct CompensatedResult {

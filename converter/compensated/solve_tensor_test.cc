@@ -374,6 +374,77 @@ TEST(SolveCompensatedTest, TheResidualStreamsDriftIsSharedOut) {
   EXPECT_NEAR(moved / kRows, 0.01, 0.004);
 }
 
+// tr(H_O E H E^T), plainly.
+double TwoSided(const std::vector<float>& targets,
+                const std::vector<float>& values,
+                const std::vector<double>& gram,
+                const std::vector<double>& moments) {
+  std::vector<double> products(static_cast<size_t>(kRows * kCols), 0.0);
+  std::vector<double> e(products.size());
+  for (size_t i = 0; i < e.size(); ++i) {
+    e[i] = double{values[i]} - double{targets[i]};
+  }
+  for (int64_t row = 0; row < kRows; ++row) {
+    for (int64_t i = 0; i < kCols; ++i) {
+      for (int64_t j = 0; j < kCols; ++j) {
+        products[static_cast<size_t>(row * kCols + j)] +=
+            e[static_cast<size_t>(row * kCols + i)] *
+            gram[static_cast<size_t>(i * kCols + j)];
+      }
+    }
+  }
+  double sum = 0;
+  for (int64_t a = 0; a < kRows; ++a) {
+    for (int64_t b = 0; b < kRows; ++b) {
+      double dot = 0;
+      for (int64_t j = 0; j < kCols; ++j) {
+        dot += products[static_cast<size_t>(a * kCols + j)] *
+               e[static_cast<size_t>(b * kCols + j)];
+      }
+      sum += moments[static_cast<size_t>(a * kRows + b)] * dot;
+    }
+  }
+  return sum;
+}
+
+TEST(SolveCompensatedTest, CoupledOutputsMakeUpForEachOther) {
+  for (const QuantType type :
+       {QuantType::kQ4_0, QuantType::kQ2_K, QuantType::kIQ3_S}) {
+    Case c(type);
+    // Gradients in which each row shares much with the next.
+    std::vector<double> moments(kRows * kRows);
+    for (int64_t i = 0; i < kRows; ++i) {
+      for (int64_t j = 0; j < kRows; ++j) {
+        moments[static_cast<size_t>(i * kRows + j)] =
+            std::pow(0.6, static_cast<double>(std::abs(i - j)));
+      }
+    }
+    const auto alone = SolveCompensated(c.problem);
+    c.problem.output_moments = moments.data();
+    const auto coupled = SolveCompensated(c.problem);
+    ASSERT_TRUE(alone.ok() && coupled.ok());
+    EXPECT_LT(
+        TwoSided(c.weights, c.Decode(*coupled), c.stats.gram, moments),
+        0.97 * TwoSided(c.weights, c.Decode(*alone), c.stats.gram, moments))
+        << Notes(*coupled);
+  }
+}
+
+TEST(SolveCompensatedTest, OutputsThatHaveNothingInCommonAreNotCoupled) {
+  Case c;
+  std::vector<double> moments(kRows * kRows, 0.0);
+  for (int64_t i = 0; i < kRows; ++i) {
+    moments[static_cast<size_t>(i * kRows + i)] = 2;
+  }
+  const auto alone = SolveCompensated(c.problem);
+  c.problem.output_moments = moments.data();
+  const auto coupled = SolveCompensated(c.problem);
+  ASSERT_TRUE(alone.ok() && coupled.ok());
+  // More rounds of descent, if anything.
+  EXPECT_LE(coupled->relative_error, alone->relative_error * 1.0001);
+  EXPECT_GT(coupled->relative_error, alone->relative_error * 0.95);
+}
+
 TEST(SolveCompensatedTest, BytesDoNotDependOnThreads) {
   Case c(QuantType::kIQ2_XS);
   const auto two = SolveCompensated(c.problem);
