@@ -7,7 +7,7 @@
 #include <memory>
 #include <set>
 
-#include "calibration/backward/row_gradients.h"
+#include "calibration/backward/layers/row_gradients.h"
 #include "formats/base/elementary.h"
 #include "formats/base/status.h"
 

@@ -53,7 +53,7 @@ class ModelGradient {
   // Keeps no decoded weights, the runner's neither.
   virtual void ForgetWeights() = 0;
 
-  // As LossGradient::Run (loss_gradient.h), of the last block's output.
+  // As LossGradient::Run (layers/loss_gradient.h), of the last block's output.
   virtual absl::Status Loss(const HiddenStates& hidden, const uint8_t* counts,
                             int64_t first_token, int32_t* labels,
                             float* gradient, double* total,

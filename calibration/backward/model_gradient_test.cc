@@ -23,7 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
-#include "calibration/backward/row_gradients.h"
+#include "calibration/backward/layers/row_gradients.h"
 #include "formats/safetensors/safetensors_reader.h"
 #include "gtest/gtest.h"
 

@@ -9,8 +9,8 @@
 // budget is full; the others are decoded at each request. Belongs to one
 // thread, and uses the pool's.
 
-#ifndef NARROW_CALIBRATION_BACKWARD_DECODED_WEIGHTS_H_
-#define NARROW_CALIBRATION_BACKWARD_DECODED_WEIGHTS_H_
+#ifndef NARROW_CALIBRATION_BACKWARD_LAYERS_DECODED_WEIGHTS_H_
+#define NARROW_CALIBRATION_BACKWARD_LAYERS_DECODED_WEIGHTS_H_
 
 #include <cstdint>
 #include <map>
@@ -71,4 +71,4 @@ class DecodedWeights {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BACKWARD_DECODED_WEIGHTS_H_
+#endif  // NARROW_CALIBRATION_BACKWARD_LAYERS_DECODED_WEIGHTS_H_

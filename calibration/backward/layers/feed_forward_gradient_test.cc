@@ -1,6 +1,6 @@
 // What no family of the fixtures has: experts whose sum goes through a norm.
 
-#include "calibration/backward/feed_forward_gradient.h"
+#include "calibration/backward/layers/feed_forward_gradient.h"
 
 #include <cmath>
 #include <memory>

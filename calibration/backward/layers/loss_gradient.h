@@ -16,8 +16,8 @@
 // output matrix is decoded in slices where it does not fit the budget of
 // `weights`. Belongs to one thread, and uses the context's.
 
-#ifndef NARROW_CALIBRATION_BACKWARD_LOSS_GRADIENT_H_
-#define NARROW_CALIBRATION_BACKWARD_LOSS_GRADIENT_H_
+#ifndef NARROW_CALIBRATION_BACKWARD_LAYERS_LOSS_GRADIENT_H_
+#define NARROW_CALIBRATION_BACKWARD_LAYERS_LOSS_GRADIENT_H_
 
 #include <cstdint>
 #include <vector>
@@ -25,8 +25,8 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "calibration/backward/decoded_weights.h"
 #include "calibration/backward/gradient_observer.h"
+#include "calibration/backward/layers/decoded_weights.h"
 #include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/model_runner.h"
@@ -76,4 +76,4 @@ class LossGradient {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BACKWARD_LOSS_GRADIENT_H_
+#endif  // NARROW_CALIBRATION_BACKWARD_LAYERS_LOSS_GRADIENT_H_

@@ -1,4 +1,4 @@
-#include "calibration/backward/row_gradients.h"
+#include "calibration/backward/layers/row_gradients.h"
 
 #include <algorithm>
 #include <cmath>

@@ -10,15 +10,15 @@
 // experts are chosen is constant. Belongs to one thread, and uses the
 // context's.
 
-#ifndef NARROW_CALIBRATION_BACKWARD_FEED_FORWARD_GRADIENT_H_
-#define NARROW_CALIBRATION_BACKWARD_FEED_FORWARD_GRADIENT_H_
+#ifndef NARROW_CALIBRATION_BACKWARD_LAYERS_FEED_FORWARD_GRADIENT_H_
+#define NARROW_CALIBRATION_BACKWARD_LAYERS_FEED_FORWARD_GRADIENT_H_
 
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "calibration/backward/decoded_weights.h"
 #include "calibration/backward/gradient_observer.h"
+#include "calibration/backward/layers/decoded_weights.h"
 #include "calibration/block_tensors.h"
 #include "calibration/feed_forward.h"
 #include "calibration/forward_context.h"
@@ -64,4 +64,4 @@ class FeedForwardGradient {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BACKWARD_FEED_FORWARD_GRADIENT_H_
+#endif  // NARROW_CALIBRATION_BACKWARD_LAYERS_FEED_FORWARD_GRADIENT_H_

@@ -1,13 +1,13 @@
 // Tested by: model_gradient_test (differences), fisher_weights_test (labels).
 
-#include "calibration/backward/loss_gradient.h"
+#include "calibration/backward/layers/loss_gradient.h"
 
 #include <algorithm>
 #include <cmath>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "calibration/backward/row_gradients.h"
+#include "calibration/backward/layers/row_gradients.h"
 #include "calibration/linear.h"
 #include "formats/base/elementary.h"
 #include "formats/base/status.h"

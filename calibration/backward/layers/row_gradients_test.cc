@@ -1,6 +1,6 @@
 // Derivatives against differences of the passes' definitions, in double.
 
-#include "calibration/backward/row_gradients.h"
+#include "calibration/backward/layers/row_gradients.h"
 
 #include <cmath>
 #include <functional>

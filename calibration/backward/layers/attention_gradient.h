@@ -12,16 +12,16 @@
 // key-value head of one window, so that every sum has one order.
 // Belongs to one thread, and uses the context's.
 
-#ifndef NARROW_CALIBRATION_BACKWARD_ATTENTION_GRADIENT_H_
-#define NARROW_CALIBRATION_BACKWARD_ATTENTION_GRADIENT_H_
+#ifndef NARROW_CALIBRATION_BACKWARD_LAYERS_ATTENTION_GRADIENT_H_
+#define NARROW_CALIBRATION_BACKWARD_LAYERS_ATTENTION_GRADIENT_H_
 
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "calibration/attention_layer.h"
-#include "calibration/backward/decoded_weights.h"
 #include "calibration/backward/gradient_observer.h"
+#include "calibration/backward/layers/decoded_weights.h"
 #include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/rope_table.h"
@@ -70,4 +70,4 @@ class AttentionGradient {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BACKWARD_ATTENTION_GRADIENT_H_
+#endif  // NARROW_CALIBRATION_BACKWARD_LAYERS_ATTENTION_GRADIENT_H_

@@ -1,4 +1,4 @@
-#include "calibration/backward/decoded_weights.h"
+#include "calibration/backward/layers/decoded_weights.h"
 
 #include <algorithm>
 #include <cassert>

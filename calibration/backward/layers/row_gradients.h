@@ -8,8 +8,8 @@
 // order: the same bits on every processor. Tested by: row_gradients_test,
 // against differences.
 
-#ifndef NARROW_CALIBRATION_BACKWARD_ROW_GRADIENTS_H_
-#define NARROW_CALIBRATION_BACKWARD_ROW_GRADIENTS_H_
+#ifndef NARROW_CALIBRATION_BACKWARD_LAYERS_ROW_GRADIENTS_H_
+#define NARROW_CALIBRATION_BACKWARD_LAYERS_ROW_GRADIENTS_H_
 
 #include <cstdint>
 
@@ -35,4 +35,4 @@ double SquaredNorm(const float* x, int64_t n);
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BACKWARD_ROW_GRADIENTS_H_
+#endif  // NARROW_CALIBRATION_BACKWARD_LAYERS_ROW_GRADIENTS_H_

@@ -1,9 +1,9 @@
-#include "calibration/backward/feed_forward_gradient.h"
+#include "calibration/backward/layers/feed_forward_gradient.h"
 
 #include <algorithm>
 #include <memory>
 
-#include "calibration/backward/row_gradients.h"
+#include "calibration/backward/layers/row_gradients.h"
 #include "calibration/linear.h"
 #include "formats/base/elementary.h"
 #include "formats/base/status.h"

@@ -1,9 +1,9 @@
-#include "calibration/backward/attention_gradient.h"
+#include "calibration/backward/layers/attention_gradient.h"
 
 #include <algorithm>
 #include <memory>
 
-#include "calibration/backward/row_gradients.h"
+#include "calibration/backward/layers/row_gradients.h"
 #include "calibration/linear.h"
 #include "formats/base/status.h"
 #include "kernels/linalg/gemm.h"
