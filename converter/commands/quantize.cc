@@ -2,6 +2,7 @@
 // other methods, in the formats that other programs load.
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -189,6 +190,21 @@ absl::Status Write(const Job& job, const ModelInput& input,
       ShowBlock(now,
                 std::chrono::duration<double>(Clock::now() - *start).count(),
                 first_block);
+    }
+  };
+  std::unique_ptr<Progress> weighing;
+  double weighed = 0;
+  run.on_weights = [&](double share) {
+    constexpr int64_t kParts = 1000;
+    if (weighing == nullptr) {
+      weighing = std::make_unique<Progress>("weighing tokens", "steps", kParts,
+                                            flags.quiet);
+    }
+    weighing->Add(std::llround(share * kParts) -
+                  std::llround(weighed * kParts));
+    weighed = share;
+    if (share >= 1) {
+      weighing.reset();
     }
   };
   std::unique_ptr<Progress> bar;  // from the first byte on

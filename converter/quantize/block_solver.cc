@@ -25,6 +25,12 @@ float RoundTo(QuantType type, float value) {
                                    : value;
 }
 
+// No names: all.
+bool IsNamed(const ModelLinear& linear, absl::Span<const std::string> names) {
+  return names.empty() ||
+         std::find(names.begin(), names.end(), linear.gguf_name) != names.end();
+}
+
 }  // namespace
 
 // State of one block's solution.
@@ -408,9 +414,28 @@ absl::Status BlockSolver::SolveGroup(const LinearGroup& group,
   return absl::OkStatus();
 }
 
-absl::StatusOr<BlockOutput> BlockSolver::Solve(int block, BlockStats stats) {
-  const std::vector<LinearGroup> groups =
+bool BlockSolver::AnyToSolve(int block,
+                             absl::Span<const std::string> names) const {
+  for (size_t known = 0; known < layer_of_.size(); ++known) {
+    if (layer_of_[known] >= 0 && Linear(known).layer == block &&
+        IsNamed(Linear(known), names)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+absl::StatusOr<BlockOutput> BlockSolver::Solve(
+    int block, BlockStats stats, absl::Span<const std::string> names) {
+  std::vector<LinearGroup> groups =
       GroupsOfBlock(plan_.linears.known, *input_.arch, input_.config, block);
+  for (LinearGroup& group : groups) {
+    group.members.erase(
+        std::remove_if(
+            group.members.begin(), group.members.end(),
+            [&](size_t known) { return !IsNamed(Linear(known), names); }),
+        group.members.end());
+  }
   Work work;
   if (plan_.transform != nullptr) {
     for (const LinearGroup& group : groups) {

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "converter/quantize/layer_solver.h"
 #include "converter/quantize/model_input.h"
@@ -46,7 +47,12 @@ class BlockSolver {
               const std::atomic<bool>* cancelled);
 
   // Statistics are freed as soon as they are used. Cancelled between layers.
-  absl::StatusOr<BlockOutput> Solve(int block, BlockStats stats);
+  // With `names` (GGUF's) only these layers, of those that `stats` are of.
+  // REQUIRES: no names with a transform, which moves scales between layers.
+  absl::StatusOr<BlockOutput> Solve(int block, BlockStats stats,
+                                    absl::Span<const std::string> names = {});
+  // Whether any of these layers is to be quantized.
+  bool AnyToSolve(int block, absl::Span<const std::string> names) const;
   // Shows the original weights of a block again, and frees the others.
   void Restore(int block);
 

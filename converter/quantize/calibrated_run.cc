@@ -1,9 +1,12 @@
 #include "converter/quantize/calibrated_run.h"
 
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "calibration/backward/fisher_file.h"
+#include "calibration/blockwise/observe_request.h"
 #include "calibration/text/sample_text.h"
 #include "formats/base/file.h"
 #include "formats/base/nearest.h"
@@ -14,6 +17,9 @@ namespace narrow {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// The last of so many samples judges corrections of the drift.
+constexpr int64_t kHeldOutEvery = 8;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -86,6 +92,15 @@ absl::StatusOr<Precision> PrecisionOf(const CalibrationSettings& settings) {
       "precision is reproducible or fast, not ", QuotedName(precision)));
 }
 
+absl::Status CheckTokenWeights(const CalibrationSettings& settings) {
+  const std::string& weights = settings.token_weights();
+  return weights.empty() || weights == "none" || weights == "fisher"
+             ? absl::OkStatus()
+             : absl::InvalidArgumentError(
+                   absl::StrCat("token_weights is none or fisher, not ",
+                                QuotedName(weights)));
+}
+
 absl::StatusOr<CalibrationOrder> OrderOf(const CalibrationSettings& settings) {
   const std::string order =
       settings.has_order() ? settings.order() : "quantized";
@@ -111,6 +126,7 @@ CalibratedRun::CalibratedRun(const ModelInput* input, const QuantizePlan* plan,
 absl::Status CalibratedRun::Open() {
   const CalibrationSettings& settings = plan_.recipe.calibration();
   RETURN_IF_ERROR(OrderOf(settings).status());
+  RETURN_IF_ERROR(CheckTokenWeights(settings));
   ASSIGN_OR_RETURN(const SampleOptions samples, SampleOptionsOf(settings));
   CheckpointOptions options;
   options.intermediate = "exact";
@@ -143,36 +159,96 @@ absl::Status CalibratedRun::Open() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<BlockOutput> CalibratedRun::AtOnce(BlockCalibrator* calibrator,
+                                                  BlockSolver* solver,
+                                                  BlockProgress* progress) {
+  Clock::time_point start = Clock::now();
+  ObserveRequest request;
+  request.needs = plan_.needs;
+  request.weights = weights();
+  ASSIGN_OR_RETURN(BlockStats stats,
+                   calibrator->Observe(request, [](double) {}));
+  progress->observe_seconds = SecondsSince(start);
+  start = Clock::now();
+  ASSIGN_OR_RETURN(
+      BlockOutput output,
+      solver->Solve(static_cast<int>(progress->block), std::move(stats)));
+  progress->solve_seconds = SecondsSince(start);
+  return output;
+}
+
+// Layers that share an input at a time, so that those after them see what
+// they will compute in the file.
+absl::StatusOr<BlockOutput> CalibratedRun::BySites(BlockCalibrator* calibrator,
+                                                   BlockSolver* solver,
+                                                   BlockProgress* progress) {
+  const int block = static_cast<int>(progress->block);
+  BlockOutput all;
+  for (const std::vector<std::string>& names : calibrator->SitesOfBlock()) {
+    if (names.empty() || !solver->AnyToSolve(block, names)) {
+      continue;
+    }
+    Clock::time_point start = Clock::now();
+    ObserveRequest request;
+    request.needs = plan_.needs;
+    request.layers = names;
+    request.weights = weights();
+    request.held_out_every = kHeldOutEvery;
+    ASSIGN_OR_RETURN(BlockStats stats,
+                     calibrator->Observe(request, [](double) {}));
+    progress->observe_seconds += SecondsSince(start);
+    start = Clock::now();
+    ASSIGN_OR_RETURN(BlockOutput output,
+                     solver->Solve(block, std::move(stats), names));
+    std::move(output.tensors.begin(), output.tensors.end(),
+              std::back_inserter(all.tensors));
+    std::move(output.reports.begin(), output.reports.end(),
+              std::back_inserter(all.reports));
+    progress->solve_seconds += SecondsSince(start);
+  }
+  return all;
+}
+
 absl::Status CalibratedRun::OneBlock(BlockCalibrator* calibrator,
                                      BlockSolver* solver, WorkStore* store) {
   BlockProgress progress;
   progress.block = calibrator->next_block();
   progress.n_blocks = calibrator->n_blocks();
-  Clock::time_point start = Clock::now();
-  ASSIGN_OR_RETURN(BlockStats stats,
-                   calibrator->Observe(plan_.needs, [](double) {}));
-  progress.observe_seconds = SecondsSince(start);
-
-  start = Clock::now();
-  const int block = static_cast<int>(progress.block);
+  const bool by_sites = plan_.needs.cross && plan_.transform == nullptr;
   ASSIGN_OR_RETURN(const BlockOutput output,
-                   solver->Solve(block, std::move(stats)));
-  RETURN_IF_ERROR(store->Save(block, output));
+                   by_sites ? BySites(calibrator, solver, &progress)
+                            : AtOnce(calibrator, solver, &progress));
+  RETURN_IF_ERROR(store->Save(static_cast<int>(progress.block), output));
   for (const LayerReport& report : output.reports) {
     const double n = static_cast<double>(output.reports.size());
     progress.error += report.relative_error / n;
     progress.error_rounding += report.error_rounding / n;
   }
-  progress.solve_seconds = SecondsSince(start);
-
-  start = Clock::now();
+  const Clock::time_point start = Clock::now();
   RETURN_IF_ERROR(calibrator->Advance([](double) {}));
-  solver->Restore(block);
+  solver->Restore(static_cast<int>(progress.block));
   progress.advance_seconds = SecondsSince(start);
   if (options_.on_block) {
     options_.on_block(progress);
   }
   return absl::OkStatus();
+}
+
+absl::Status CalibratedRun::WeighTokens(uint64_t run_fingerprint,
+                                        WorkStore* store) {
+  if (FileExists(store->fisher_path())) {
+    ASSIGN_OR_RETURN(fisher_,
+                     ReadFisherWeights(store->fisher_path(), run_fingerprint));
+    return absl::OkStatus();
+  }
+  FisherOptions options;
+  options.per_input = true;
+  options.hidden_bytes = options_.hidden_bytes;
+  options.n_threads = pool_.n_threads();
+  options.cancelled = options_.cancelled;
+  ASSIGN_OR_RETURN(fisher_, ComputeFisherWeights(model_.get(), samples_,
+                                                 options, options_.on_weights));
+  return WriteFisherWeights(fisher_, run_fingerprint, store->fisher_path());
 }
 
 absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
@@ -191,6 +267,10 @@ absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
   ASSIGN_OR_RETURN(
       const auto calibrator,
       BlockCalibrator::Create(model_.get(), overlay_, samples_, options));
+  if (settings.token_weights() == "fisher") {
+    RETURN_IF_ERROR(WeighTokens(run_fingerprint, store));
+    on_saved();
+  }
   if (FileExists(store->calibrator_path())) {
     RETURN_IF_ERROR(
         calibrator->Restore(store->calibrator_path(), run_fingerprint));

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "calibration/backward/fisher_weights.h"
 #include "calibration/blockwise/block_calibrator.h"
 #include "calibration/blockwise/samples.h"
 #include "converter/quantize/block_solver.h"
@@ -47,6 +48,8 @@ struct CalibratedRunOptions {
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
   std::function<void(const BlockProgress&)> on_block;
+  // Share of the reverse pass that weighs tokens, 0 ... 1.
+  std::function<void(double)> on_weights;
   const std::atomic<bool>* cancelled = nullptr;
 };
 
@@ -69,8 +72,19 @@ class CalibratedRun {
   int64_t n_resumed() const { return n_resumed_; }
 
  private:
+  absl::Status WeighTokens(uint64_t run_fingerprint, WorkStore* store);
+  // Nullptr unless tokens were weighed.
+  const TokenWeights* weights() const {
+    return fisher_.labels.empty() ? nullptr : &fisher_.tokens;
+  }
   absl::Status OneBlock(BlockCalibrator* calibrator, BlockSolver* solver,
                         WorkStore* store);
+  absl::StatusOr<BlockOutput> AtOnce(BlockCalibrator* calibrator,
+                                     BlockSolver* solver,
+                                     BlockProgress* progress);
+  absl::StatusOr<BlockOutput> BySites(BlockCalibrator* calibrator,
+                                      BlockSolver* solver,
+                                      BlockProgress* progress);
 
   const ModelInput& input_;
   const QuantizePlan& plan_;
@@ -79,6 +93,7 @@ class CalibratedRun {
   std::unique_ptr<Checkpoint> model_;  // owns the overlay
   OverlaySource* overlay_ = nullptr;
   CalibrationSamples samples_;
+  FisherWeights fisher_;
   int64_t n_resumed_ = 0;
 };
 

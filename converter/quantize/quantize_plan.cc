@@ -365,6 +365,7 @@ class Planner {
       needs.columns |= of_solver.columns;
       needs.gram |= of_solver.gram;
       needs.cross |= of_solver.cross;
+      needs.residual |= of_solver.residual;
       if (HasInputScale(layer.scheme.activations)) {
         needs.columns = true;
         needing =
@@ -397,6 +398,12 @@ class Planner {
           needing,
           " needs a text to calibrate on; give one with "
           "--calibration FILE, or choose rtn or hqq, which need none"));
+    }
+    if (!has_text && !options_.recipe_only &&
+        plan_.recipe.calibration().token_weights() == "fisher") {
+      return absl::InvalidArgumentError(
+          "the weights of tokens (token_weights, preset thorough) are those of "
+          "a calibration text; give one with --calibration FILE");
     }
     if (has_text && input_.arch == nullptr) {
       return absl::InvalidArgumentError(

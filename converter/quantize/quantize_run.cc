@@ -65,6 +65,7 @@ class Run {
     run_options.n_threads = options_.n_threads;
     run_options.hidden_bytes = options_.hidden_bytes;
     run_options.on_block = options_.on_block;
+    run_options.on_weights = options_.on_weights;
     run_options.cancelled = options_.cancelled;
     CalibratedRun calibrated(&input_, &plan_, run_options);
     if (plan_.calibrated) {

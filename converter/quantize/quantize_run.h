@@ -50,6 +50,7 @@ struct RunOptions {
                                             const QuantizeResult& result)>
       model_card;
   std::function<void(const BlockProgress&)> on_block;
+  std::function<void(double)> on_weights;  // CalibratedRunOptions'
   std::function<void(int64_t n_bytes)> on_written;
   const std::atomic<bool>* cancelled = nullptr;
 };

@@ -105,6 +105,10 @@ std::string WorkStore::calibrator_path() const {
   return JoinPath(folder_, "calibrator");
 }
 
+std::string WorkStore::fisher_path() const {
+  return JoinPath(folder_, "fisher");
+}
+
 std::string WorkStore::BlockPath(int64_t block) const {
   return JoinPath(folder_, absl::StrFormat("block-%05d.safetensors", block));
 }

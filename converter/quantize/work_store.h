@@ -33,6 +33,8 @@ class WorkStore {
 
   // Where the calibrator keeps its state.
   std::string calibrator_path() const;
+  // And what tokens weigh.
+  std::string fisher_path() const;
 
   absl::Status Save(int64_t block, const BlockOutput& output) const;
   // Opens blocks 0 ... n_blocks - 1 and takes their reports. DataLoss if one

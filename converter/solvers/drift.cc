@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
 #include "kernels/linalg/cholesky.h"
@@ -18,34 +19,54 @@ constexpr int64_t kRowsAtOnce = 256;
 constexpr double kMaxShare = 0.25;
 constexpr int kMaxTries = 20;
 
-absl::Status CheckCross(const SolverProblem& problem) {
-  const LayerStats* stats = problem.stats;
-  const size_t n = static_cast<size_t>(problem.n_cols);
-  if (stats->cross.size() != n * n) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("tensor ", QuotedName(problem.name),
-                     " has no cross moments of original and quantized inputs"));
+bool UsesCross(const DriftProblem& problem) {
+  return problem.drift != 0 && !problem.stats->cross.empty();
+}
+bool UsesResidual(const DriftProblem& problem) {
+  return problem.residual != 0 && !problem.stats->residual.empty();
+}
+
+absl::Status CheckMoments(const DriftProblem& problem, const char* kind,
+                          const std::vector<double>& moments, int64_t n_rows) {
+  if (moments.size() !=
+      static_cast<size_t>(n_rows) * static_cast<size_t>(problem.n_cols)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor ", QuotedName(problem.name), ": ", kind, " has ",
+                     moments.size(), " numbers, ", n_rows, " x ",
+                     problem.n_cols, " are expected"));
   }
-  for (const double value : stats->cross) {
+  for (const double value : moments) {
     if (!std::isfinite(value)) {
-      return absl::DataLossError(absl::StrCat("the cross moments of tensor ",
+      return absl::DataLossError(absl::StrCat(kind, " of tensor ",
                                               QuotedName(problem.name),
-                                              " hold the value ", value));
+                                              " holds the value ", value));
     }
   }
   return absl::OkStatus();
 }
 
-double MeanDiagonal(const LayerStats& stats, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; ++i) {
-    sum += stats.gram[static_cast<size_t>(i * n + i)];
+absl::Status CheckAll(const DriftProblem& problem) {
+  if (UsesCross(problem)) {
+    RETURN_IF_ERROR(CheckMoments(problem, "the cross moment",
+                                 problem.stats->cross, problem.n_cols));
   }
-  return sum / static_cast<double>(n);
+  if (UsesResidual(problem)) {
+    RETURN_IF_ERROR(CheckMoments(problem, "the residual moment",
+                                 problem.stats->residual, problem.n_rows));
+  }
+  return absl::OkStatus();
+}
+
+double MeanDiagonal(const DriftProblem& problem) {
+  double sum = 0;
+  for (int64_t i = 0; i < problem.n_cols; ++i) {
+    sum += problem.stats->gram[static_cast<size_t>(i * problem.n_cols + i)];
+  }
+  return sum / static_cast<double>(problem.n_cols);
 }
 
 // R of H + lambda; lambda is doubled until there is one.
-absl::StatusOr<std::vector<double>> FactorOf(const SolverProblem& problem,
+absl::StatusOr<std::vector<double>> FactorOf(const DriftProblem& problem,
                                              double* lambda) {
   const size_t n = static_cast<size_t>(problem.n_cols);
   std::vector<double> r;
@@ -64,7 +85,7 @@ absl::StatusOr<std::vector<double>> FactorOf(const SolverProblem& problem,
 }
 
 // x H x^T of rows, through products [n_rows, n] in double.
-std::vector<double> Energies(const SolverProblem& problem,
+std::vector<double> Energies(const DriftProblem& problem,
                              const std::vector<double>& rows, int64_t n_rows) {
   const int64_t n = problem.n_cols;
   std::vector<double> products(rows.size());
@@ -77,57 +98,133 @@ std::vector<double> Energies(const SolverProblem& problem,
   return energies;
 }
 
-// Corrects some rows; returns how many stayed.
-int64_t CorrectRows(const SolverProblem& problem, const std::vector<double>& r,
-                    int64_t first, int64_t n_rows, float* targets) {
+// The correction of some rows, float32, each within its limit; returns how
+// many were scaled down to it.
+int64_t CorrectionOfRows(const DriftProblem& problem,
+                         const std::vector<double>& r, int64_t first,
+                         int64_t n_rows, float* change) {
   const int64_t n = problem.n_cols;
   const float* const from = problem.weights + first * n;
   const std::vector<double> weights(from, from + n_rows * n);
-  std::vector<double> change(weights.size());
-  Gemm(problem.pool, Update::kSet, n_rows, n, n, weights.data(), n,
-       problem.stats->cross.data(), n, change.data(), n);
-  SolveRows(problem.pool, r.data(), n, change.data(), n_rows);
-  for (double& value : change) {
-    value *= problem.options->drift;
+  std::vector<double> moved(weights.size(), 0.0);
+  if (UsesCross(problem)) {
+    Gemm(problem.pool, Update::kSet, n_rows, n, n, weights.data(), n,
+         problem.stats->cross.data(), n, moved.data(), n);
   }
+  const bool with_residual = UsesResidual(problem);
+  for (size_t i = 0; i < moved.size(); ++i) {
+    moved[i] *= problem.drift;
+    if (with_residual) {
+      moved[i] += problem.residual *
+                  problem.stats->residual[static_cast<size_t>(first * n) + i];
+    }
+  }
+  SolveRows(problem.pool, r.data(), n, moved.data(), n_rows);
   const std::vector<double> own = Energies(problem, weights, n_rows);
-  const std::vector<double> moved = Energies(problem, change, n_rows);
-  int64_t n_kept = 0;
+  const std::vector<double> much = Energies(problem, moved, n_rows);
+  int64_t n_scaled = 0;
   for (int64_t row = 0; row < n_rows; ++row) {
-    const size_t at = static_cast<size_t>(row);
-    if (!(moved[at] <= kMaxShare * own[at])) {
-      ++n_kept;
-      continue;
-    }
-    for (int64_t j = 0; j < n; ++j) {
-      const size_t i = static_cast<size_t>(row * n + j);
-      targets[first * n + row * n + j] =
-          static_cast<float>(weights[i] + change[i]);
+    const double limit = kMaxShare * own[static_cast<size_t>(row)];
+    const double is = much[static_cast<size_t>(row)];
+    // (A row without output of its own stays as it is.)
+    const double scale = is <= limit ? 1
+                         : limit > 0 ? std::sqrt(limit / is)
+                                     : 0;
+    n_scaled += scale < 1;
+    for (int64_t i = row * n; i < (row + 1) * n; ++i) {
+      change[first * n + i] =
+          static_cast<float>(scale * moved[static_cast<size_t>(i)]);
     }
   }
-  return n_kept;
+  return n_scaled;
+}
+
+// The share of the correction in 0 ... 1 that leaves the least error on rows
+// held out: with a = W x + (r - s) - W z and b what the correction adds,
+// |a - share b|^2 is least at a.b / b.b.
+double BestShare(const DriftProblem& problem, const std::vector<float>& change,
+                 const HeldOutRows& held) {
+  const int64_t n_rows = problem.n_rows;
+  const int64_t n = problem.n_cols;
+  std::vector<float> drift(held.inputs.size(), 0.0f);
+  if (held.originals.size() == held.inputs.size()) {
+    for (size_t i = 0; i < drift.size(); ++i) {
+      drift[i] = held.originals[i] - held.inputs[i];
+    }
+  }
+  const size_t n_outputs = static_cast<size_t>(held.n_rows * n_rows);
+  std::vector<float> missing(n_outputs);
+  std::vector<float> added(n_outputs);
+  GemmNT(problem.pool, Update::kSet, held.n_rows, n_rows, n, drift.data(), n,
+         problem.weights, n, missing.data(), n_rows);
+  GemmNT(problem.pool, Update::kSet, held.n_rows, n_rows, n, held.inputs.data(),
+         n, change.data(), n, added.data(), n_rows);
+  const bool with_residual = held.residual.size() == n_outputs;
+  double both = 0;
+  double square = 0;
+  for (size_t i = 0; i < n_outputs; ++i) {
+    const double weight =
+        held.weights.empty()
+            ? 1
+            : held.weights[i / static_cast<size_t>(problem.n_rows)];
+    const double b = added[i];
+    const double a =
+        double{missing[i]} + (with_residual ? double{held.residual[i]} : 0.0);
+    both += weight * a * b;
+    square += weight * b * b;
+  }
+  if (!(square > 0) || !std::isfinite(both)) {
+    return 0;
+  }
+  return std::min(std::max(both / square, 0.0), 1.0);
+}
+
+bool CanJudge(const DriftProblem& problem) {
+  const HeldOutRows* held = problem.stats->held_out.get();
+  return held != nullptr && held->n_rows > 0 &&
+         held->inputs.size() ==
+             static_cast<size_t>(held->n_rows * problem.n_cols);
 }
 
 }  // namespace
 
-absl::StatusOr<std::string> CorrectDrift(const SolverProblem& problem,
+bool WantsCorrection(const DriftProblem& problem) {
+  return UsesCross(problem) || UsesResidual(problem);
+}
+
+absl::StatusOr<std::string> CorrectDrift(const DriftProblem& problem,
                                          std::vector<float>* targets) {
-  RETURN_IF_ERROR(CheckCross(problem));
-  const double mean = MeanDiagonal(*problem.stats, problem.n_cols);
+  RETURN_IF_ERROR(CheckAll(problem));
+  const double mean = MeanDiagonal(problem);
   if (!(mean > 0)) {
     return std::string("drift: no input was seen, nothing is corrected");
   }
-  double lambda = std::max(problem.options->drift_damping, 1e-9) * mean;
+  double lambda = std::max(problem.damping, 1e-9) * mean;
   ASSIGN_OR_RETURN(const std::vector<double> r, FactorOf(problem, &lambda));
-  int64_t n_kept = 0;
+  std::vector<float> change(targets->size());
+  int64_t n_scaled = 0;
   for (int64_t first = 0; first < problem.n_rows; first += kRowsAtOnce) {
-    n_kept += CorrectRows(problem, r, first,
-                          std::min(kRowsAtOnce, problem.n_rows - first),
-                          targets->data());
+    n_scaled += CorrectionOfRows(problem, r, first,
+                                 std::min(kRowsAtOnce, problem.n_rows - first),
+                                 change.data());
   }
-  return absl::StrCat("drift of the inputs: ", problem.n_rows - n_kept, " of ",
-                      problem.n_rows, " rows corrected with damping ",
-                      lambda / mean);
+  double share = 1;
+  std::string judged;
+  if (CanJudge(problem)) {
+    share = BestShare(problem, change, *problem.stats->held_out);
+    judged = absl::StrCat(", ", problem.stats->held_out->n_rows,
+                          " rows held out ask for ", share, " of it");
+  }
+  for (size_t i = 0; i < change.size(); ++i) {
+    (*targets)[i] += static_cast<float>(share) * change[i];
+  }
+  return absl::StrCat(
+      UsesResidual(problem) ? "drift of inputs and residual stream"
+                            : "drift of inputs",
+      " corrected with damping ", lambda / mean, judged,
+      n_scaled > 0 ? absl::StrCat("; ", n_scaled, " of ", problem.n_rows,
+                                  " rows at half of their output")
+                   : "");
 }
 
 }  // namespace narrow

@@ -35,10 +35,8 @@
 //     from the original one, the output to aim at is W x, not W z. The best
 //     weights for it are W + W K (H + lambda)^-1, K = sum (x - z) z^T. It is
 //     a regression on the calibration text, so it can fit its noise: lambda
-//     is drift_damping times the mean of H's diagonal, `drift` shrinks it,
-//     and rows that it would move by more than half of their own output keep
-//     their weights (with gains near 0 after a layer such targets are absurd,
-//     and ruin a norm that all rows share).
+//     is drift_damping times the mean of H's diagonal, `drift` shrinks it, and
+//     drift.h says what else keeps it sound.
 //
 // When things go wrong. H + damping I is factored in double. A pivot that is
 // not positive (a Gram matrix of fewer rows than columns, damping 0) raises
@@ -110,6 +108,7 @@ StatsNeeds Needs(const SolverOptions& options) {
   needs.columns = true;
   needs.gram = true;
   needs.cross = options.drift != 0;
+  needs.residual = options.drift != 0 && options.residual != 0;
   return needs;
 }
 
@@ -434,6 +433,24 @@ QuantizedMatrix RestoreLayout(const std::vector<int32_t>& layout,
   return matrix;
 }
 
+// Targets that undo the drift of the inputs.
+absl::Status Correct(const SolverProblem& problem, std::vector<float>* targets,
+                     SolverReport* report) {
+  if (problem.stats->cross.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("tensor ", QuotedName(problem.name),
+                     " has no cross moments of original and quantized inputs"));
+  }
+  DriftProblem drift = {problem.name,   problem.weights, problem.n_rows,
+                        problem.n_cols, problem.stats,   problem.pool};
+  drift.drift = problem.options->drift;
+  drift.residual = problem.options->residual;
+  drift.damping = problem.options->drift_damping;
+  ASSIGN_OR_RETURN(std::string note, CorrectDrift(drift, targets));
+  report->notes.push_back(std::move(note));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   RETURN_IF_ERROR(CheckWeights(problem));
   RETURN_IF_ERROR(CheckStats(problem));
@@ -464,8 +481,7 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   metric.layout = dynamic ? Descending(diagonal) : Numbers(n);
   work.targets.assign(problem.weights, problem.weights + problem.n_rows * n);
   if (options.drift != 0) {
-    ASSIGN_OR_RETURN(std::string note, CorrectDrift(problem, &work.targets));
-    solved.report.notes.push_back(std::move(note));
+    RETURN_IF_ERROR(Correct(problem, &work.targets, &solved.report));
   }
   if (dynamic) {
     work.targets = Permuted(work.targets.data(), problem.n_rows, metric.layout);

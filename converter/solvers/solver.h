@@ -53,6 +53,9 @@ struct SolverOptions {
   bool static_groups = true;  // scales before feedback, not on entering
   // Correction for the drift of the inputs: how much of (x - z) is undone.
   double drift = 0;  // GPTAQ: 0.25 in GPTQModel; Qronos: 1
+  // How much of the residual stream's own drift the layers that add to it
+  // undo besides.
+  double residual = 0;
   double drift_damping = 0.1;
   // HQQ.
   float hqq_power = 0.7f;

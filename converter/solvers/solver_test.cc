@@ -284,16 +284,20 @@ TEST_P(SolverTest, DriftIsUndone) {
       GramError(larger.data(), zeros.data(), kRows, kCols, h.data(), nullptr);
   // As good as if the larger weights had been asked for.
   EXPECT_LT(GramErrorOf(wanted, corrected), 0.1 * energy);
-  EXPECT_NE(report_.notes[0].find("40 of 40 rows"), std::string::npos)
+  EXPECT_NE(report_.notes[0].find("drift of inputs"), std::string::npos)
       << report_.notes[0];
-  // A correction that is larger than the row itself is none.
+  EXPECT_EQ(report_.notes[0].find("at half"), std::string::npos);
+  // One that is larger than the row itself ends at half of it.
   for (double& value : stats.cross) {
     value *= 8;
   }
-  const QuantizedMatrix kept = Solve("gptq");
-  EXPECT_NE(report_.notes[0].find("0 of 40 rows"), std::string::npos)
+  const QuantizedMatrix limited = Solve("gptq");
+  EXPECT_NE(report_.notes[0].find("40 of 40 rows at half"), std::string::npos)
       << report_.notes[0];
-  EXPECT_LT(GramErrorOf(problem_, kept), 0.1 * energy);
+  for (size_t i = 0; i < larger.size(); ++i) {
+    larger[i] = weights_[i] * 1.5f;
+  }
+  EXPECT_LT(GramErrorOf(wanted, limited), 0.1 * energy);
 }
 
 TEST(SolversTest, NamesAreFound) {

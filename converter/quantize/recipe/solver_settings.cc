@@ -101,6 +101,10 @@ absl::Status SetGptq(const SolverSettings& s, SolverOptions* options) {
     RETURN_IF_ERROR(CheckRange("drift", s.drift(), 0, 1));
     options->drift = s.drift();
   }
+  if (s.has_residual()) {
+    RETURN_IF_ERROR(CheckRange("residual", s.residual(), 0, 1));
+    options->residual = s.residual();
+  }
   if (s.has_drift_damping()) {
     RETURN_IF_ERROR(CheckRange("drift_damping", s.drift_damping(), 0, 1e3));
     options->drift_damping = s.drift_damping();
