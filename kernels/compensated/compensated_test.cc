@@ -1,7 +1,6 @@
 // All codecs through feedback and descent: bytes that are legal and mean what
 // was optimised, errors below the encoder's, the same bits for any number of
-// threads. Run once for each instruction set; the digests below, which all
-// must give, are of this implementation alone.
+// threads. (Instruction sets: converter/compensated/compensated_digests.cc.)
 
 #include "kernels/compensated/compensated.h"
 
