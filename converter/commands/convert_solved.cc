@@ -145,6 +145,7 @@ absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
   };
   options.run.one_shot = job.request.one_shot;
   options.run.fisher = job.request.fisher;
+  options.run.max_coupled_outputs = job.request.max_coupled_outputs;
   options.run.solver = job.request.options;
   options.run.held_out_every = job.request.held_out_every;
   options.run.solve = SolveCompensated;

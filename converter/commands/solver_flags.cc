@@ -15,12 +15,12 @@ constexpr char kPlain[] = "none";
 constexpr char kCompensated[] = "compensated";
 
 // Flags that mean nothing without a solver.
-constexpr std::array<const char*, 19> kSolverOptions = {
+constexpr std::array<const char*, 20> kSolverOptions = {
     "--calibration", "--samples",       "--sample-tokens", "--seed",
     "--text-kind",   "--text-field",    "--no-pack",       "--assistant-only",
     "--order",       "--rounds",        "--damping",       "--drift",
     "--residual",    "--column-orders", "--drift-damping", "--memory",
-    "--restart",     "--held-out",      "--token-weights"};
+    "--restart",     "--held-out",      "--token-weights", "--couple-outputs"};
 
 absl::StatusOr<TextKind> KindOf(const std::string& name) {
   const TextKind kinds[] = {TextKind::kAuto, TextKind::kPlain, TextKind::kJsonl,
@@ -91,6 +91,14 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
                    "model's loss at what a layer gives for it, from one "
                    "reverse pass; none: all weigh the same")
       ->check(CLI::IsMember({"fisher", "none"}))
+      ->capture_default_str();
+  command
+      ->add_option("--couple-outputs", flags->coupled_outputs,
+                   "with fisher: outputs of matrices with at most N of them "
+                   "weigh together, by the second moments of their gradients; "
+                   "0: of none")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   CompensatedOptions& options = flags->options;
   command
@@ -182,6 +190,11 @@ absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
     }
   }
   request.fisher = flags.token_weights == "fisher";
+  request.max_coupled_outputs = flags.coupled_outputs;
+  if (request.max_coupled_outputs > 0 && !request.fisher) {
+    return absl::InvalidArgumentError(
+        "--couple-outputs needs the reverse pass of --token-weights fisher");
+  }
   request.texts = flags.texts;
   request.samples = flags.samples;
   request.samples.pack = !flags.no_pack;

@@ -24,7 +24,8 @@ struct SolverFlags {
   std::vector<std::string> texts;
   std::string text_kind = "auto";
   std::string order = "sequential";
-  std::string token_weights = "none";
+  std::string token_weights = "fisher";
+  int64_t coupled_outputs = 0;
   SampleOptions samples;
   bool no_pack = false;
   CompensatedOptions options;
@@ -37,6 +38,7 @@ struct SolverRequest {
   bool on = false;
   bool one_shot = false;
   bool fisher = false;
+  int64_t max_coupled_outputs = 0;
   std::vector<std::string> texts;
   SampleOptions samples;
   CompensatedOptions options;

@@ -122,6 +122,7 @@ class Conversion {
     } else {
       FisherOptions options;
       options.per_input = true;
+      options.max_moment_outputs = options_.run.max_coupled_outputs;
       options.hidden_bytes = options_.run.hidden_bytes;
       options.n_threads = options_.run.n_threads;
       options.cancelled = options_.run.cancelled;
@@ -131,7 +132,7 @@ class Conversion {
     }
     work.has_blocks = true;  // enough to be worth keeping
     for (Work& each : works_) {
-      each.run->set_weights(&fisher_.tokens);
+      each.run->set_fisher(&fisher_);
     }
     for (CompensatedOutcome& outcome : outcomes_) {
       outcome.mean_loss = fisher_.mean_loss;

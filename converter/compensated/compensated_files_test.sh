@@ -36,7 +36,7 @@ solve() {  # OUT OPTION...
   shift
   "$narrow" convert "$tiny" --to Q4_K_M --solver compensated \
     --calibration "$text" --samples 12 --sample-tokens 96 --out "$out" \
-    --quiet "$@"
+    --quiet --token-weights none "$@"
 }
 
 for order in sequential one-shot; do
@@ -80,6 +80,7 @@ check "no work is left of it" \
 # Both types of one run are those of runs of their own.
 mkdir both
 "$narrow" convert "$tiny" --to Q4_K_M,Q2_K --solver compensated \
+  --token-weights none \
   --calibration "$text" --samples 12 --sample-tokens 96 --out both --quiet
 check "several types in one run" cmp sequential.gguf \
   both/tiny-llama-Q4_K_M.gguf

@@ -105,7 +105,7 @@ absl::StatusOr<uint64_t> CompensatedRun::Fingerprint() const {
   const CompensatedOptions& o = options_.solver;
   print.Add(kVersion);
   print.Add(absl::StrFormat(
-      "%d %d %d %d %.17g %.17g %.17g %.17g %d %d %d", options_.one_shot,
+      "%d %d %d %d %d %.17g %.17g %.17g %.17g %d %d %d", options_.one_shot,
       options_.fisher, options_.held_out_every, o.rounds, o.damping, o.drift,
       o.residual, o.drift_damping, o.refit, o.sweep, o.n_orders));
   print.Add(static_cast<int64_t>(samples_.hash));
@@ -244,6 +244,16 @@ absl::StatusOr<CompensatedResult> CompensatedRun::SolveMatrix(
   problem.options = &options_.solver;
   problem.pool = &pool_;
   if (stats != nullptr) {
+    const std::string& name = planned.source->meta.name;
+    const int expert = meta.shape.size() > 2 ? static_cast<int>(matrix) : -1;
+    std::vector<double> moments;
+    if (options_.moments != nullptr && options_.moments->Has(name, expert)) {
+      ASSIGN_OR_RETURN(moments, options_.moments->Read(name, expert));
+      if (static_cast<int64_t>(moments.size()) ==
+          problem.n_rows * problem.n_rows) {
+        problem.output_moments = moments.data();
+      }
+    }
     return options_.solve(problem);
   }
   report->plain_why = "no statistics of its input were gathered";

@@ -23,6 +23,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "calibration/backward/fisher_weights.h"
+#include "calibration/backward/output_moments.h"
 #include "calibration/blockwise/block_calibrator.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "calibration/blockwise/observe_request.h"
@@ -62,7 +64,11 @@ struct CompensatedRunOptions {
   // Tokens weigh as the reverse pass says; WriteCompensated makes `weights`.
   bool fisher = false;
   const TokenWeights* weights = nullptr;
-  SolveFn solve;  // SolveCompensated, but for tests
+  // Outputs of matrices with at most so many of them weigh together, by the
+  // second moments of their gradients; 0: of none. Needs `fisher`.
+  int64_t max_coupled_outputs = 0;
+  const OutputMoments* moments = nullptr;  // likewise
+  SolveFn solve;                           // SolveCompensated, but for tests
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
   std::function<void(const SolveProgress&)> on_block;
@@ -86,7 +92,10 @@ class CompensatedRun {
                       const std::function<void()>& on_saved);
   int64_t n_resumed() const { return n_resumed_; }
   // Before Blocks; must outlive it.
-  void set_weights(const TokenWeights* weights) { options_.weights = weights; }
+  void set_fisher(const FisherWeights* fisher) {
+    options_.weights = &fisher->tokens;
+    options_.moments = fisher->moments.get();
+  }
 
  private:
   // One tensor of one plan.
