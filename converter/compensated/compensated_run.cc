@@ -104,10 +104,17 @@ absl::StatusOr<uint64_t> CompensatedRun::Fingerprint() const {
   class Fingerprint print;
   const CompensatedOptions& o = options_.solver;
   print.Add(kVersion);
-  print.Add(absl::StrFormat(
-      "%d %d %d %d %d %.17g %.17g %.17g %.17g %d %d %d", options_.one_shot,
-      options_.fisher, options_.held_out_every, o.rounds, o.damping, o.drift,
-      o.residual, o.drift_damping, o.refit, o.sweep, o.n_orders));
+  for (const int64_t number :
+       {int64_t{options_.one_shot}, int64_t{options_.fisher},
+        options_.max_coupled_outputs, options_.held_out_every,
+        int64_t{o.rounds}, int64_t{o.refit}, int64_t{o.sweep},
+        int64_t{o.n_orders}}) {
+    print.Add(number);
+  }
+  for (const double number :
+       {o.damping, o.drift, o.residual, o.drift_damping}) {
+    print.Add(absl::StrFormat("%.17g", number));
+  }
   print.Add(static_cast<int64_t>(samples_.hash));
   for (const CheckpointTensor& tensor : model_.tensors()) {
     print.Add(tensor.meta.name);
