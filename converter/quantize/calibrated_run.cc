@@ -77,6 +77,7 @@ absl::StatusOr<SampleOptions> SampleOptionsOf(
     options.pack = settings.pack();
   }
   options.assistant_only = settings.assistant_only();
+  options.window_bos = !settings.has_window_bos() || settings.window_bos();
   return options;
 }
 

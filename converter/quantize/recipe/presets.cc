@@ -29,7 +29,8 @@ constexpr Preset kPresets[] = {
           search: "min-max" symmetric_range: "full" weighted_search: false
           refit: false sweep: false damping: 0.05 damping_step: 0.01
           column_order: "groups" static_groups: false
-        })"},
+        }
+        calibration { window_bos: false })"},
     {"ist", R"(
         rule { method: "gptq" bits: 4 group_size: 128 symmetric: true }
         format: "gptq"
@@ -37,7 +38,8 @@ constexpr Preset kPresets[] = {
           search: "min-max" symmetric_range: "full" weighted_search: false
           refit: false sweep: false damping: 0.01 damping_step: 0.01
           column_order: "natural" static_groups: false
-        })"},
+        }
+        calibration { window_bos: false })"},
     {"llm-compressor", R"(
         rule { bits: 4 group_size: 128 symmetric: true }
         format: "compressed-tensors"
@@ -46,7 +48,7 @@ constexpr Preset kPresets[] = {
           refit: false sweep: false damping: 0.01
           column_order: "descending" static_groups: true scale_search: false
         }
-        calibration { samples: 512 })"},
+        calibration { samples: 512 window_bos: false })"},
     {"autoawq", R"(
         rule { method: "awq" bits: 4 group_size: 128 symmetric: false }
         format: "awq"
@@ -56,7 +58,9 @@ constexpr Preset kPresets[] = {
           refit: false sweep: false
         }
         transform { name: "awq" awq_grid: 20 awq_duo_scaling: true }
-        calibration { samples: 128 sample_tokens: 512 order: "original" })"},
+        calibration {
+          samples: 128 sample_tokens: 512 order: "original" window_bos: false
+        })"},
     {"hqq", R"(
         rule { method: "hqq" bits: 4 group_size: 64 }
         format: "hqq"
