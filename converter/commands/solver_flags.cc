@@ -190,8 +190,8 @@ absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
     }
   }
   request.fisher = flags.token_weights == "fisher";
-  request.max_coupled_outputs = flags.coupled_outputs;
-  if (request.max_coupled_outputs > 0 && !request.fisher) {
+  request.max_coupled_outputs = request.fisher ? flags.coupled_outputs : 0;
+  if (!request.fisher && command.count("--couple-outputs") > 0) {
     return absl::InvalidArgumentError(
         "--couple-outputs needs the reverse pass of --token-weights fisher");
   }

@@ -25,7 +25,7 @@ struct SolverFlags {
   std::string text_kind = "auto";
   std::string order = "sequential";
   std::string token_weights = "fisher";
-  int64_t coupled_outputs = 0;
+  int64_t coupled_outputs = 4096;
   SampleOptions samples;
   bool no_pack = false;
   CompensatedOptions options;
