@@ -8,6 +8,7 @@
 //     | i64 n | n times: name, i64 which list
 //     | i64 n | n times: list of i64 tokens, list of f32: experts' weights
 //     | i64 n | n times: name, i64 expert, i64 which of them
+//     | i64 n | n times: name, i64 expert, list of f64: output squares
 //     | i64 n, -1 for no moments | n times: name, i64 expert, i64 outputs,
 //       i64 rows, u64 Checksum
 //   the sums of the moments in the same order, f64, whole squares
@@ -34,7 +35,7 @@ namespace narrow {
 namespace {
 
 // The version is the last four.
-constexpr absl::string_view kMagic = "narrow fishr0001";
+constexpr absl::string_view kMagic = "narrow fishr0002";
 
 #pragma pack(push, 1)
 struct DiskHeader {
@@ -210,6 +211,24 @@ void ReadTokens(BodyReader* body, TokenWeights* tokens) {
   }
 }
 
+void WriteSquares(const FisherWeights& fisher, BodyWriter* body) {
+  body->Number(static_cast<int64_t>(fisher.output_squares.size()));
+  for (const auto& [key, squares] : fisher.output_squares) {
+    body->Name(key.first);
+    body->Number(static_cast<int64_t>(key.second));
+    body->List(squares);
+  }
+}
+
+void ReadSquares(BodyReader* body, FisherWeights* fisher) {
+  constexpr size_t kLeast = 3 * sizeof(int64_t);
+  for (int64_t n = body->Count(kLeast); n > 0; --n) {
+    std::string name = body->Name();
+    const int expert = static_cast<int>(body->Number<int64_t>());
+    fisher->output_squares[{std::move(name), expert}] = body->List<double>();
+  }
+}
+
 void WriteMoments(const OutputMoments* moments, BodyWriter* body) {
   if (moments == nullptr) {
     body->Number(int64_t{-1});
@@ -264,6 +283,7 @@ absl::Status WriteFisherWeights(const FisherWeights& fisher,
   body.Number(fisher.mean_loss);
   body.List(fisher.labels);
   WriteTokens(fisher.tokens, &body);
+  WriteSquares(fisher, &body);
   WriteMoments(fisher.moments.get(), &body);
   DiskHeader header = {};
   std::memcpy(header.magic, kMagic.data(), sizeof(header.magic));
@@ -324,6 +344,7 @@ absl::StatusOr<FisherWeights> ReadFisherWeights(const std::string& path,
   fisher.mean_loss = body.Number<double>();
   fisher.labels = body.List<int32_t>();
   ReadTokens(&body, &fisher.tokens);
+  ReadSquares(&body, &fisher);
   fisher.moments = ReadMoments(
       file, static_cast<int64_t>(sizeof(header)) + header.body_bytes, &body);
   if (!body.ok() || !body.at_end()) {

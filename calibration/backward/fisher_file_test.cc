@@ -38,6 +38,8 @@ FisherWeights Example(bool with_moments) {
   fisher.tokens.experts[{"up", 2}] = fisher.tokens.experts[{"gate", 2}] =
       std::make_shared<const TokenWeights::ExpertValues>(
           TokenWeights::ExpertValues{{0, 2}, {0.25f, 1.75f}});
+  fisher.output_squares[{"q", -1}] = {0.5, 2};
+  fisher.output_squares[{"up", 2}] = {1e-9};
   if (with_moments) {
     auto moments = OutputMoments::Create("");
     EXPECT_TRUE(moments.ok()) << moments.status();
@@ -62,6 +64,7 @@ TEST(FisherFile, GivesBackWhatWasWritten) {
     ASSERT_TRUE(got.ok()) << got.status();
     EXPECT_EQ(got->mean_loss, 2.5);
     EXPECT_EQ(got->labels, want.labels);
+    EXPECT_EQ(got->output_squares, want.output_squares);
     ASSERT_EQ(got->tokens.layers.size(), 3u);
     EXPECT_EQ(*got->tokens.Find("q"), *want.tokens.Find("q"));
     EXPECT_EQ(got->tokens.Find("q"), got->tokens.Find("k"));

@@ -41,10 +41,12 @@ absl::Status CheckInputs(const Checkpoint& model,
 class Computation {
  public:
   Computation(const CalibrationSamples& samples, const FisherOptions& options,
-              const FisherProgressFn& progress, ModelGradient* gradient,
-              GradientNorms* norms, OutputMoments* moments)
+              double embedding_scale, const FisherProgressFn& progress,
+              ModelGradient* gradient, GradientNorms* norms,
+              OutputMoments* moments)
       : samples_(samples),
         options_(options),
+        embedding_scale_(embedding_scale),
         progress_(progress),
         gradient_(gradient),
         norms_(norms),
@@ -74,6 +76,7 @@ class Computation {
 
   const CalibrationSamples& samples_;
   const FisherOptions& options_;
+  const double embedding_scale_;
   const FisherProgressFn& progress_;
   ModelGradient* const gradient_;
   GradientNorms* const norms_;
@@ -199,7 +202,13 @@ absl::Status Computation::Reverse(int64_t first, int64_t n,
           RETURN_IF_ERROR(store.Read(b * n + at, n_group, &input));
           input.first_window = first + at;
           norms_->BeginGroup((first + at) * shape_.sample_tokens);
-          return gradient_->Block(b, input, norms_, GradientOf(at));
+          RETURN_IF_ERROR(gradient_->Block(b, input, norms_, GradientOf(at)));
+          if (b == 0) {
+            norms_->AddSquares("token_embd.weight", GradientOf(at),
+                               n_group * shape_.sample_tokens,
+                               shape_.hidden_size, embedding_scale_);
+          }
+          return absl::OkStatus();
         }));
     gradient_->ForgetWeights();
     if (moments_ != nullptr) {
@@ -245,8 +254,8 @@ absl::StatusOr<FisherWeights> ComputeFisherWeights(
   }
   GradientNorms norms(&samples.counts, gradient->pool(), moments.get(),
                       options.max_moment_outputs);
-  Computation computation(samples, options, progress, gradient.get(), &norms,
-                          moments.get());
+  Computation computation(samples, options, model->config().embedding_scale,
+                          progress, gradient.get(), &norms, moments.get());
   FisherWeights result;
   result.labels = options.labels.empty()
                       ? std::vector<int32_t>(samples.ids.size(), -1)
@@ -261,6 +270,7 @@ absl::StatusOr<FisherWeights> ComputeFisherWeights(
   result.mean_loss = loss / static_cast<double>(std::count_if(
                                 samples.counts.begin(), samples.counts.end(),
                                 [](uint8_t count) { return count != 0; }));
+  result.output_squares = norms.OutputSquares();
   result.tokens = norms.Weights(options.power);
   if (options.per_input) {
     ShareWeights(SharedInputs(*gradient->runner()), &result.tokens);

@@ -30,8 +30,10 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -70,6 +72,11 @@ struct FisherWeights {
   // the tensor's name.
   TokenWeights tokens;
   std::shared_ptr<const OutputMoments> moments;  // nullptr unless asked for
+  // By tensor and expert (-1: dense), of each output j: the mean of g_j^2 over
+  // all tokens that count, whatever the power. An error e of a layer's outputs
+  // makes a KL divergence of about the sum of g_j^2 e_j^2 / 2 a token. Under
+  // token_embd.weight, those of the stored row of a token.
+  std::map<std::pair<std::string, int>, std::vector<double>> output_squares;
   // The labels, one a token; -1 where the token does not count.
   std::vector<int32_t> labels;
   // Of the labels, nats a token that counts.

@@ -49,6 +49,7 @@ FisherWeights Compute(const Checkpoint& model,
 void ExpectSame(const FisherWeights& a, const FisherWeights& b) {
   EXPECT_EQ(a.labels, b.labels);
   EXPECT_EQ(a.mean_loss, b.mean_loss);
+  EXPECT_EQ(a.output_squares, b.output_squares);
   ASSERT_EQ(a.tokens.layers.size(), b.tokens.layers.size());
   for (const auto& [name, values] : a.tokens.layers) {
     EXPECT_EQ(*values, *b.tokens.Find(name)) << name;

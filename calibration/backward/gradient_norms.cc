@@ -80,6 +80,7 @@ absl::Status GradientNorms::OnGradient(const LayerGradient& gradient) {
     norms[static_cast<size_t>(i)] =
         static_cast<float>(std::sqrt(SquaredNorm(row, gradient.n_cols)));
   });
+  AddSquares(gradient, counted, 1);
   const std::string name(gradient.name);
   if (gradient.expert >= 0) {
     ExpertNorms& expert = experts_[{name, gradient.expert}];
@@ -98,6 +99,60 @@ absl::Status GradientNorms::OnGradient(const LayerGradient& gradient) {
   return moments_ != nullptr && gradient.n_cols <= max_moment_outputs_
              ? AddMoments(gradient, counted)
              : absl::OkStatus();
+}
+
+void GradientNorms::AddSquares(absl::string_view name, const float* rows,
+                               int64_t n_tokens, int64_t n_cols, double scale) {
+  LayerGradient gradient;
+  gradient.name = name;
+  gradient.rows = rows;
+  gradient.n_rows = n_tokens;
+  gradient.n_cols = gradient.stride = n_cols;
+  std::vector<int64_t> counted;
+  for (int64_t r = 0; r < n_tokens; ++r) {
+    if ((*counts_)[static_cast<size_t>(first_token_ + r)]) {
+      counted.push_back(r);
+    }
+  }
+  AddSquares(gradient, counted, scale * scale);
+}
+
+// A column's sum is one chain over the tokens, and squares of floats are exact
+// in double: the same bits for any number of threads and instruction set.
+void GradientNorms::AddSquares(const LayerGradient& gradient,
+                               const std::vector<int64_t>& counted,
+                               double scale) {
+  constexpr int64_t kColumnsAtOnce = 256;
+  std::vector<double>& sums =
+      squares_[{std::string(gradient.name), gradient.expert}];
+  sums.resize(static_cast<size_t>(gradient.n_cols));
+  const int64_t n_parts =
+      (gradient.n_cols + kColumnsAtOnce - 1) / kColumnsAtOnce;
+  pool_->ParallelFor(n_parts, [&](int64_t part) {
+    const int64_t first = part * kColumnsAtOnce;
+    const int64_t end = std::min(gradient.n_cols, first + kColumnsAtOnce);
+    for (const int64_t r : counted) {
+      const float* row = gradient.rows + r * gradient.stride;
+      for (int64_t c = first; c < end; ++c) {
+        const double value = static_cast<double>(row[c]);
+        sums[static_cast<size_t>(c)] += scale * (value * value);
+      }
+    }
+  });
+}
+
+std::map<std::pair<std::string, int>, std::vector<double>>
+GradientNorms::OutputSquares() const {
+  const double n_tokens = static_cast<double>(
+      std::count_if(counts_->begin(), counts_->end(),
+                    [](uint8_t count) { return count != 0; }));
+  auto means = squares_;
+  for (auto& [key, values] : means) {
+    for (double& value : values) {
+      value /= n_tokens;
+    }
+  }
+  return means;
 }
 
 absl::Status GradientNorms::AddMoments(const LayerGradient& gradient,

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "calibration/backward/gradient_observer.h"
 #include "calibration/backward/output_moments.h"
 #include "calibration/blockwise/token_weights.h"
@@ -40,10 +41,18 @@ class GradientNorms : public GradientObserver {
   // layer in rising order.
   void BeginGroup(int64_t first_token) { first_token_ = first_token; }
   absl::Status OnGradient(const LayerGradient& gradient) override;
+  // Adds the squares of [n_tokens, n_cols] gradients, times scale^2, to those
+  // of `name` by columns. `first_token`: of the group.
+  void AddSquares(absl::string_view name, const float* rows, int64_t n_tokens,
+                  int64_t n_cols, double scale);
 
   // (|g|^2)^power over its mean; layers whose gradients are all 0 are left
   // out. Empties this object.
   TokenWeights Weights(double power);
+  // By tensor and expert, of each output: the mean square of its gradient over
+  // all tokens that count, 0 for those that an expert does not see.
+  std::map<std::pair<std::string, int>, std::vector<double>> OutputSquares()
+      const;
 
  private:
   // Norms, not their squares, which have twice the range of float's exponent.
@@ -52,6 +61,8 @@ class GradientNorms : public GradientObserver {
     std::vector<float> norms;
   };
 
+  void AddSquares(const LayerGradient& gradient,
+                  const std::vector<int64_t>& counted, double scale);
   absl::Status AddMoments(const LayerGradient& gradient,
                           const std::vector<int64_t>& counted);
 
@@ -62,6 +73,7 @@ class GradientNorms : public GradientObserver {
   int64_t first_token_ = 0;
   std::map<std::string, std::vector<float>> layers_;  // one a token of all
   std::map<std::pair<std::string, int>, ExpertNorms> experts_;
+  std::map<std::pair<std::string, int>, std::vector<double>> squares_;  // sums
 };
 
 // Gives the layers of each set one vector, the mean of theirs; likewise expert
