@@ -12,7 +12,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "converter/commands/allocation_flags.h"
 #include "converter/commands/command.h"
+#include "converter/commands/convert_allocated.h"
 #include "converter/commands/convert_hf.h"
 #include "converter/commands/convert_solved.h"
 #include "converter/commands/gguf_flags.h"
@@ -48,6 +50,8 @@ constexpr char kExamples[] = R"(Examples:
       --tensor-type 'ffn_down=q6_k' --output-tensor-type q8_0
   narrow convert models/gemma-3-270m --to Q4_K_M --solver compensated \
       --calibration wiki.valid.tokens
+  narrow convert models/gemma-3-270m --target-size 180MB --solver compensated \
+      --calibration wiki.valid.tokens --write-recipe types.txt
 
 A run with a solver that is stopped goes on after the last finished block when
 the same command is given again.)";
@@ -59,6 +63,7 @@ struct Flags {
   TypeFlags types;
   ImportanceFlags importance;
   SolverFlags solver;
+  AllocationFlags allocation;
   bool dry_run = false;
   bool quiet = false;
   GgufFlags gguf;
@@ -112,11 +117,14 @@ absl::StatusOr<std::vector<Recipe>> RecipesFromFlag(const std::string& to,
 
 // The path of each output, and that none is the input.
 absl::StatusOr<std::vector<std::string>> OutputPaths(
-    const Flags& flags, const std::vector<Recipe>& recipes) {
+    const Flags& flags, const std::vector<Recipe>& recipes,
+    const AllocationJob& allocation) {
   std::vector<std::string> paths;
   for (const Recipe& recipe : recipes) {
-    paths.push_back(OutputPath(flags.model, flags.out, RecipeName(recipe),
-                               recipes.size() > 1));
+    paths.push_back(
+        OutputPath(flags.model, flags.out,
+                   allocation.on ? allocation.label : RecipeName(recipe),
+                   recipes.size() > 1));
     RETURN_IF_ERROR(CheckOutputFile(paths.back(), flags.model, flags.json));
   }
   return paths;
@@ -133,11 +141,35 @@ absl::Status CheckFiles(const Checkpoint& model,
       std::vector<std::string> inputs = flags.solver.texts;
       inputs.push_back(flags.importance.path);
       inputs.push_back(flags.types.tensor_type_file);
+      inputs.push_back(flags.allocation.probe);
       for (const std::string& input : inputs) {
         if (!input.empty()) {
           RETURN_IF_ERROR(CheckOutputFile(file, input, ""));
         }
       }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// That the file of --write-recipe is none that is read or written besides.
+absl::Status CheckRecipeFile(const Checkpoint& model, const Flags& flags,
+                             const std::string& output) {
+  const std::string& file = flags.allocation.recipe;
+  if (file.empty()) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(CheckInputIsKept(model, file));
+  std::vector<std::string> others = flags.solver.texts;
+  for (const std::string& other :
+       {flags.model, output, flags.importance.path,
+        flags.types.tensor_type_file, flags.allocation.probe}) {
+    others.push_back(other);
+  }
+  for (const std::string& other : others) {
+    if (!other.empty()) {
+      RETURN_IF_ERROR(
+          Annotate(CheckOutputFile(file, other, flags.json), "--write-recipe"));
     }
   }
   return absl::OkStatus();
@@ -188,18 +220,28 @@ absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
 }
 
 absl::Status Run(const CLI::App& command, const Flags& flags,
-                 const std::vector<Recipe>& recipes,
-                 const SolverRequest& solver) {
+                 std::vector<Recipe> recipes, const SolverRequest& solver,
+                 const AllocationJob& allocation) {
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
-                   OutputPaths(flags, recipes));
+                   OutputPaths(flags, recipes, allocation));
   ASSIGN_OR_RETURN(const auto model,
                    Checkpoint::Open(flags.model, flags.checkpoint));
   WarnOfDirectoryOptions(command, *model);
   ASSIGN_OR_RETURN(const std::optional<ImportanceMatrix> importance,
                    ReadImportanceAsked(flags.importance));
 
+  std::optional<Chosen> chosen;
+  if (allocation.on) {
+    RETURN_IF_ERROR(CheckRecipeFile(*model, flags, paths.front()));
+    ASSIGN_OR_RETURN(
+        chosen, ChooseTypes(*model, recipes.front(),
+                            importance.has_value() ? &*importance : nullptr,
+                            allocation, solver, paths.front(),
+                            {flags.n_threads, flags.quiet, CatchSignals()}));
+    recipes = {chosen->allocation.recipe};
+  }
   std::vector<Plan> plans;
   for (const Recipe& recipe : recipes) {
     absl::StatusOr<Plan> plan = MakePlan(
@@ -237,10 +279,18 @@ absl::Status Run(const CLI::App& command, const Flags& flags,
   } else if (!flags.dry_run) {
     RETURN_IF_ERROR(Write(*model, outputs, flags));
   }
+  if (chosen.has_value() && !flags.dry_run) {
+    RETURN_IF_ERROR(
+        JudgeChoice(*model, FilesOf(outputs.front()).front(), solver,
+                    {flags.n_threads, flags.quiet, CatchSignals()}, &*chosen));
+  }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count();
   if (!flags.quiet && flags.json != "-") {
+    if (chosen.has_value()) {
+      std::fputs(AllocationText(*chosen, allocation).c_str(), stdout);
+    }
     for (size_t i = 0; i < outputs.size(); ++i) {
       std::fputs(Summary(outputs[i], flags.dry_run).c_str(), stdout);
       if (solver.on) {
@@ -254,7 +304,10 @@ absl::Status Run(const CLI::App& command, const Flags& flags,
       std::printf("in %s\n", FormatDuration(seconds).c_str());
     }
   }
-  const auto more = [&outcomes](size_t output, JsonWriter* json) {
+  const auto more = [&](size_t output, JsonWriter* json) {
+    if (chosen.has_value()) {
+      AllocationJson(*chosen, allocation, json);
+    }
     if (output < outcomes.size()) {
       CompensatedJson(outcomes[output], json);
     }
@@ -274,7 +327,11 @@ CommandResult CheckAndRun(const CLI::App& command, const Flags& flags) {
   if (!usage.ok()) {
     return {usage, kExitUsage};
   }
-  const auto solver = SolverFromFlags(command, flags.solver);
+  const auto allocation = AllocationFromFlags(command, flags.allocation);
+  if (!allocation.ok()) {
+    return {allocation.status(), kExitUsage};
+  }
+  const auto solver = SolverFromFlags(command, flags.solver, allocation->on);
   if (!solver.ok()) {
     return {solver.status(), kExitUsage};
   }
@@ -283,7 +340,8 @@ CommandResult CheckAndRun(const CLI::App& command, const Flags& flags) {
     return {recipe.status(), kExitUsage};
   }
   recipe->calibrated = solver->on;
-  const auto recipes = RecipesFromFlag(flags.to, *recipe);
+  const auto recipes = allocation->on ? std::vector<Recipe>{*recipe}
+                                      : RecipesFromFlag(flags.to, *recipe);
   if (!recipes.ok()) {
     return {recipes.status(), kExitUsage};
   }
@@ -293,7 +351,7 @@ CommandResult CheckAndRun(const CLI::App& command, const Flags& flags) {
       return {solvable, kExitUsage};
     }
   }
-  return {Run(command, flags, *recipes, *solver)};
+  return {Run(command, flags, *recipes, *solver, *allocation)};
 }
 
 }  // namespace
@@ -314,7 +372,6 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
                    "written in one read of the weights; COPY keeps the type "
                    "of every tensor; hf makes a Hugging Face directory of a "
                    "GGUF file")
-      ->required()
       ->type_name("TYPE[,TYPE]");
   command
       ->add_option("-o,--out", flags->out,
@@ -324,6 +381,7 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
   AddImportanceFlags(command, &flags->importance);
   AddTypeFlags(command, &flags->types);
   AddSolverFlags(command, &flags->solver);
+  AddAllocationFlags(command, &flags->allocation);
   command
       ->add_option("--outtype", flags->checkpoint.intermediate,
                    "type that matrices of a directory pass through, as "

@@ -1,9 +1,8 @@
 #include "converter/commands/solver_flags.h"
 
-#include <array>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 #include "converter/commands/byte_size.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
@@ -15,12 +14,14 @@ constexpr char kPlain[] = "none";
 constexpr char kCompensated[] = "compensated";
 
 // Flags that mean nothing without a solver.
-constexpr std::array<const char*, 20> kSolverOptions = {
-    "--calibration", "--samples",       "--sample-tokens", "--seed",
-    "--text-kind",   "--text-field",    "--no-pack",       "--assistant-only",
-    "--order",       "--rounds",        "--damping",       "--drift",
-    "--residual",    "--column-orders", "--drift-damping", "--memory",
-    "--restart",     "--held-out",      "--token-weights", "--couple-outputs"};
+constexpr const char* kSolverOptions[] = {
+    "--order",    "--rounds",        "--damping",       "--drift",
+    "--residual", "--column-orders", "--drift-damping", "--restart",
+    "--held-out", "--token-weights", "--couple-outputs"};
+// And those that mean nothing without a text.
+constexpr const char* kTextOptions[] = {
+    "--calibration", "--samples", "--sample-tokens",  "--seed",  "--text-kind",
+    "--text-field",  "--no-pack", "--assistant-only", "--memory"};
 
 absl::StatusOr<TextKind> KindOf(const std::string& name) {
   const TextKind kinds[] = {TextKind::kAuto, TextKind::kPlain, TextKind::kJsonl,
@@ -64,6 +65,28 @@ void AddTextFlags(CLI::App* command, SolverFlags* flags) {
                     "JSONL: a record a window, padded, instead of joined");
   command->add_flag("--assistant-only", flags->samples.assistant_only,
                     "conversations: only the assistant's tokens count");
+}
+
+absl::Status CheckUnused(const CLI::App& command,
+                         absl::Span<const char* const> names) {
+  for (const char* name : names) {
+    if (command.count(name) > 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          name, " is for solvers; name one with --solver ", kCompensated));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddText(const SolverFlags& flags, SolverRequest* request) {
+  request->texts = flags.texts;
+  request->samples = flags.samples;
+  request->samples.pack = !flags.no_pack;
+  request->samples.window_bos = true;
+  ASSIGN_OR_RETURN(request->samples.kind, KindOf(flags.text_kind));
+  ASSIGN_OR_RETURN(request->hidden_bytes,
+                   ParseByteSize(flags.memory, "--memory"));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -154,15 +177,16 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
 }
 
 absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
-                                              const SolverFlags& flags) {
+                                              const SolverFlags& flags,
+                                              bool allocating) {
   SolverRequest request;
   if (flags.solver.empty() || flags.solver == kPlain) {
-    for (const char* name : kSolverOptions) {
-      if (command.count(name) > 0) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            name, " is for solvers; name one with --solver ", kCompensated));
-      }
+    RETURN_IF_ERROR(CheckUnused(command, kSolverOptions));
+    if (!allocating) {
+      RETURN_IF_ERROR(CheckUnused(command, kTextOptions));
+      return request;
     }
+    RETURN_IF_ERROR(AddText(flags, &request));
     return request;
   }
   const std::vector<std::string> names = {kCompensated, kPlain};
@@ -195,15 +219,9 @@ absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
     return absl::InvalidArgumentError(
         "--couple-outputs needs the reverse pass of --token-weights fisher");
   }
-  request.texts = flags.texts;
-  request.samples = flags.samples;
-  request.samples.pack = !flags.no_pack;
-  request.samples.window_bos = true;
-  ASSIGN_OR_RETURN(request.samples.kind, KindOf(flags.text_kind));
+  RETURN_IF_ERROR(AddText(flags, &request));
   request.options = flags.options;
   request.held_out_every = flags.held_out;
-  ASSIGN_OR_RETURN(request.hidden_bytes,
-                   ParseByteSize(flags.memory, "--memory"));
   request.restart = flags.restart;
   return request;
 }

@@ -51,9 +51,11 @@ struct SolverRequest {
 void AddSolverFlags(CLI::App* command, SolverFlags* flags);
 
 // InvalidArgument: a solver that is not there, with the nearest name; one
-// without --calibration; flags of a solver without one.
+// without --calibration; flags of a solver without one. Those about the text
+// are for `allocating` too.
 absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
-                                              const SolverFlags& flags);
+                                              const SolverFlags& flags,
+                                              bool allocating);
 
 }  // namespace narrow
 

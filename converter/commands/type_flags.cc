@@ -15,6 +15,21 @@ namespace {
 
 constexpr int64_t kMaxFileBytes = int64_t{16} << 20;
 
+absl::Status AddOverride(absl::string_view row, absl::string_view flag,
+                         Recipe* recipe) {
+  const size_t equals = row.rfind('=');
+  if (equals == absl::string_view::npos || equals == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " '", row, "' is not PATTERN=TYPE"));
+  }
+  ASSIGN_OR_RETURN(const QuantType type,
+                   ParseTensorType(row.substr(equals + 1), flag));
+  recipe->overrides.push_back({std::string(row.substr(0, equals)), type});
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<QuantType> ParseTensorType(absl::string_view name,
                                           absl::string_view flag) {
   std::vector<std::string> names;
@@ -31,21 +46,6 @@ absl::StatusOr<QuantType> ParseTensorType(absl::string_view name,
   }
   return *type;
 }
-
-absl::Status AddOverride(absl::string_view row, absl::string_view flag,
-                         Recipe* recipe) {
-  const size_t equals = row.rfind('=');
-  if (equals == absl::string_view::npos || equals == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, " '", row, "' is not PATTERN=TYPE"));
-  }
-  ASSIGN_OR_RETURN(const QuantType type,
-                   ParseTensorType(row.substr(equals + 1), flag));
-  recipe->overrides.push_back({std::string(row.substr(0, equals)), type});
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 void AddTypeFlags(CLI::App* command, TypeFlags* flags) {
   command

@@ -8,7 +8,10 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "converter/recipe.h"
+#include "formats/quant_type.h"
 
 namespace narrow {
 
@@ -25,6 +28,10 @@ struct TypeFlags {
 
 // `flags` must outlive the command.
 void AddTypeFlags(CLI::App* command, TypeFlags* flags);
+
+// A type that can be written; InvalidArgument, with the nearest name, else.
+absl::StatusOr<QuantType> ParseTensorType(absl::string_view name,
+                                          absl::string_view flag);
 
 // InvalidArgument for what is no PATTERN=TYPE, or names no type that can be
 // written; NotFound for a file of them that is not there.
