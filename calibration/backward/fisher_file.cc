@@ -27,7 +27,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "calibration/blockwise/checksum.h"
+#include "formats/base/checksum.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 

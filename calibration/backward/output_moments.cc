@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "calibration/blockwise/checksum.h"
+#include "formats/base/checksum.h"
 #include "formats/base/status.h"
 #include "kernels/linalg/gram.h"
 

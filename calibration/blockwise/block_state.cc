@@ -16,8 +16,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "calibration/blockwise/checksum.h"
 #include "calibration/blockwise/float_compression.h"
+#include "formats/base/checksum.h"
 #include "formats/base/status.h"
 
 namespace narrow {

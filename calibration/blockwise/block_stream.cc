@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "calibration/blockwise/checksum.h"
 #include "calibration/weights.h"
+#include "formats/base/checksum.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "calibration/blockwise/checksum.h"
+#include "formats/base/checksum.h"
 
 namespace narrow {
 

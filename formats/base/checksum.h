@@ -9,8 +9,8 @@
 // with 2^64 / golden ratio (odd) and a shift: both are bijections, so that
 // two inputs differing in one word alone never agree. Some 5 GB/s.
 
-#ifndef NARROW_CALIBRATION_BLOCKWISE_CHECKSUM_H_
-#define NARROW_CALIBRATION_BLOCKWISE_CHECKSUM_H_
+#ifndef NARROW_FORMATS_BASE_CHECKSUM_H_
+#define NARROW_FORMATS_BASE_CHECKSUM_H_
 
 #include <algorithm>
 #include <cstddef>
@@ -48,4 +48,4 @@ class Checksum {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BLOCKWISE_CHECKSUM_H_
+#endif  // NARROW_FORMATS_BASE_CHECKSUM_H_
