@@ -60,6 +60,11 @@ touch -d 2001-01-01 tiny-llama-probe.json
 choose b.gguf --target-bpw 4.25 --quiet
 check "other targets need no other probe" \
   test first.json -nt tiny-llama-probe.json -a -s b.gguf
+choose e.gguf --target-kld 0.01 >e.txt 2>/dev/null
+measured=$(grep -o 'calibrated on: [0-9.e-]*' e.txt | cut -d' ' -f3)
+echo "asked for 0.01, measured $measured"
+check "a divergence is reached" \
+  awk "BEGIN { exit !($measured > 0.0075 && $measured < 0.0133) }"
 choose c.gguf --target-kld 0.01 --quiet --threads 1 --probe c.json
 losses() { grep -v '"plain"' "$1" >"$1.losses"; }
 losses first.json && losses c.json

@@ -12,6 +12,8 @@
 #include "converter/allocation/measure_divergence.h"
 #include "converter/allocation/probe.h"
 #include "converter/gguf/output_paths.h"
+#include "converter/pipeline.h"
+#include "converter/plan.h"
 #include "converter/progress.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
@@ -126,6 +128,25 @@ absl::StatusOr<LossTable> Losses(const Checkpoint& model,
   return table;
 }
 
+// Writes a file of the types chosen so far, measures it, and removes it.
+absl::Status JudgeTrial(const Checkpoint& model,
+                        const ImportanceMatrix* importance,
+                        const SolverRequest& solver, const std::string& path,
+                        const AllocationRun& run, Chosen* chosen) {
+  Recipe recipe = chosen->allocation.recipe;
+  recipe.split.reset();
+  ASSIGN_OR_RETURN(const Plan plan, MakePlan(model, recipe, importance));
+  PipelineOptions options;
+  options.n_threads = run.n_threads;
+  options.cancelled = run.cancelled;
+  const std::vector<Output> outputs = {{&plan, path}};
+  RETURN_IF_ERROR(WriteOutputs(model, outputs, options));
+  const absl::Status judged = JudgeChoice(model, path, solver, run, chosen);
+  std::remove(path.c_str());
+  chosen->measured.reset();  // it was of the trial
+  return judged;
+}
+
 const char* TargetName(AllocationTarget target) {
   switch (target) {
     case AllocationTarget::kFileBytes:
@@ -154,12 +175,23 @@ absl::StatusOr<Chosen> ChooseTypes(const Checkpoint& model,
   chosen.way = WayOf(solver);
   ASSIGN_OR_RETURN(chosen.table,
                    Losses(model, candidates, solver, chosen.probe_path, run));
-  AllocationRequest request = job.request;
-  request.factor = FactorOf(chosen.table, chosen.way);
-  ASSIGN_OR_RETURN(
-      chosen.allocation,
-      Allocate(model, recipe, importance, candidates, chosen.table, request));
-  chosen.loss_sum = chosen.allocation.divergence / request.factor;
+  const auto allocate = [&]() -> absl::Status {
+    AllocationRequest request = job.request;
+    request.factor = FactorOf(chosen.table, chosen.way);
+    ASSIGN_OR_RETURN(
+        chosen.allocation,
+        Allocate(model, recipe, importance, candidates, chosen.table, request));
+    chosen.loss_sum = chosen.allocation.divergence / request.factor;
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(allocate());
+  // Sizes do not depend on the factor; without a solver a trial costs little.
+  if (job.request.target == AllocationTarget::kDivergence && !solver.on &&
+      chosen.table.factors.count(chosen.way) == 0) {
+    RETURN_IF_ERROR(JudgeTrial(model, importance, solver,
+                               absl::StrCat(output, ".trial"), run, &chosen));
+    RETURN_IF_ERROR(allocate());
+  }
   if (!job.recipe_path.empty()) {
     RETURN_IF_ERROR(
         WriteTextFile(job.recipe_path, RecipeText(chosen.allocation.tensors)));
