@@ -249,6 +249,32 @@ TEST(FisherWeights, MomentsAreMeansOfOuterProducts) {
               ->Block(b, inputs[static_cast<size_t>(b)], &outer, values.data())
               .ok());
     }
+    // Output by output, and at the stored rows of the embedding.
+    const double n_tokens = static_cast<double>(samples.ids.size());
+    for (const auto& [key, sums] : outer.layers) {
+      const auto squares = fisher.output_squares.find(key);
+      ASSERT_NE(squares, fisher.output_squares.end()) << key.first;
+      const size_t n = squares->second.size();
+      ASSERT_EQ(n * n, sums.size()) << key.first;
+      for (size_t i = 0; i < n; ++i) {
+        const double want = sums[i * n + i] / n_tokens;
+        EXPECT_NEAR(squares->second[i], want, 1e-5 * want) << key.first;
+      }
+    }
+    const auto embedding =
+        fisher.output_squares.find({"token_embd.weight", -1});
+    ASSERT_NE(embedding, fisher.output_squares.end());
+    const size_t n_hidden = static_cast<size_t>(hidden.hidden_size);
+    ASSERT_EQ(embedding->second.size(), n_hidden);
+    const double scale = static_cast<double>(model->config().embedding_scale);
+    for (size_t c = 0; c < n_hidden; ++c) {
+      double want = 0;
+      for (size_t t = 0; t < samples.ids.size(); ++t) {
+        const double g = static_cast<double>(values[t * n_hidden + c]) * scale;
+        want += g * g / n_tokens;
+      }
+      EXPECT_NEAR(embedding->second[c], want, 1e-5 * want) << c;
+    }
     size_t n_compared = 0;
     for (const auto& [key, sums] : outer.layers) {
       EXPECT_EQ(fisher.moments->Has(key.first, key.second),
