@@ -1,4 +1,4 @@
-// Tested by: probe_test.
+// Tested by allocate_test.cc and allocation_files_test.sh.
 
 #include "converter/allocation/probe.h"
 

@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "converter/commands/byte_size.h"
+#include "converter/commands/flags/byte_size.h"
 #include "converter/hf/hf_export.h"
 #include "converter/progress.h"
 #include "formats/arch/checkpoint.h"

@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "calibration/blockwise/samples.h"
-#include "converter/commands/solver_flags.h"
+#include "converter/commands/flags/solver_flags.h"
 #include "converter/compensated/compensated_convert.h"
 #include "converter/pipeline.h"
 #include "formats/arch/checkpoint.h"

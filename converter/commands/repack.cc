@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "converter/commands/byte_size.h"
 #include "converter/commands/command.h"
+#include "converter/commands/flags/byte_size.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
 #include "formats/base/file.h"

@@ -5,8 +5,8 @@
 //   ASSIGN_OR_RETURN(SolverRequest request, SolverFromFlags(*command, flags));
 //   if (request.on) ...
 
-#ifndef NARROW_CONVERTER_COMMANDS_SOLVER_FLAGS_H_
-#define NARROW_CONVERTER_COMMANDS_SOLVER_FLAGS_H_
+#ifndef NARROW_CONVERTER_COMMANDS_FLAGS_SOLVER_FLAGS_H_
+#define NARROW_CONVERTER_COMMANDS_FLAGS_SOLVER_FLAGS_H_
 
 #include <cstdint>
 #include <string>
@@ -59,4 +59,4 @@ absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_SOLVER_FLAGS_H_
+#endif  // NARROW_CONVERTER_COMMANDS_FLAGS_SOLVER_FLAGS_H_

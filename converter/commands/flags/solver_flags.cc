@@ -1,9 +1,9 @@
-#include "converter/commands/solver_flags.h"
+#include "converter/commands/flags/solver_flags.h"
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
-#include "converter/commands/byte_size.h"
+#include "converter/commands/flags/byte_size.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
 

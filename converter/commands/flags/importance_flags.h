@@ -1,7 +1,7 @@
 // The flags of `narrow convert` about importance matrices.
 
-#ifndef NARROW_CONVERTER_COMMANDS_IMPORTANCE_FLAGS_H_
-#define NARROW_CONVERTER_COMMANDS_IMPORTANCE_FLAGS_H_
+#ifndef NARROW_CONVERTER_COMMANDS_FLAGS_IMPORTANCE_FLAGS_H_
+#define NARROW_CONVERTER_COMMANDS_FLAGS_IMPORTANCE_FLAGS_H_
 
 #include <optional>
 #include <string>
@@ -30,4 +30,4 @@ absl::StatusOr<std::optional<ImportanceMatrix>> ReadImportanceAsked(
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_IMPORTANCE_FLAGS_H_
+#endif  // NARROW_CONVERTER_COMMANDS_FLAGS_IMPORTANCE_FLAGS_H_

@@ -1,4 +1,4 @@
-#include "converter/commands/byte_size.h"
+#include "converter/commands/flags/byte_size.h"
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"

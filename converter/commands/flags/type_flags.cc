@@ -1,4 +1,4 @@
-#include "converter/commands/type_flags.h"
+#include "converter/commands/flags/type_flags.h"
 
 #include <optional>
 

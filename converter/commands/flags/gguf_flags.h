@@ -1,8 +1,8 @@
 // The flags of `narrow convert` about the GGUF files it writes: shards, keys,
 // layers.
 
-#ifndef NARROW_CONVERTER_COMMANDS_GGUF_FLAGS_H_
-#define NARROW_CONVERTER_COMMANDS_GGUF_FLAGS_H_
+#ifndef NARROW_CONVERTER_COMMANDS_FLAGS_GGUF_FLAGS_H_
+#define NARROW_CONVERTER_COMMANDS_FLAGS_GGUF_FLAGS_H_
 
 #include <cstdint>
 #include <string>
@@ -32,4 +32,4 @@ absl::Status AddGgufOptions(const GgufFlags& flags, Recipe* recipe);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_GGUF_FLAGS_H_
+#endif  // NARROW_CONVERTER_COMMANDS_FLAGS_GGUF_FLAGS_H_

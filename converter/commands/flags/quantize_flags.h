@@ -1,8 +1,8 @@
 // The flags of `narrow quantize` that say what is made: a recipe, from a file
 // or from the flags, which come first.
 
-#ifndef NARROW_CONVERTER_COMMANDS_QUANTIZE_FLAGS_H_
-#define NARROW_CONVERTER_COMMANDS_QUANTIZE_FLAGS_H_
+#ifndef NARROW_CONVERTER_COMMANDS_FLAGS_QUANTIZE_FLAGS_H_
+#define NARROW_CONVERTER_COMMANDS_FLAGS_QUANTIZE_FLAGS_H_
 
 #include <cstdint>
 #include <string>
@@ -60,4 +60,4 @@ absl::StatusOr<QuantizeRecipe> RecipeFromFlags(const CLI::App& command,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_QUANTIZE_FLAGS_H_
+#endif  // NARROW_CONVERTER_COMMANDS_FLAGS_QUANTIZE_FLAGS_H_

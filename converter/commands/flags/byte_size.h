@@ -1,7 +1,7 @@
 // Sizes as flags have them: "5GB", "500MB", "2GiB", "4096".
 
-#ifndef NARROW_CONVERTER_COMMANDS_BYTE_SIZE_H_
-#define NARROW_CONVERTER_COMMANDS_BYTE_SIZE_H_
+#ifndef NARROW_CONVERTER_COMMANDS_FLAGS_BYTE_SIZE_H_
+#define NARROW_CONVERTER_COMMANDS_FLAGS_BYTE_SIZE_H_
 
 #include <cstdint>
 
@@ -17,4 +17,4 @@ absl::StatusOr<int64_t> ParseByteSize(absl::string_view text,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_BYTE_SIZE_H_
+#endif  // NARROW_CONVERTER_COMMANDS_FLAGS_BYTE_SIZE_H_

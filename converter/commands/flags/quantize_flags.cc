@@ -1,4 +1,4 @@
-#include "converter/commands/quantize_flags.h"
+#include "converter/commands/flags/quantize_flags.h"
 
 #include <algorithm>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "converter/commands/allocation_flags.h"
+#include "converter/commands/flags/allocation_flags.h"
 
 #include <algorithm>
 
@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "converter/commands/byte_size.h"
-#include "converter/commands/type_flags.h"
+#include "converter/commands/flags/byte_size.h"
+#include "converter/commands/flags/type_flags.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -4,8 +4,8 @@
 //   ASSIGN_OR_RETURN(AllocationJob job, AllocationFromFlags(*command, flags));
 //   if (job.on) ...
 
-#ifndef NARROW_CONVERTER_COMMANDS_ALLOCATION_FLAGS_H_
-#define NARROW_CONVERTER_COMMANDS_ALLOCATION_FLAGS_H_
+#ifndef NARROW_CONVERTER_COMMANDS_FLAGS_ALLOCATION_FLAGS_H_
+#define NARROW_CONVERTER_COMMANDS_FLAGS_ALLOCATION_FLAGS_H_
 
 #include <string>
 #include <vector>
@@ -46,4 +46,4 @@ absl::StatusOr<AllocationJob> AllocationFromFlags(const CLI::App& command,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_ALLOCATION_FLAGS_H_
+#endif  // NARROW_CONVERTER_COMMANDS_FLAGS_ALLOCATION_FLAGS_H_

@@ -1,4 +1,4 @@
-#include "converter/commands/gguf_flags.h"
+#include "converter/commands/flags/gguf_flags.h"
 
 #include "converter/gguf/metadata_overrides.h"
 #include "converter/gguf/prune_layers.h"

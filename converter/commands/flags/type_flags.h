@@ -1,7 +1,7 @@
 // The flags of `narrow convert` about the type of each tensor.
 
-#ifndef NARROW_CONVERTER_COMMANDS_TYPE_FLAGS_H_
-#define NARROW_CONVERTER_COMMANDS_TYPE_FLAGS_H_
+#ifndef NARROW_CONVERTER_COMMANDS_FLAGS_TYPE_FLAGS_H_
+#define NARROW_CONVERTER_COMMANDS_FLAGS_TYPE_FLAGS_H_
 
 #include <string>
 #include <vector>
@@ -39,4 +39,4 @@ absl::Status AddTypeOptions(const TypeFlags& flags, Recipe* recipe);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_TYPE_FLAGS_H_
+#endif  // NARROW_CONVERTER_COMMANDS_FLAGS_TYPE_FLAGS_H_

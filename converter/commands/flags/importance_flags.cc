@@ -1,4 +1,4 @@
-#include "converter/commands/importance_flags.h"
+#include "converter/commands/flags/importance_flags.h"
 
 #include <algorithm>
 #include <cstdio>
