@@ -64,6 +64,8 @@
 #include "absl/strings/str_cat.h"
 #include "converter/compensated/couple_rows.h"
 #include "converter/solvers/drift.h"
+#include "converter/solvers/solver.h"
+#include "converter/solvers/solver_inputs.h"
 #include "formats/base/status.h"
 #include "formats/quant_type.h"
 #include "kernels/compensated/compensated.h"
@@ -85,50 +87,6 @@ constexpr int kLargeBlock = 256;
 // No column counts less than this share of the mean for the encoder.
 constexpr double kLeastImportance = 1e-6;
 
-absl::Status CheckWeights(const CompensatedProblem& problem) {
-  const int64_t n = problem.n_rows * problem.n_cols;
-  for (int64_t i = 0; i < n; ++i) {
-    if (!std::isfinite(problem.weights[i])) {
-      return absl::DataLossError(
-          absl::StrCat("tensor ", QuotedName(problem.name), " has the weight ",
-                       problem.weights[i], " at [", i / problem.n_cols, ", ",
-                       i % problem.n_cols, "]"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckStats(const CompensatedProblem& problem) {
-  const LayerStats* stats = problem.stats;
-  if (stats == nullptr || stats->gram.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("tensor ", QuotedName(problem.name),
-                     " has no Gram matrix of its inputs"));
-  }
-  const int64_t n = problem.n_cols;
-  if (stats->n_cols != n ||
-      stats->gram.size() != static_cast<size_t>(n) * static_cast<size_t>(n)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("tensor ", QuotedName(problem.name), " has ", n,
-                     " columns, its statistics are of ", stats->n_cols));
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    // A sum of magnitudes is finite if all are.
-    double sum = 0;
-    for (int64_t j = 0; j < n; ++j) {
-      sum += std::abs(stats->gram[static_cast<size_t>(i * n + j)]);
-    }
-    const double diagonal = stats->gram[static_cast<size_t>(i * n + i)];
-    if (!std::isfinite(sum) || diagonal < 0) {
-      return absl::DataLossError(
-          absl::StrCat("the Gram matrix of tensor ", QuotedName(problem.name),
-                       " has a value in row ", i,
-                       " that is no number; its diagonal is ", diagonal));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status CheckProblem(const CompensatedProblem& problem) {
   if (!SupportsCompensation(*problem.codec)) {
     return absl::UnimplementedError(absl::StrCat(
@@ -147,8 +105,14 @@ absl::Status CheckProblem(const CompensatedProblem& problem) {
         absl::StrCat("damping ", options.damping, " and rounds ",
                      options.rounds, " must be 0 or more"));
   }
-  RETURN_IF_ERROR(CheckWeights(problem));
-  return CheckStats(problem);
+  SolverProblem inputs;
+  inputs.name = problem.name;
+  inputs.weights = problem.weights;
+  inputs.n_rows = problem.n_rows;
+  inputs.n_cols = problem.n_cols;
+  inputs.pool = problem.pool;
+  RETURN_IF_ERROR(CheckWeights(inputs));
+  return CheckGram(problem.name, problem.n_cols, problem.stats);
 }
 
 // A problem's Gram matrix with what is added to its diagonal.

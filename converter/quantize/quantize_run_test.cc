@@ -421,6 +421,10 @@ TEST(QuantizeRun, RefusesWhatCannotBeHadAndSaysWhatCan) {
       {"rule { method: \"rtn\" } solver { search: \"best\" }",
        "search cannot be 'best'"},
       {"rule { method: \"rtn\" } solver { damping: nan }", "damping is nan"},
+      {"rule { method: \"rtn\" } solver { residual: 0.5 }",
+       "set drift above 0"},
+      {"rule { method: \"rtn\" } calibration { token_weights: \"fisher\" }",
+       "those of a calibration text"},
       {"rule { method: \"rtn\" } imatrix: \"x\"", "GGUF names"},
       {"preset: \"gptqmodl\"", "the nearest is 'gptqmodel'"},
   };

@@ -135,37 +135,6 @@ absl::Status Supports(const WeightScheme& scheme,
   return absl::OkStatus();
 }
 
-absl::Status CheckStats(const SolverProblem& problem) {
-  const LayerStats* stats = problem.stats;
-  if (stats == nullptr || stats->gram.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("gptq: tensor ", QuotedName(problem.name),
-                     " has no Gram matrix of its inputs"));
-  }
-  const int64_t n = problem.n_cols;
-  if (stats->n_cols != n ||
-      stats->gram.size() != static_cast<size_t>(n) * static_cast<size_t>(n)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("gptq: tensor ", QuotedName(problem.name), " has ", n,
-                     " columns, its statistics are of ", stats->n_cols));
-  }
-  for (int64_t i = 0; i < n; ++i) {
-    // A sum of magnitudes is finite if all are.
-    double sum = 0;
-    for (int64_t j = 0; j < n; ++j) {
-      sum += std::abs(stats->gram[static_cast<size_t>(i * n + j)]);
-    }
-    const double diagonal = stats->gram[static_cast<size_t>(i * n + i)];
-    if (!std::isfinite(sum) || diagonal < 0) {
-      return absl::DataLossError(
-          absl::StrCat("gptq: the Gram matrix of tensor ",
-                       QuotedName(problem.name), " has a value in row ", i,
-                       " that is no number; its diagonal is ", diagonal));
-    }
-  }
-  return absl::OkStatus();
-}
-
 // The Gram matrix as this solver sees it: columns in the layout's order.
 struct Metric {
   const double* gram = nullptr;
@@ -453,7 +422,7 @@ absl::Status Correct(const SolverProblem& problem, std::vector<float>* targets,
 
 absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   RETURN_IF_ERROR(CheckWeights(problem));
-  RETURN_IF_ERROR(CheckStats(problem));
+  RETURN_IF_ERROR(CheckGram(problem.name, problem.n_cols, problem.stats));
   const SolverOptions& options = *problem.options;
   const int64_t n = problem.n_cols;
   SolvedMatrix solved;

@@ -56,6 +56,36 @@ absl::Status CheckWeights(const SolverProblem& problem) {
                                           " at [", row, ", ", col, "]"));
 }
 
+absl::Status CheckGram(absl::string_view name, int64_t n_cols,
+                       const LayerStats* stats) {
+  if (stats == nullptr || stats->gram.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "tensor ", QuotedName(name), " has no Gram matrix of its inputs"));
+  }
+  const int64_t n = n_cols;
+  if (stats->n_cols != n ||
+      stats->gram.size() != static_cast<size_t>(n) * static_cast<size_t>(n)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor ", QuotedName(name), " has ", n,
+                     " columns, its statistics are of ", stats->n_cols));
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    // A sum of magnitudes is finite if all are.
+    double sum = 0;
+    for (int64_t j = 0; j < n; ++j) {
+      sum += std::abs(stats->gram[static_cast<size_t>(i * n + j)]);
+    }
+    const double diagonal = stats->gram[static_cast<size_t>(i * n + i)];
+    if (!std::isfinite(sum) || diagonal < 0) {
+      return absl::DataLossError(
+          absl::StrCat("the Gram matrix of tensor ", QuotedName(name),
+                       " has a value in row ", i,
+                       " that is no number; its diagonal is ", diagonal));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<float>> ColumnWeights(const SolverProblem& problem) {
   std::vector<float> result;
   const LayerStats* stats = problem.stats;

@@ -19,6 +19,12 @@ namespace narrow {
 // DataLoss names the first weight that is no finite number.
 absl::Status CheckWeights(const SolverProblem& problem);
 
+// That there is a Gram matrix of `n_cols` columns. FailedPrecondition: there
+// is none; InvalidArgument: of another size; DataLoss names a row with a value
+// that is not finite, or with a negative diagonal.
+absl::Status CheckGram(absl::string_view name, int64_t n_cols,
+                       const LayerStats* stats);
+
 // What the squared error of a column counts, on average 1: mean squares of
 // the inputs from statistics, else from an importance matrix. Empty where
 // there are neither, all are 0, or options->weighted_fit is off. No column

@@ -105,6 +105,11 @@ absl::Status SetGptq(const SolverSettings& s, SolverOptions* options) {
     RETURN_IF_ERROR(CheckRange("residual", s.residual(), 0, 1));
     options->residual = s.residual();
   }
+  if (options->residual != 0 && options->drift == 0) {
+    return absl::InvalidArgumentError(
+        "residual corrects the drift of the residual stream where that of the "
+        "inputs is corrected too; set drift above 0");
+  }
   if (s.has_drift_damping()) {
     RETURN_IF_ERROR(CheckRange("drift_damping", s.drift_damping(), 0, 1e3));
     options->drift_damping = s.drift_damping();
