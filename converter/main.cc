@@ -30,7 +30,8 @@ constexpr char kExamples[] = R"(Examples:
       --text wiki.test.raw --chunks 8
   narrow inspect gemma-3-270m-Q4_K_M.gguf
 
-Exit codes: 0 done, 1 failed (the reason is on standard error), 2 usage.)";
+Exit codes: 0 done, 1 failed (the reason is on standard error), 2 usage,
+3 a gate's limit is exceeded, 4 a gate needs more text to decide.)";
 
 constexpr char kVersion[] = "narrow 0.1.0";
 
@@ -119,5 +120,5 @@ int main(int argc, char** argv) {
                  narrow::OneLine(result.status.message()).c_str());
     return result.exit_code;
   }
-  return FlushStandardOutput() ? narrow::kExitOk : narrow::kExitFailed;
+  return FlushStandardOutput() ? result.verdict : narrow::kExitFailed;
 }

@@ -23,12 +23,15 @@ namespace narrow {
 
 // Exit codes of the program; frozen, since pipelines test them.
 inline constexpr int kExitOk = 0;
-inline constexpr int kExitFailed = 1;  // the status says why, on stderr
-inline constexpr int kExitUsage = 2;   // flags that do not parse
+inline constexpr int kExitFailed = 1;      // the status says why, on stderr
+inline constexpr int kExitUsage = 2;       // flags that do not parse
+inline constexpr int kExitGateFailed = 3;  // measured, and not good enough
+inline constexpr int kExitUndecided = 4;   // measured, but on too little
 
 struct CommandResult {
   absl::Status status;
   int exit_code = kExitFailed;  // where the status is an error
+  int verdict = kExitOk;        // the exit code where it is none
 };
 
 // Adds --json FILE and --threads N (-t), spelled the same everywhere.

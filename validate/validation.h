@@ -1,0 +1,146 @@
+// Candidates judged against the model they were made from.
+//
+//   ValidationOptions options;
+//   options.original = "gemma-3-270m";
+//   options.candidates = {"gemma-3-270m-Q4_K_M.gguf"};
+//   options.domains = {{"wiki", {"wiki.test.raw"}}};
+//   options.limits.max_divergence = 0.05;
+//   ASSIGN_OR_RETURN(ValidationReport report,
+//                    Validate(options, progress));
+//   if (report.verdict == Verdict::kFail) ...
+//
+// The reference goes through each text once, whatever the number of
+// candidates; what is kept of it are its final hidden states (cache/). The
+// candidates follow one after another, so memory is that of one model, and
+// the reference's output matrix.
+
+#ifndef NARROW_VALIDATE_VALIDATION_H_
+#define NARROW_VALIDATE_VALIDATION_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "calibration/model_runner.h"
+#include "formats/arch/checkpoint.h"
+#include "validate/gate/verdict.h"
+#include "validate/measures/figures.h"
+#include "validate/score_text.h"
+#include "validate/windows.h"
+
+namespace narrow {
+
+// A text with a name; several files are joined.
+struct ValidationDomain {
+  std::string name;
+  std::vector<std::string> paths;
+};
+
+struct ValidationOptions {
+  std::string original;  // empty if base_path is given
+  std::vector<std::string> candidates;
+  std::vector<ValidationDomain> domains;
+  WindowSettings windows;
+  CheckpointOptions checkpoint;
+  RunnerOptions runner;
+  int64_t hidden_bytes = int64_t{256} << 20;  // see ScoreOptions
+  // Where hidden states of references are kept; empty: for this call only.
+  std::string cache_folder;
+  bool cache_bfloat16 = false;  // half the size, rounded
+  // llama-perplexity's base file: read in place of original and domains, or
+  // written beside the measurement (one domain). Empty: neither.
+  std::string base_path;
+  std::string write_base_path;
+  GateLimits limits;
+  // Stop a text when every criterion on it is decided (gate/sequential.h).
+  bool early_stop = false;
+  uint64_t seed = 0;  // of the bootstrap
+};
+
+struct ValidatedModel {
+  std::string path;
+  // SHA-256 of its contents (formats/arch/model_hash.h), in hexadecimal.
+  std::string hash;
+  int64_t tensor_bytes = 0;  // of all tensors, as stored
+  int64_t n_weights = 0;
+
+  double bits_per_weight() const {
+    return n_weights == 0 ? 0
+                          : 8.0 * static_cast<double>(tensor_bytes) /
+                                static_cast<double>(n_weights);
+  }
+};
+
+struct ValidatedDomain {
+  std::string name;
+  std::vector<std::string> paths;
+  std::string text_hash;  // SHA-256 of the joined text, in hexadecimal
+  int64_t text_bytes = 0;
+  int64_t n_tokens = 0;   // of the whole text
+  int64_t n_windows = 0;  // that could be scored; max_windows applied
+  bool windows_begin_with_bos = false;
+};
+
+// One candidate on one text.
+struct DomainComparison {
+  std::string domain;
+  Comparison figures;
+  // Sums of each window, in order, for who wants to draw or test them.
+  std::vector<int64_t> window_tokens;
+  std::vector<double> window_log_ratio;   // means
+  std::vector<double> window_divergence;  // means
+};
+
+struct CandidateReport {
+  ValidatedModel model;
+  std::vector<DomainComparison> domains;  // in the order of report.domains
+  // All texts together, where there is more than one.
+  std::optional<Comparison> overall;
+  // Every criterion on every text and task; empty without a gate.
+  std::vector<CriterionVerdict> criteria;
+  // The worst of them; none without a gate.
+  std::optional<Verdict> verdict;
+  double seconds = 0;  // in the model
+  int64_t n_run_tokens = 0;
+};
+
+struct ValidationReport {
+  WindowSettings windows;
+  Precision precision = Precision::kExact;
+  int n_threads = 0;
+  GateLimits limits;
+  bool early_stop = false;
+  uint64_t seed = 0;
+  std::vector<std::string> warnings;
+
+  ValidatedModel original;  // path only: that of the base file, if one is read
+  bool reference_is_base_file = false;
+  double reference_seconds = 0;    // in the model; 0 if all was in the cache
+  int64_t n_reference_tokens = 0;  // run, not read from the cache
+  std::vector<ValidatedDomain> domains;
+  std::vector<CandidateReport> candidates;
+  // The worst of all candidates; none without a gate.
+  std::optional<Verdict> verdict;
+};
+
+// What is being done, for a bar: `model` is 0 for the reference, then the
+// candidates from 1 on.
+struct ValidationProgress {
+  size_t model = 0;
+  size_t domain = 0;
+  ScoreProgress score;
+};
+using ValidationProgressFn = std::function<void(const ValidationProgress&)>;
+
+// InvalidArgument for options that contradict, a text too short, or
+// vocabularies that differ; errors of files and models with place and file.
+// A damaged cache is a warning: it is computed anew.
+absl::StatusOr<ValidationReport> Validate(const ValidationOptions& options,
+                                          const ValidationProgressFn& progress);
+
+}  // namespace narrow
+
+#endif  // NARROW_VALIDATE_VALIDATION_H_
