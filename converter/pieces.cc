@@ -9,24 +9,40 @@
 
 namespace narrow {
 
+std::vector<RowRange> AllRows(absl::Span<const TensorMeta> tensors) {
+  std::vector<RowRange> ranges;
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    ranges.push_back({t, 0, tensors[t].n_rows()});
+  }
+  return ranges;
+}
+
 std::vector<Piece> CutIntoPieces(absl::Span<const TensorMeta> tensors,
+                                 absl::Span<const RowRange> ranges,
                                  int64_t max_weights) {
   std::vector<Piece> pieces;
-  for (size_t t = 0; t < tensors.size(); ++t) {
-    const TensorMeta& meta = tensors[t];
-    const int64_t n_rows = meta.n_rows();
-    const int64_t matrix_rows =
-        meta.shape.size() > 1 ? meta.shape[meta.shape.size() - 2] : n_rows;
+  for (const RowRange& range : ranges) {
+    const TensorMeta& meta = tensors[range.tensor];
+    const int64_t matrix_rows = meta.shape.size() > 1
+                                    ? meta.shape[meta.shape.size() - 2]
+                                    : meta.n_rows();
     const int64_t step =
         std::max<int64_t>(1, max_weights / std::max<int64_t>(1, meta.n_cols()));
-    for (int64_t row = 0; row < n_rows;) {
+    const int64_t last = range.first_row + range.n_rows;
+    for (int64_t row = range.first_row; row < last;) {
       const int64_t matrix = row / matrix_rows;
-      const int64_t end = std::min(row + step, (matrix + 1) * matrix_rows);
-      pieces.push_back({t, matrix, row, end - row});
+      const int64_t end =
+          std::min({row + step, (matrix + 1) * matrix_rows, last});
+      pieces.push_back({range.tensor, matrix, row, end - row});
       row = end;
     }
   }
   return pieces;
+}
+
+std::vector<Piece> CutIntoPieces(absl::Span<const TensorMeta> tensors,
+                                 int64_t max_weights) {
+  return CutIntoPieces(tensors, AllRows(tensors), max_weights);
 }
 
 namespace {

@@ -26,7 +26,21 @@ struct Piece {
   int64_t n_rows;
 };
 
+// Consecutive rows of one tensor.
+struct RowRange {
+  size_t tensor;  // index
+  int64_t first_row;
+  int64_t n_rows;
+};
+
+// All rows of all tensors.
+std::vector<RowRange> AllRows(absl::Span<const TensorMeta> tensors);
+
 // Pieces of at most `max_weights` weights, but at least one row, in order.
+// REQUIRES: ranges lie in their tensors.
+std::vector<Piece> CutIntoPieces(absl::Span<const TensorMeta> tensors,
+                                 absl::Span<const RowRange> ranges,
+                                 int64_t max_weights);
 std::vector<Piece> CutIntoPieces(absl::Span<const TensorMeta> tensors,
                                  int64_t max_weights);
 

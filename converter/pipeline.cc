@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -85,16 +84,16 @@ class Converter {
   // The next bytes of an output: a computed piece, before the first one of a
   // tensor its scales.
   absl::Status Append(size_t output, int64_t i, int slot_number,
-                      TensorSink* sink) const {
+                      const AppendFn& append) const {
     const Piece& at = piece(i);
     if (at.first_row == 0 && Planned(output, at).has_scale()) {
       const std::vector<float>& scales = scales_[at.tensor];
       RETURN_IF_ERROR(
-          sink->Append({reinterpret_cast<const uint8_t*>(scales.data()),
-                        scales.size() * sizeof(float)}));
+          append(output, {reinterpret_cast<const uint8_t*>(scales.data()),
+                          scales.size() * sizeof(float)}));
     }
-    return sink->Append(
-        slots_[static_cast<size_t>(slot_number)].encoded[output]);
+    return append(output,
+                  slots_[static_cast<size_t>(slot_number)].encoded[output]);
   }
 
   // Reads a piece once and encodes it for every output.
@@ -218,11 +217,21 @@ float AbsMax(const std::vector<float>& weights) {
   return absmax;
 }
 
-// The scales of all tensors that have them in some output: one more pass over
-// those tensors before anything is written, so that pieces stay independent.
+std::vector<TensorMeta> SourcesOf(absl::Span<const Output> outputs) {
+  std::vector<TensorMeta> sources;
+  for (const PlannedTensor& tensor : outputs[0].plan->tensors) {
+    sources.push_back(tensor.source->meta);
+  }
+  return sources;
+}
+
+// The scales of all tensors that have them in some output and rows in
+// `ranges`: one more pass over those tensors, all rows of them, before
+// anything is written, so that pieces stay independent.
 absl::StatusOr<Scales> ComputeScales(const Checkpoint& model,
                                      absl::Span<const Output> outputs,
-                                     const std::vector<Piece>& pieces,
+                                     absl::Span<const RowRange> ranges,
+                                     int64_t piece_weights,
                                      const PipelineOptions& options,
                                      int n_threads, int n_slots) {
   const std::vector<PlannedTensor>& tensors = outputs[0].plan->tensors;
@@ -235,9 +244,18 @@ absl::StatusOr<Scales> ComputeScales(const Checkpoint& model,
       }
     }
   }
-  std::vector<Piece> scaled;
-  std::copy_if(pieces.begin(), pieces.end(), std::back_inserter(scaled),
-               [&](const Piece& p) { return !scales[p.tensor].empty(); });
+  std::vector<bool> has_rows(tensors.size(), false);
+  for (const RowRange& range : ranges) {
+    has_rows[range.tensor] = true;
+  }
+  std::vector<RowRange> whole;
+  for (size_t t = 0; t < tensors.size(); ++t) {
+    if (!scales[t].empty() && has_rows[t]) {
+      whole.push_back({t, 0, tensors[t].meta.n_rows()});
+    }
+  }
+  const std::vector<Piece> scaled =
+      CutIntoPieces(SourcesOf(outputs), whole, piece_weights);
   std::vector<std::vector<float>> weights(static_cast<size_t>(n_slots));
   std::vector<float> maxima(static_cast<size_t>(n_slots));
   const auto compute = [&](int64_t i, int slot) {
@@ -276,12 +294,44 @@ int64_t PieceWeights(int64_t memory_bytes, int n_slots, size_t n_outputs) {
 
 }  // namespace
 
-absl::Status WriteOutputs(const Checkpoint& model,
-                          absl::Span<const Output> outputs,
-                          const PipelineOptions& options) {
+absl::Status EncodeRows(const Checkpoint& model,
+                        absl::Span<const Output> outputs,
+                        absl::Span<const RowRange> ranges,
+                        const PipelineOptions& options,
+                        const AppendFn& append) {
   const int n_threads =
       options.n_threads < 1 ? NumProcessors() : options.n_threads;
   const int n_slots = 2 * n_threads + 1;
+  const std::vector<TensorMeta> sources = SourcesOf(outputs);
+  const int64_t piece_weights =
+      PieceWeights(options.memory_bytes, n_slots, outputs.size());
+  ASSIGN_OR_RETURN(Scales scales,
+                   ComputeScales(model, outputs, ranges, piece_weights, options,
+                                 n_threads, n_slots));
+  Converter converter(model, outputs,
+                      CutIntoPieces(sources, ranges, piece_weights),
+                      std::move(scales), n_slots);
+
+  const auto compute = [&](int64_t i, int slot) {
+    return converter.Compute(i, slot);
+  };
+  const auto consume = [&](int64_t i, int slot) -> absl::Status {
+    RETURN_IF_ERROR(CheckNotCancelled(options));
+    for (size_t o = 0; o < outputs.size(); ++o) {
+      RETURN_IF_ERROR(converter.Append(o, i, slot, append));
+    }
+    if (options.on_progress) {
+      const Piece& piece = converter.piece(i);
+      options.on_progress(piece.n_rows * sources[piece.tensor].row_bytes());
+    }
+    return absl::OkStatus();
+  };
+  return RunInOrder(converter.n_pieces(), n_threads, n_slots, compute, consume);
+}
+
+absl::Status WriteOutputs(const Checkpoint& model,
+                          absl::Span<const Output> outputs,
+                          const PipelineOptions& options) {
   std::vector<std::unique_ptr<TensorSink>> sinks;
   for (const Output& output : outputs) {
     const Plan& plan = *output.plan;
@@ -292,33 +342,11 @@ absl::Status WriteOutputs(const Checkpoint& model,
         sink->Begin(FileTensors(*output.plan), output.plan->metadata));
     sinks.push_back(std::move(sink));
   }
-  std::vector<TensorMeta> sources;
-  for (const PlannedTensor& tensor : outputs[0].plan->tensors) {
-    sources.push_back(tensor.source->meta);
-  }
-  std::vector<Piece> pieces = CutIntoPieces(
-      sources, PieceWeights(options.memory_bytes, n_slots, outputs.size()));
-  ASSIGN_OR_RETURN(Scales scales, ComputeScales(model, outputs, pieces, options,
-                                                n_threads, n_slots));
-  Converter converter(model, outputs, std::move(pieces), std::move(scales),
-                      n_slots);
-
-  const auto compute = [&](int64_t i, int slot) {
-    return converter.Compute(i, slot);
-  };
-  const auto consume = [&](int64_t i, int slot) -> absl::Status {
-    RETURN_IF_ERROR(CheckNotCancelled(options));
-    for (size_t o = 0; o < sinks.size(); ++o) {
-      RETURN_IF_ERROR(converter.Append(o, i, slot, sinks[o].get()));
-    }
-    if (options.on_progress) {
-      const Piece& piece = converter.piece(i);
-      options.on_progress(piece.n_rows * sources[piece.tensor].row_bytes());
-    }
-    return absl::OkStatus();
-  };
   RETURN_IF_ERROR(
-      RunInOrder(converter.n_pieces(), n_threads, n_slots, compute, consume));
+      EncodeRows(model, outputs, AllRows(SourcesOf(outputs)), options,
+                 [&sinks](size_t output, absl::Span<const uint8_t> bytes) {
+                   return sinks[output]->Append(bytes);
+                 }));
   for (const std::unique_ptr<TensorSink>& sink : sinks) {
     RETURN_IF_ERROR(sink->Finish());
   }

@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "converter/pieces.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
 
@@ -48,6 +49,19 @@ struct PipelineOptions {
 absl::Status WriteOutputs(const Checkpoint& model,
                           absl::Span<const Output> outputs,
                           const PipelineOptions& options);
+
+// Takes the next bytes of an output: rows, before row 0 of a tensor with
+// scales all of these. Called from one thread.
+using AppendFn =
+    std::function<absl::Status(size_t output, absl::Span<const uint8_t>)>;
+
+// Encodes the rows of `ranges`, whose tensors are those of the plans, for all
+// outputs, and hands them over in order. A range's bytes are those that the
+// whole conversion has there. Errors as from WriteOutputs, and of `append`.
+absl::Status EncodeRows(const Checkpoint& model,
+                        absl::Span<const Output> outputs,
+                        absl::Span<const RowRange> ranges,
+                        const PipelineOptions& options, const AppendFn& append);
 
 }  // namespace narrow
 

@@ -15,6 +15,7 @@
 #include "converter/commands/command.h"
 #include "converter/commands/convert_allocated.h"
 #include "converter/commands/convert_hf.h"
+#include "converter/commands/convert_part.h"
 #include "converter/commands/convert_solved.h"
 #include "converter/commands/flags/allocation_flags.h"
 #include "converter/commands/flags/gguf_flags.h"
@@ -50,6 +51,7 @@ constexpr char kExamples[] = R"(Examples:
       --tensor-type 'ffn_down=q6_k' --output-tensor-type q8_0
   narrow convert models/gemma-3-270m --to Q4_K_M --solver compensated \
       --calibration wiki.valid.tokens
+  narrow convert models/gemma-3-270m --to Q4_K_M --shard 2/8 --out part-2
   narrow convert models/gemma-3-270m --target-size 180MB --solver compensated \
       --calibration wiki.valid.tokens --write-recipe types.txt
 
@@ -64,6 +66,7 @@ struct Flags {
   ImportanceFlags importance;
   SolverFlags solver;
   AllocationFlags allocation;
+  std::string shard;
   bool dry_run = false;
   bool quiet = false;
   GgufFlags gguf;
@@ -118,13 +121,15 @@ absl::StatusOr<std::vector<Recipe>> RecipesFromFlag(const std::string& to,
 // The path of each output, and that none is the input.
 absl::StatusOr<std::vector<std::string>> OutputPaths(
     const Flags& flags, const std::vector<Recipe>& recipes,
-    const AllocationJob& allocation) {
+    const AllocationJob& allocation, const PartJob& part) {
   std::vector<std::string> paths;
   for (const Recipe& recipe : recipes) {
-    paths.push_back(
-        OutputPath(flags.model, flags.out,
-                   allocation.on ? allocation.label : RecipeName(recipe),
-                   recipes.size() > 1));
+    paths.push_back(part.on ? PartPath(flags.model, flags.out,
+                                       RecipeName(recipe), part.request.shard)
+                            : OutputPath(flags.model, flags.out,
+                                         allocation.on ? allocation.label
+                                                       : RecipeName(recipe),
+                                         recipes.size() > 1));
     RETURN_IF_ERROR(CheckOutputFile(paths.back(), flags.model, flags.json));
   }
   return paths;
@@ -135,7 +140,9 @@ absl::Status CheckFiles(const Checkpoint& model,
                         const std::vector<Output>& outputs,
                         const Flags& flags) {
   for (const Output& output : outputs) {
-    for (const std::string& file : FilesOf(output)) {
+    for (const std::string& file :
+         flags.shard.empty() ? FilesOf(output)
+                             : std::vector<std::string>{output.path}) {
       RETURN_IF_ERROR(CheckOutputFile(file, flags.model, flags.json));
       RETURN_IF_ERROR(CheckInputIsKept(model, file));
       std::vector<std::string> inputs = flags.solver.texts;
@@ -219,13 +226,42 @@ absl::Status Write(const Checkpoint& model, const std::vector<Output>& outputs,
   return WriteOutputs(model, outputs, options);
 }
 
+// One part of the output, instead of the output; the plan is checked.
+absl::Status RunPart(const Checkpoint& model, const Output& output,
+                     const CalibrationSamples& samples,
+                     const SolverRequest& solver, const PartJob& part,
+                     const Flags& flags) {
+  const auto start = std::chrono::steady_clock::now();
+  int64_t file_bytes = 0;
+  if (!flags.dry_run && solver.on) {
+    const SolvedJob job = {solver, flags.n_threads, flags.quiet,
+                           part.cancelled};
+    ASSIGN_OR_RETURN(file_bytes, WriteSolvedPart(model, samples, *output.plan,
+                                                 output.path, part, job));
+  } else if (!flags.dry_run) {
+    ASSIGN_OR_RETURN(file_bytes,
+                     WriteOnePart(model, *output.plan, output.path, part));
+  }
+  if (!flags.quiet && flags.json != "-") {
+    std::fputs(
+        PartSummary(*output.plan, output.path, part, file_bytes, flags.dry_run)
+            .c_str(),
+        stdout);
+  }
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
+  return WriteJson(flags.json, PartJson(*output.plan, output.path, part,
+                                        file_bytes, seconds, flags.dry_run));
+}
+
 absl::Status Run(const CLI::App& command, const Flags& flags,
                  std::vector<Recipe> recipes, const SolverRequest& solver,
-                 const AllocationJob& allocation) {
+                 const AllocationJob& allocation, PartJob part) {
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
-                   OutputPaths(flags, recipes, allocation));
+                   OutputPaths(flags, recipes, allocation, part));
   ASSIGN_OR_RETURN(const auto model,
                    Checkpoint::Open(flags.model, flags.checkpoint));
   WarnOfDirectoryOptions(command, *model);
@@ -271,11 +307,17 @@ absl::Status Run(const CLI::App& command, const Flags& flags,
   if (solver.on) {
     ASSIGN_OR_RETURN(samples, SolverSamples(*model, solver, outputs));
   }
+  if (part.on) {
+    part.n_threads = flags.n_threads;
+    part.quiet = flags.quiet;
+    part.cancelled = CatchSignals();
+    return RunPart(*model, outputs.front(), samples, solver, part, flags);
+  }
   std::vector<CompensatedOutcome> outcomes;
   if (!flags.dry_run && solver.on) {
     const SolvedJob job = {solver, flags.n_threads, flags.quiet,
                            CatchSignals()};
-    ASSIGN_OR_RETURN(outcomes, WriteSolved(*model, samples, outputs, job));
+    ASSIGN_OR_RETURN(outcomes, WriteSolved(*model, samples, outputs, job, {}));
   } else if (!flags.dry_run) {
     RETURN_IF_ERROR(Write(*model, outputs, flags));
   }
@@ -351,7 +393,12 @@ CommandResult CheckAndRun(const CLI::App& command, const Flags& flags) {
       return {solvable, kExitUsage};
     }
   }
-  return {Run(command, flags, *recipes, *solver, *allocation)};
+  const auto part =
+      PartFromFlag(flags.shard, *recipes, *solver, allocation->on);
+  if (!part.ok()) {
+    return {part.status(), kExitUsage};
+  }
+  return {Run(command, flags, *recipes, *solver, *allocation, *part)};
 }
 
 }  // namespace
@@ -402,6 +449,11 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
                     "AWQ, FP8, …): its weights are decoded, and what they "
                     "lost stays lost");
   AddGgufFlags(command, &flags->gguf);
+  command
+      ->add_option("--shard", flags->shard,
+                   "do part K of N, about as many bytes each, to be put "
+                   "together by narrow merge: for parts on several machines")
+      ->type_name("K/N");
   command->add_flag("--dry-run", flags->dry_run,
                     "print every tensor's type, the reason and the exact "
                     "size, and write nothing");

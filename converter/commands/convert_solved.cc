@@ -126,10 +126,12 @@ std::string SolvedDryRun(const Checkpoint& model, const Output& output,
 
 absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
     const Checkpoint& model, const CalibrationSamples& samples,
-    const std::vector<Output>& outputs, const SolvedJob& job) {
+    const std::vector<Output>& outputs, const SolvedJob& job,
+    const std::function<absl::Status(absl::Span<const Output>)>& write) {
   BlockLines lines(outputs, job.request.one_shot, job.quiet);
   CompensatedConvertOptions options;
   options.restart = job.request.restart;
+  options.write = write;
   std::unique_ptr<Progress> weighing;
   options.on_weights = [&](double share) {
     constexpr int64_t kWhole = 1000;

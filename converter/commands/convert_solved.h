@@ -8,6 +8,7 @@
 #define NARROW_CONVERTER_COMMANDS_CONVERT_SOLVED_H_
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -42,10 +43,12 @@ absl::StatusOr<CalibrationSamples> SolverSamples(
 std::string SolvedDryRun(const Checkpoint& model, const Output& output,
                          const CalibrationSamples& samples);
 
-// Lines of progress go to standard error, one a block.
+// Lines of progress go to standard error, one a block. `write` may be empty:
+// CompensatedConvertOptions::write.
 absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
     const Checkpoint& model, const CalibrationSamples& samples,
-    const std::vector<Output>& outputs, const SolvedJob& job);
+    const std::vector<Output>& outputs, const SolvedJob& job,
+    const std::function<absl::Status(absl::Span<const Output>)>& write);
 
 }  // namespace narrow
 

@@ -66,7 +66,8 @@ class Conversion {
         solved.push_back({&plans.back(), output.path});
       }
     }
-    return WriteOutputs(model_, solved, pipeline);
+    return options_.write ? options_.write(solved)
+                          : WriteOutputs(model_, solved, pipeline);
   }
 
   std::vector<CompensatedOutcome> TakeOutcomes() {

@@ -45,6 +45,9 @@ struct CompensatedConvertOptions {
   bool restart = false;
   // A run over outputs [first, first + n) begins; called before any block.
   std::function<void(size_t first, size_t n)> on_run;
+  // Writes the outputs, whose plans now have the solved rows, instead of
+  // WriteOutputs; may be empty.
+  std::function<absl::Status(absl::Span<const Output>)> write;
   // Share of the reverse pass done.
   std::function<void(double)> on_weights;
 };

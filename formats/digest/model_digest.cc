@@ -1,6 +1,7 @@
 #include "formats/digest/model_digest.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <iterator>
 #include <memory>
@@ -23,6 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr char kHeading[] = "narrow model 1";
 constexpr size_t kStep = size_t{1} << 20;
+constexpr size_t kSampleBytes = 4096;
 
 // What decides how a model runs, by the names that projects publish.
 constexpr const char* kSideFiles[] = {"README.md",
@@ -62,12 +64,74 @@ Sha256Digest DigestTensor(const TensorSource& source, const TensorView& view) {
   return hash.Finish();
 }
 
-absl::Status DigestSideFiles(const std::string& folder, ModelDigest* digest) {
-  for (const std::string& name : ModelSideFiles(folder)) {
-    ASSIGN_OR_RETURN(const FileDigest file, DigestFile(JoinPath(folder, name)));
-    digest->files.push_back({name, file.n_bytes, file.sha256});
+absl::StatusOr<std::vector<SideFileDigest>> FilesOf(
+    absl::string_view path, const TensorSource& source) {
+  std::vector<SideFileDigest> files;
+  if (source.format() == "gguf") {
+    ASSIGN_OR_RETURN(SideFileDigest metadata,
+                     DigestMetadata(source.metadata()));
+    files.push_back(std::move(metadata));
+  } else if (IsDirectory(path)) {
+    for (const std::string& name : ModelSideFiles(path)) {
+      ASSIGN_OR_RETURN(const FileDigest file, DigestFile(JoinPath(path, name)));
+      files.push_back({name, file.n_bytes, file.sha256});
+    }
   }
-  return absl::OkStatus();
+  return files;
+}
+
+void AddMeta(const TensorMeta& meta, Sha256* hash) {
+  hash->AddWithLength("tensor");
+  hash->AddWithLength(meta.name);
+  hash->AddWithLength(TypeName(meta.type));
+  hash->AddNumber(static_cast<int64_t>(meta.shape.size()));
+  for (const int64_t size : meta.shape) {
+    hash->AddNumber(size);
+  }
+}
+
+void AddFile(const SideFileDigest& file, Sha256* hash) {
+  hash->AddWithLength("file");
+  hash->AddWithLength(file.name);
+  hash->AddNumber(file.n_bytes);
+  hash->Add(file.sha256.bytes);
+}
+
+// In the order of the source, which is that of its files.
+Sha256Digest IdentityOf(absl::Span<const TensorView> views,
+                        const std::vector<SideFileDigest>& files) {
+  Sha256 hash;
+  hash.AddWithLength("narrow model identity 1");
+  for (const TensorView& view : views) {
+    AddMeta(view.meta, &hash);
+    const size_t n = std::min(view.data.size(), kSampleBytes);
+    hash.Add(view.data.first(n));
+    hash.Add(view.data.last(n));
+  }
+  for (const SideFileDigest& file : files) {
+    AddFile(file, &hash);
+  }
+  return hash.Finish();
+}
+
+// Tensors belong to the share in which their first byte lies.
+std::vector<const TensorView*> ViewsOfShare(absl::Span<const TensorView> views,
+                                            int64_t index, int64_t count) {
+  double total = 0;
+  for (const TensorView& view : views) {
+    total += static_cast<double>(view.data.size());
+  }
+  std::vector<const TensorView*> mine;
+  double at = 0;
+  for (const TensorView& view : views) {
+    const double share =
+        total == 0 ? 0 : std::floor(at / total * static_cast<double>(count));
+    if (std::min(static_cast<int64_t>(share), count - 1) == index) {
+      mine.push_back(&view);
+    }
+    at += static_cast<double>(view.data.size());
+  }
+  return mine;
 }
 
 }  // namespace
@@ -122,44 +186,50 @@ void CombineDigests(ModelDigest* digest) {
   Sha256 hash;
   hash.AddWithLength(kHeading);
   for (const TensorDigest& tensor : digest->tensors) {
-    hash.AddWithLength("tensor");
-    hash.AddWithLength(tensor.meta.name);
-    hash.AddWithLength(TypeName(tensor.meta.type));
-    hash.AddNumber(static_cast<int64_t>(tensor.meta.shape.size()));
-    for (const int64_t size : tensor.meta.shape) {
-      hash.AddNumber(size);
-    }
+    AddMeta(tensor.meta, &hash);
     hash.Add(tensor.sha256.bytes);
   }
   for (const SideFileDigest& file : digest->files) {
-    hash.AddWithLength("file");
-    hash.AddWithLength(file.name);
-    hash.AddNumber(file.n_bytes);
-    hash.Add(file.sha256.bytes);
+    AddFile(file, &hash);
   }
   digest->sha256 = hash.Finish();
 }
 
-absl::StatusOr<ModelDigest> DigestModel(absl::string_view path, int n_threads) {
+absl::StatusOr<ModelShare> DigestModelShare(
+    absl::string_view path, int64_t index, int64_t count, int n_threads,
+    const std::atomic<bool>* cancelled) {
   ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> source,
                    OpenTensorSource(path));
-  ModelDigest digest;
-  if (source->format() == "gguf") {
-    ASSIGN_OR_RETURN(SideFileDigest metadata,
-                     DigestMetadata(source->metadata()));
-    digest.files.push_back(std::move(metadata));
-  } else if (IsDirectory(path)) {
-    RETURN_IF_ERROR(DigestSideFiles(std::string(path), &digest));
-  }
+  ModelShare share;
+  ASSIGN_OR_RETURN(share.files, FilesOf(path, *source));
   const absl::Span<const TensorView> views = source->tensors();
-  for (const TensorView& view : views) {
-    digest.tensors.push_back({view.meta, {}});
+  share.identity = IdentityOf(views, share.files);
+  const std::vector<const TensorView*> mine = ViewsOfShare(views, index, count);
+  for (const TensorView* view : mine) {
+    share.tensors.push_back({view->meta, {}});
   }
+  std::atomic<bool> stopped{false};
   ThreadPool pool(n_threads);
-  pool.ParallelFor(static_cast<int64_t>(views.size()), [&](int64_t i) {
+  pool.ParallelFor(static_cast<int64_t>(mine.size()), [&](int64_t i) {
     const size_t at = static_cast<size_t>(i);
-    digest.tensors[at].sha256 = DigestTensor(*source, views[at]);
+    if (cancelled != nullptr && cancelled->load()) {
+      stopped = true;
+      return;
+    }
+    share.tensors[at].sha256 = DigestTensor(*source, *mine[at]);
   });
+  if (stopped) {
+    return absl::CancelledError("stopped while hashing the model");
+  }
+  return share;
+}
+
+absl::StatusOr<ModelDigest> DigestModel(absl::string_view path, int n_threads) {
+  ASSIGN_OR_RETURN(ModelShare all,
+                   DigestModelShare(path, 0, 1, n_threads, nullptr));
+  ModelDigest digest;
+  digest.tensors = std::move(all.tensors);
+  digest.files = std::move(all.files);
   CombineDigests(&digest);
   return digest;
 }

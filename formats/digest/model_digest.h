@@ -19,6 +19,7 @@
 #ifndef NARROW_FORMATS_DIGEST_MODEL_DIGEST_H_
 #define NARROW_FORMATS_DIGEST_MODEL_DIGEST_H_
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -51,6 +52,24 @@ struct ModelDigest {
 // of it once, with `n_threads` threads (< 1: all processors). Errors of
 // OpenTensorSource.
 absl::StatusOr<ModelDigest> DigestModel(absl::string_view path, int n_threads);
+
+// Part of it: every file and of the tensors a share of the bytes, so that
+// several processes read the model once together.
+struct ModelShare {
+  // Of the files, all tensors' names, types and shapes, and the first and
+  // last 4 KiB of each: the same for all shares of a model, and another for
+  // another, without reading it.
+  Sha256Digest identity;
+  std::vector<TensorDigest> tensors;
+  std::vector<SideFileDigest> files;
+};
+
+// Share `index` of `count`. Stops between tensors where `cancelled` says so:
+// Cancelled; it may be null. REQUIRES: 0 <= index < count.
+absl::StatusOr<ModelShare> DigestModelShare(absl::string_view path,
+                                            int64_t index, int64_t count,
+                                            int n_threads,
+                                            const std::atomic<bool>* cancelled);
 
 // The same of tensors that are hashed already; sorts both lists.
 void CombineDigests(ModelDigest* digest);

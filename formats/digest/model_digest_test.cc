@@ -1,5 +1,6 @@
 #include "formats/digest/model_digest.h"
 
+#include <atomic>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -66,6 +67,34 @@ TEST(ModelDigestTest, ShardsOfGgufHaveTheHashOfTheWhole) {
   ASSERT_EQ(details->tensors.size(), 2u);
   EXPECT_EQ(details->tensors[0].meta.name, "a.weight");
   EXPECT_EQ(details->tensors[0].sha256, Sha256::Of(std::string(64, '\2')));
+}
+
+TEST(ModelDigestTest, SharesMakeTheWhole) {
+  const std::string path = JoinPath(NewFolder("digest_share"), "m.gguf");
+  WriteTensors(NewGgufWriter(path).get(), Metas(), {}, 1);
+  for (const int64_t count : {1, 2, 3, 7}) {
+    ModelDigest together;
+    Sha256Digest identity;
+    for (int64_t i = 0; i < count; ++i) {
+      const auto share = DigestModelShare(path, i, count, 1, nullptr);
+      ASSERT_TRUE(share.ok()) << share.status();
+      EXPECT_TRUE(i == 0 || share->identity == identity);
+      identity = share->identity;
+      together.files = share->files;
+      together.tensors.insert(together.tensors.end(), share->tensors.begin(),
+                              share->tensors.end());
+    }
+    CombineDigests(&together);
+    EXPECT_EQ(together.tensors.size(), Metas().size());
+    EXPECT_EQ(together.sha256, DigestOf(path));
+  }
+  const std::string other = JoinPath(NewFolder("digest_share2"), "m.gguf");
+  WriteTensors(NewGgufWriter(other).get(), Metas(), {}, 2);
+  EXPECT_NE(DigestModelShare(path, 0, 2, 1, nullptr)->identity,
+            DigestModelShare(other, 0, 2, 1, nullptr)->identity);
+  const std::atomic<bool> stop{true};
+  EXPECT_TRUE(
+      absl::IsCancelled(DigestModelShare(path, 0, 1, 1, &stop).status()));
 }
 
 TEST(ModelDigestTest, OfFoldersCountsSettingsNotPlaces) {

@@ -1,0 +1,140 @@
+// narrow merge: the parts of a sharded conversion to GGUF files.
+
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "converter/commands/command.h"
+#include "converter/commands/signals.h"
+#include "converter/parts/merge_parts.h"
+#include "converter/progress.h"
+#include "formats/base/file.h"
+#include "formats/base/status.h"
+#include "formats/json/json_writer.h"
+
+namespace narrow {
+namespace {
+
+constexpr char kExamples[] = R"(Examples:
+  for k in 1 2 3 4; do
+    narrow convert models/gemma-3-270m --to Q4_K_M --shard $k/4 --out part-$k
+  done
+  narrow merge part-1 part-2 part-3 part-4 --out gemma-3-270m-Q4_K_M.gguf
+
+The parts, in any order, must be of one plan: the same model, flags and
+version of narrow. The file has the bytes that a run without --shard writes.
+GGUF shards are put together by narrow convert FIRST-SHARD --to COPY.)";
+
+struct Flags {
+  std::vector<std::string> parts;
+  std::string out;
+  bool quiet = false;
+  int n_threads = 0;
+  std::string json;
+};
+
+std::vector<std::string> FilesOf(const MergedParts& merged,
+                                 const std::string& out) {
+  std::vector<std::string> files;
+  for (size_t i = 0; i < merged.files.size(); ++i) {
+    files.push_back(FilePath(out, merged.split, i, merged.files.size()));
+  }
+  return files;
+}
+
+absl::Status CheckOutputs(const std::vector<std::string>& files,
+                          const Flags& flags) {
+  for (const std::string& file : files) {
+    for (const std::string& part : flags.parts) {
+      if (SameFile(file, part)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "output ", file, " is one of the parts; choose another --out"));
+      }
+    }
+    if (!flags.json.empty() && SameFile(file, flags.json)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "output ", file, " is also the file of --json; choose another"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string Json(const MergedParts& merged,
+                 const std::vector<std::string>& files, double seconds) {
+  JsonWriter json(JsonWriter::kIndented);
+  json.BeginObject();
+  json.Key("parts").Integer(static_cast<int64_t>(merged.parts.size()));
+  json.Key("version").String(merged.version);
+  json.Key("model_sha256").String(merged.model.sha256.Hex());
+  json.Key("tensors").Integer(static_cast<int64_t>(merged.tensors.size()));
+  json.Key("files").BeginArray();
+  for (size_t i = 0; i < files.size(); ++i) {
+    json.BeginObject();
+    json.Key("path").String(files[i]);
+    json.Key("bytes").Integer(merged.files[i].n_bytes);
+    json.EndObject();
+  }
+  json.EndArray();
+  json.Key("seconds").Number(seconds);
+  json.EndObject();
+  return json.text();
+}
+
+absl::Status Run(const Flags& flags) {
+  const auto start = std::chrono::steady_clock::now();
+  RETURN_IF_ERROR(CheckJsonPath(flags.json));
+  ASSIGN_OR_RETURN(const MergedParts merged, OpenParts(flags.parts));
+  const std::vector<std::string> files = FilesOf(merged, flags.out);
+  RETURN_IF_ERROR(CheckOutputs(files, flags));
+  int64_t n_bytes = 0;
+  for (const TensorMeta& meta : merged.tensors) {
+    n_bytes += 2 * meta.n_bytes();  // checked, then written
+  }
+  Progress progress("merging", "B", n_bytes, flags.quiet);
+  MergeOptions options;
+  options.n_threads = flags.n_threads;
+  options.on_progress = [&progress](int64_t n) { progress.Add(n); };
+  options.cancelled = CatchSignals();
+  RETURN_IF_ERROR(WriteMerged(merged, flags.out, options));
+  progress.Finish();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
+          .count();
+  if (!flags.quiet && flags.json != "-") {
+    for (size_t i = 0; i < files.size(); ++i) {
+      absl::PrintF("wrote %s: %d bytes (%s) of %d parts\n", files[i],
+                   merged.files[i].n_bytes,
+                   FormatBytes(merged.files[i].n_bytes), merged.parts.size());
+    }
+    absl::PrintF("in %s\n", FormatDuration(seconds));
+  }
+  return WriteJson(flags.json, Json(merged, files, seconds));
+}
+
+}  // namespace
+
+void AddMergeCommand(CLI::App* app, CommandResult* result) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      app->add_subcommand("merge", "put the parts of convert --shard together");
+  command->footer(kExamples);
+  command->add_option("parts", flags->parts, "files of convert --shard K/N")
+      ->type_name("PART")
+      ->required();
+  command
+      ->add_option("-o,--out", flags->out,
+                   "file to write; of a split output, the prefix of its "
+                   "shards")
+      ->type_name("FILE")
+      ->required();
+  command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
+  AddThreadsOption(command, &flags->n_threads);
+  AddJsonOption(command, &flags->json);
+  command->callback([flags, result] { result->status = Run(*flags); });
+}
+
+}  // namespace narrow

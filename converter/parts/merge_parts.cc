@@ -1,0 +1,271 @@
+#include "converter/parts/merge_parts.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "formats/base/parallel.h"
+#include "formats/base/status.h"
+#include "formats/gguf/gguf_header.h"
+#include "formats/gguf/gguf_writer.h"
+
+namespace narrow {
+namespace {
+
+constexpr size_t kStep = size_t{4} << 20;
+
+absl::Status Differ(absl::string_view what, const PartFile& a,
+                    const PartFile& b) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      "parts ", a.path(), " and ", b.path(), " are of different ", what,
+      "; make all parts with the same command but for K of --shard K/N"));
+}
+
+absl::Status CheckAlike(const std::vector<PartFile>& parts) {
+  for (const PartFile& file : parts) {
+    const parts::Part& first = parts[0].description();
+    const parts::Part& part = file.description();
+    if (part.version() != first.version()) {
+      return Differ(
+          absl::StrCat("versions of narrow (", OneLine(first.version()), ", ",
+                       OneLine(part.version()), ")"),
+          parts[0], file);
+    }
+    if (part.model() != first.model()) {
+      return Differ("models", parts[0], file);
+    }
+    if (part.count() != first.count()) {
+      return Differ(absl::StrCat("numbers of parts (", first.count(), ", ",
+                                 part.count(), ")"),
+                    parts[0], file);
+    }
+    if (part.plan() != first.plan()) {
+      return Differ("plans", parts[0], file);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckComplete(const std::vector<PartFile>& parts) {
+  const int64_t count = parts[0].description().count();
+  std::vector<std::string> missing;
+  int64_t next = 1;
+  for (const PartFile& file : parts) {
+    const int64_t index = file.description().index();
+    if (index < next) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("part ", index, " of ", count,
+                       " was given twice, the second time as ", file.path()));
+    }
+    for (; next < index && missing.size() < 20; ++next) {
+      missing.push_back(absl::StrCat(next));
+    }
+    next = index + 1;
+  }
+  for (; next <= count && missing.size() < 20; ++next) {
+    missing.push_back(absl::StrCat(next));
+  }
+  if (!missing.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "of ", count,
+        " parts, these are missing: ", absl::StrJoin(missing, ", "),
+        "; give all files of --shard 1/", count, " to ", count, "/", count));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Damaged(const PartFile& part, absl::string_view what) {
+  return absl::DataLossError(
+      absl::StrCat(what,
+                   "; make the part again with narrow convert --shard; "
+                   "reading ",
+                   part.path()));
+}
+
+absl::Status TakeHead(MergedParts* merged) {
+  const PartFile& first = merged->parts[0];
+  if (!first.description().has_head()) {
+    return Damaged(first, "part 1 does not say what the output is");
+  }
+  const parts::Head& head = first.description().head();
+  auto header =
+      ParseGgufHeader({reinterpret_cast<const uint8_t*>(head.metadata().data()),
+                       head.metadata().size()},
+                      first.path());
+  if (!header.ok()) {
+    return header.status();
+  }
+  merged->metadata = std::move(header->metadata);
+  for (const parts::Rows& rows : head.tensors()) {
+    auto meta = MetaOf(rows);
+    if (!meta.ok()) {
+      return Damaged(first, meta.status().message());
+    }
+    merged->tensors.push_back(*std::move(meta));
+  }
+  if (head.has_split()) {
+    GgufSplitOptions split;
+    split.max_tensors = head.split().max_tensors();
+    split.max_bytes = head.split().max_bytes();
+    split.no_tensor_first_split = head.split().no_tensor_first_split();
+    split.shard_tensors.assign(head.split().shard_tensors().begin(),
+                               head.split().shard_tensors().end());
+    merged->split = std::move(split);
+  }
+  for (const parts::Setting& setting : first.description().recipe()) {
+    merged->recipe.emplace_back(setting.name(), setting.value());
+  }
+  return absl::OkStatus();
+}
+
+// That the rows of all parts, in order, are those of the head's tensors, made
+// by the same recipe.
+absl::Status CheckCover(const MergedParts& merged) {
+  const auto& tensors = merged.parts[0].description().head().tensors();
+  int at = 0;
+  int64_t row = 0;
+  const auto skip_done = [&] {
+    while (at < tensors.size() && row == tensors[at].n_rows()) {
+      ++at;
+      row = 0;
+    }
+  };
+  skip_done();
+  for (const PartFile& part : merged.parts) {
+    for (const parts::Rows& rows : part.description().rows()) {
+      if (at == tensors.size()) {
+        return Damaged(part,
+                       absl::StrCat("rows of tensor ", QuotedName(rows.name()),
+                                    " follow the last tensor"));
+      }
+      const parts::Rows& wanted = tensors[at];
+      if (rows.name() != wanted.name() || rows.type() != wanted.type() ||
+          !std::equal(rows.shape().begin(), rows.shape().end(),
+                      wanted.shape().begin(), wanted.shape().end()) ||
+          rows.recipe() != wanted.recipe() || rows.first_row() != row) {
+        return Damaged(
+            part, absl::StrCat(
+                      "the plan goes on with row ", row, " of ",
+                      QuotedName(wanted.name()), " as ", OneLine(wanted.type()),
+                      ", the part has row ", rows.first_row(), " of ",
+                      QuotedName(rows.name()), " as ", OneLine(rows.type())));
+      }
+      row += rows.n_rows();
+      skip_done();
+    }
+  }
+  if (at < tensors.size()) {
+    return Damaged(
+        merged.parts.back(),
+        absl::StrCat("rows of tensor ", QuotedName(tensors[at].name()),
+                     " from ", row, " on are in no part"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TakeInputs(MergedParts* merged) {
+  for (const PartFile& part : merged->parts) {
+    for (const parts::Input& input : part.description().inputs()) {
+      Sha256Digest digest;
+      if (input.sha256().size() != digest.bytes.size()) {
+        return Damaged(
+            part, absl::StrCat("the hash of input ", QuotedName(input.name()),
+                               " has ", input.sha256().size(), " bytes"));
+      }
+      std::copy(input.sha256().begin(), input.sha256().end(),
+                digest.bytes.begin());
+      if (input.type().empty()) {
+        if (part.description().index() == 1) {
+          merged->model.files.push_back(
+              {input.name(), input.n_bytes(), digest});
+        }
+        continue;
+      }
+      parts::Rows rows;
+      rows.set_name(input.name());
+      rows.set_type(input.type());
+      *rows.mutable_shape() = input.shape();
+      auto meta = MetaOf(rows);
+      if (!meta.ok()) {
+        return Damaged(part, meta.status().message());
+      }
+      merged->model.tensors.push_back({*std::move(meta), digest});
+    }
+  }
+  CombineDigests(&merged->model);
+  return absl::OkStatus();
+}
+
+absl::Status CheckNotCancelled(const MergeOptions& options) {
+  return options.cancelled != nullptr && options.cancelled->load()
+             ? absl::CancelledError("stopped by a signal; nothing was written")
+             : absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<MergedParts> OpenParts(const std::vector<std::string>& paths) {
+  MergedParts merged;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(PartFile part, PartFile::Open(path));
+    const parts::Part& it = part.description();
+    if (it.count() < 1 || it.index() < 1 || it.index() > it.count()) {
+      return Damaged(
+          part, absl::StrCat("it is part ", it.index(), " of ", it.count()));
+    }
+    merged.parts.push_back(std::move(part));
+  }
+  if (merged.parts.empty()) {
+    return absl::InvalidArgumentError("no part to merge");
+  }
+  RETURN_IF_ERROR(CheckAlike(merged.parts));
+  std::stable_sort(merged.parts.begin(), merged.parts.end(),
+                   [](const PartFile& a, const PartFile& b) {
+                     return a.description().index() < b.description().index();
+                   });
+  RETURN_IF_ERROR(CheckComplete(merged.parts));
+  merged.version = merged.parts[0].description().version();
+  RETURN_IF_ERROR(TakeHead(&merged));
+  RETURN_IF_ERROR(CheckCover(merged));
+  RETURN_IF_ERROR(TakeInputs(&merged));
+  ASSIGN_OR_RETURN(merged.files,
+                   PlanFiles(merged.tensors, merged.metadata, merged.split));
+  return merged;
+}
+
+absl::Status WriteMerged(const MergedParts& merged, const std::string& path,
+                         const MergeOptions& options) {
+  ThreadPool pool(options.n_threads);
+  for (const PartFile& part : merged.parts) {
+    RETURN_IF_ERROR(CheckNotCancelled(options));
+    RETURN_IF_ERROR(part.CheckRows(&pool));
+    for (int i = 0; options.on_progress && i < part.description().rows_size();
+         ++i) {
+      options.on_progress(
+          static_cast<int64_t>(part.BytesOf(static_cast<size_t>(i)).size()));
+    }
+  }
+  const std::unique_ptr<TensorSink> sink =
+      merged.split.has_value() ? NewGgufSplitWriter(path, *merged.split)
+                               : NewGgufWriter(path);
+  RETURN_IF_ERROR(sink->Begin(merged.tensors, merged.metadata));
+  for (const PartFile& part : merged.parts) {
+    for (int i = 0; i < part.description().rows_size(); ++i) {
+      absl::Span<const uint8_t> rest = part.BytesOf(static_cast<size_t>(i));
+      while (!rest.empty()) {
+        RETURN_IF_ERROR(CheckNotCancelled(options));
+        const absl::Span<const uint8_t> step = rest.subspan(0, kStep);
+        RETURN_IF_ERROR(sink->Append(step));
+        part.Release(step);
+        rest.remove_prefix(step.size());
+        if (options.on_progress) {
+          options.on_progress(static_cast<int64_t>(step.size()));
+        }
+      }
+    }
+  }
+  return sink->Finish();
+}
+
+}  // namespace narrow
