@@ -1,10 +1,8 @@
 #include "validate/score_text.h"
 
 #include <algorithm>
-#include <cassert>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
@@ -14,235 +12,70 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 // Rows given to the output layer at once: many, since each call decodes its
 // weights; not all, so that progress is seen in models that are mostly
 // vocabulary.
 constexpr int64_t kHeadRows = 4096;
 
-// One pass of a model over a text; see ScoreText.
-class TextScorer {
+// Makes scores of the rows of each group; see ScoreText.
+class RowScorer {
  public:
-  TextScorer(const TextTokens& text, absl::Span<const ScoredWindow> windows,
-             const ScoreOptions& options, ModelRunner* runner,
-             const ScoreProgressFn& progress)
-      : text_(text),
-        windows_(windows),
-        options_(options),
-        runner_(runner),
-        progress_(progress) {
-    for (const ScoredWindow& window : windows) {
-      state_.tokens_total += window.n_tokens;
-    }
-    state_.windows_total = windows.size();
-  }
+  RowScorer(const ScoreOptions& options, ModelRunner* runner)
+      : options_(options), runner_(runner) {}
 
-  absl::StatusOr<TextScores> Run() {
-    RETURN_IF_ERROR(CheckIds());
-    start_ = Clock::now();
-    Report(0);
-    size_t first = 0;
-    while (first < windows_.size()) {
-      const size_t n = GroupSize(first, options_.hidden_bytes);
-      const absl::Status status = RunGroup(first, n);
-      // The runner counts the windows that it was given.
-      RETURN_IF_ERROR(
-          first == 0 ? status
-                     : Annotate(status, absl::StrCat("in a group that begins "
-                                                     "with window ",
-                                                     first, " of the text")));
-      first += n;
-    }
-    scores_.n_run = state_.tokens_total;
-    scores_.seconds = SecondsSince(start_);
-    return std::move(scores_);
-  }
-
- private:
-  absl::Status CheckIds() const {
-    const int64_t n_vocab = runner_->vocab_size();
-    int64_t position = 0;
-    for (int32_t id : text_.ids) {
-      if (id < 0 || id >= n_vocab) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("token ", position, " of the text is number ", id,
-                         " of the vocabulary, the model has ", n_vocab));
-      }
-      ++position;
-    }
-    if (text_.window_bos &&
-        (*text_.window_bos < 0 || *text_.window_bos >= n_vocab)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the BOS token is number ", *text_.window_bos,
-                       " of the vocabulary, the model has ", n_vocab));
-    }
-    return absl::OkStatus();
-  }
-
-  // Windows from `first` on that are of one length and fit into the memory.
-  size_t GroupSize(size_t first, int64_t hidden_bytes) const {
-    const int64_t n_tokens = windows_[first].n_tokens;
-    const int64_t window_bytes =
-        n_tokens * runner_->hidden_size() * int64_t{sizeof(float)};
-    const int64_t most =
-        std::max<int64_t>(1, hidden_bytes / std::max<int64_t>(1, window_bytes));
-    size_t n = 1;
-    while (first + n < windows_.size() && static_cast<int64_t>(n) < most &&
-           windows_[first + n].n_tokens == n_tokens) {
-      ++n;
-    }
-    return n;
-  }
-
-  absl::Status RunGroup(size_t first, size_t n) {
-    const absl::Span<const ScoredWindow> group = windows_.subspan(first, n);
-    const int64_t n_tokens = group[0].n_tokens;
-    group_tokens_ = n_tokens * static_cast<int64_t>(n);
-    group_share_ = 0;
-
-    const std::vector<int32_t> ids = GroupIds(group);
-    HiddenStates hidden;
-    RETURN_IF_ERROR(runner_->Embed(ids, n_tokens, &hidden));
-    const double block_share = 1 / (runner_->n_blocks() + HeadBlocks(group));
-    for (int64_t block = 0; block < runner_->n_blocks(); ++block) {
-      RETURN_IF_ERROR(runner_->RunBlock(block, nullptr, &hidden));
-      Report(block_share);
-    }
-
-    const std::vector<int32_t> targets = KeepScoredRows(group, ids, &hidden);
-    RETURN_IF_ERROR(runner_->FinalNorm(&hidden));
-    std::vector<TokenScore> scores(targets.size());
-    const int64_t n_rows = targets.size();
+  absl::Status Score(const ScoredRows& rows,
+                     absl::FunctionRef<void(double)> done) {
+    const int64_t width = runner_->hidden_size();
+    const int64_t n_rows = rows.n_rows;
+    std::vector<TokenScore> scores(static_cast<size_t>(n_rows));
     for (int64_t row = 0; row < n_rows; row += kHeadRows) {
       const int64_t n_slice = std::min(kHeadRows, n_rows - row);
-      RETURN_IF_ERROR(runner_->LogProbs(hidden.row(0, row), n_slice,
-                                        targets.data() + row,
+      RETURN_IF_ERROR(runner_->LogProbs(rows.rows + row * width, n_slice,
+                                        rows.targets.data() + row,
                                         scores.data() + row));
-      Report(block_share * HeadBlocks(group) * n_slice / n_rows);
+      done(static_cast<double>(n_slice) / static_cast<double>(n_rows));
     }
-    RETURN_IF_ERROR(Keep(first, group, targets, scores));
+    RETURN_IF_ERROR(Keep(rows, scores));
     if (options_.reference != nullptr) {
       const int64_t n_done = static_cast<int64_t>(scores_.divergences.size());
-      RETURN_IF_ERROR(AddDivergences(*options_.reference, n_done,
-                                     hidden.row(0, 0), n_rows, runner_,
-                                     &scores_.divergences));
+      RETURN_IF_ERROR(AddDivergences(*options_.reference, n_done, rows.rows,
+                                     n_rows, runner_, &scores_.divergences));
     }
     if (options_.keep_rows != nullptr) {
-      options_.keep_rows->insert(options_.keep_rows->end(),
-                                 hidden.values.begin(), hidden.values.end());
+      options_.keep_rows->insert(options_.keep_rows->end(), rows.rows,
+                                 rows.rows + n_rows * width);
     }
-
-    state_.windows_done += n;
-    state_.tokens_done += group_tokens_;
-    group_tokens_ = 0;
-    Report(0);
     return absl::OkStatus();
   }
 
-  std::vector<int32_t> GroupIds(absl::Span<const ScoredWindow> group) const {
-    std::vector<int32_t> ids;
-    ids.reserve(group_tokens_);
-    for (const ScoredWindow& window : group) {
-      const auto begin = text_.ids.begin() + window.begin;
-      ids.insert(ids.end(), begin, begin + window.n_tokens);
-      if (text_.window_bos) {
-        ids[ids.size() - window.n_tokens] = *text_.window_bos;
-      }
-    }
-    return ids;
-  }
+  TextScores Take() { return std::move(scores_); }
 
-  // Moves the rows whose output is scored together, to the front, and returns
-  // the token that each should predict.
-  std::vector<int32_t> KeepScoredRows(absl::Span<const ScoredWindow> group,
-                                      absl::Span<const int32_t> ids,
-                                      HiddenStates* hidden) const {
-    std::vector<int32_t> targets;
-    const int64_t width = hidden->hidden_size;
-    float* to = hidden->values.data();
-    int64_t window_index = 0;
-    for (const ScoredWindow& window : group) {
-      // The output at position i - 1 is about token i.
-      std::memmove(to, hidden->row(window_index, window.first_scored - 1),
-                   window.n_scored() * width * sizeof(float));
-      to += window.n_scored() * width;
-      const auto window_ids =
-          ids.subspan(window_index * window.n_tokens, window.n_tokens)
-              .subspan(window.first_scored);
-      targets.insert(targets.end(), window_ids.begin(), window_ids.end());
-      ++window_index;
-    }
-    hidden->n_windows = 1;
-    hidden->window_tokens = targets.size();
-    hidden->values.resize(targets.size() * width);
-    return targets;
-  }
-
-  absl::Status Keep(size_t first, absl::Span<const ScoredWindow> group,
-                    absl::Span<const int32_t> targets,
+ private:
+  absl::Status Keep(const ScoredRows& rows,
                     absl::Span<const TokenScore> scores) {
+    const absl::Span<const ScoredWindow> group = rows.windows;
     size_t i = 0;
     for (size_t w = 0; w < group.size(); ++w) {
       for (int64_t k = 0; k < group[w].n_scored(); ++k, ++i) {
         if (!std::isfinite(scores[i].log_prob)) {
           return absl::DataLossError(absl::StrCat(
-              "the log-probability of token ", targets[i], " is ",
+              "the log-probability of token ", rows.targets[i], " is ",
               scores[i].log_prob, "; at position ", group[w].first_scored + k,
-              " of window ", first + w, " (token ",
+              " of window ", rows.first_window + w, " (token ",
               group[w].begin + group[w].first_scored + k, " of the text)"));
         }
         scores_.nll.push_back(-scores[i].log_prob);
         scores_.top_tokens.push_back(scores[i].top_token);
-        scores_.is_top.push_back(scores[i].top_token == targets[i]);
+        scores_.is_top.push_back(scores[i].top_token == rows.targets[i]);
       }
       scores_.window_sizes.push_back(group[w].n_scored());
     }
     return absl::OkStatus();
   }
 
-  // The output layer's work in units of a block's, roughly: a block has about
-  // 12 hidden_size^2 weights, the output layer vocab_size * hidden_size, and
-  // only scored tokens reach it. For progress alone.
-  double HeadBlocks(absl::Span<const ScoredWindow> group) const {
-    const double share = static_cast<double>(group[0].n_scored()) /
-                         static_cast<double>(group[0].n_tokens);
-    return share * static_cast<double>(runner_->vocab_size()) /
-           (12.0 * static_cast<double>(runner_->hidden_size()));
-  }
-
-  // `share` more of the present group's work is done.
-  void Report(double share) {
-    group_share_ += share;
-    if (!progress_) {
-      return;
-    }
-    ScoreProgress now = state_;
-    now.tokens_done +=
-        static_cast<int64_t>(std::min(group_share_, 1.0) * group_tokens_);
-    const double seconds = SecondsSince(start_);
-    if (now.tokens_done > 0 && seconds > 0) {
-      now.tokens_per_second = static_cast<double>(now.tokens_done) / seconds;
-      now.seconds_left =
-          static_cast<double>(now.tokens_total - now.tokens_done) /
-          now.tokens_per_second;
-    }
-    progress_(now);
-  }
-
-  const TextTokens& text_;
-  const absl::Span<const ScoredWindow> windows_;
   const ScoreOptions& options_;
   ModelRunner* const runner_;
-  const ScoreProgressFn& progress_;
-
   TextScores scores_;
-  ScoreProgress state_;  // of whole groups
-  Clock::time_point start_;
-  int64_t group_tokens_ = 0;
-  double group_share_ = 0;
 };
 
 }  // namespace
@@ -252,7 +85,17 @@ absl::StatusOr<TextScores> ScoreText(const TextTokens& text,
                                      const ScoreOptions& options,
                                      ModelRunner* runner,
                                      const ScoreProgressFn& progress) {
-  return TextScorer(text, windows, options, runner, progress).Run();
+  RowScorer scorer(options, runner);
+  const Clock::time_point start = Clock::now();
+  RETURN_IF_ERROR(RunWindows(
+      text, windows, options.hidden_bytes, runner, progress,
+      [&scorer](const ScoredRows& rows, absl::FunctionRef<void(double)> done) {
+        return scorer.Score(rows, done);
+      }));
+  TextScores scores = scorer.Take();
+  scores.n_run = TokensOf(windows);
+  scores.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  return scores;
 }
 
 }  // namespace narrow

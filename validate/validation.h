@@ -12,7 +12,8 @@
 // The reference goes through each text once, whatever the number of
 // candidates; what is kept of it are its final hidden states (cache/). The
 // candidates follow one after another, so memory is that of one model, and
-// the reference's output matrix.
+// the reference's output matrix; with early_stop that of two, since the
+// reference then goes no further than a candidate needs.
 
 #ifndef NARROW_VALIDATE_VALIDATION_H_
 #define NARROW_VALIDATE_VALIDATION_H_
@@ -28,7 +29,9 @@
 #include "formats/arch/checkpoint.h"
 #include "validate/gate/verdict.h"
 #include "validate/measures/figures.h"
-#include "validate/score_text.h"
+#include "validate/tasks/task.h"
+#include "validate/tasks/task_report.h"
+#include "validate/window_pass.h"
 #include "validate/windows.h"
 
 namespace narrow {
@@ -43,6 +46,7 @@ struct ValidationOptions {
   std::string original;  // empty if base_path is given
   std::vector<std::string> candidates;
   std::vector<ValidationDomain> domains;
+  std::vector<TaskRequest> tasks;  // none with base_path
   WindowSettings windows;
   CheckpointOptions checkpoint;
   RunnerOptions runner;
@@ -88,10 +92,11 @@ struct ValidatedDomain {
 struct DomainComparison {
   std::string domain;
   Comparison figures;
-  // Sums of each window, in order, for who wants to draw or test them.
+  // Of each window, in order, for who wants to draw or test them: tokens, and
+  // means over them.
   std::vector<int64_t> window_tokens;
-  std::vector<double> window_log_ratio;   // means
-  std::vector<double> window_divergence;  // means
+  std::vector<double> window_log_ratio;
+  std::vector<double> window_divergence;
 };
 
 struct CandidateReport {
@@ -120,17 +125,20 @@ struct ValidationReport {
   bool reference_is_base_file = false;
   double reference_seconds = 0;    // in the model; 0 if all was in the cache
   int64_t n_reference_tokens = 0;  // run, not read from the cache
+  // Of the reference's hidden states, compressed; 0 with a base file.
+  int64_t hidden_bytes = 0;
   std::vector<ValidatedDomain> domains;
   std::vector<CandidateReport> candidates;
+  // The original first, then the candidates.
+  std::vector<TaskReport> tasks;
   // The worst of all candidates; none without a gate.
   std::optional<Verdict> verdict;
 };
 
-// What is being done, for a bar: `model` is 0 for the reference, then the
-// candidates from 1 on.
+// What is being done, for a bar.
 struct ValidationProgress {
-  size_t model = 0;
-  size_t domain = 0;
+  std::string model;  // its path
+  std::string what;   // the text's or task's name
   ScoreProgress score;
 };
 using ValidationProgressFn = std::function<void(const ValidationProgress&)>;

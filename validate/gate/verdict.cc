@@ -39,6 +39,23 @@ absl::string_view CriterionFlag(Criterion criterion) {
   return "";
 }
 
+absl::string_view CriterionUnit(Criterion criterion) {
+  switch (criterion) {
+    case Criterion::kPerplexityRatio:
+      return "ratio";
+    case Criterion::kPerplexityDifference:
+      return "perplexity";
+    case Criterion::kDivergence:
+      return "nats";
+    case Criterion::kRmsDeltaP:
+    case Criterion::kSameTop:
+    case Criterion::kTaskDelta:
+      return "share";
+  }
+  assert(false);
+  return "";
+}
+
 bool IsLowerLimit(Criterion criterion) {
   return criterion == Criterion::kSameTop || criterion == Criterion::kTaskDelta;
 }

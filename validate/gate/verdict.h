@@ -40,6 +40,9 @@ enum class Criterion {
 // The flag that sets its limit, without dashes: "max-ppl-delta", "max-kld",
 // "max-rms-dp", "min-top1", "min-task-delta".
 absl::string_view CriterionFlag(Criterion criterion);
+// What its limit is in: "ratio", "perplexity", "nats", "share". A ratio is the
+// candidate's perplexity over the reference's, less 1.
+absl::string_view CriterionUnit(Criterion criterion);
 // Whether the limit is a least value rather than a greatest.
 bool IsLowerLimit(Criterion criterion);
 

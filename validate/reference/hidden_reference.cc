@@ -1,0 +1,90 @@
+#include "validate/reference/hidden_reference.h"
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+
+#include "formats/base/status.h"
+#include "validate/measures/compare_logits.h"
+
+namespace narrow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Logits held at once when a base file is written.
+constexpr int64_t kWrittenBytes = int64_t{128} << 20;
+
+}  // namespace
+
+absl::Status HiddenReference::Prepare(int64_t n_windows,
+                                      const ScoreProgressFn& progress) {
+  if (n_windows <= rows_->n_windows()) {
+    return absl::OkStatus();
+  }
+  const size_t first = static_cast<size_t>(rows_->n_windows());
+  const auto missing =
+      windows_.subspan(first, static_cast<size_t>(n_windows) - first);
+  const Clock::time_point start = Clock::now();
+  const int64_t width = runner_->hidden_size();
+  RETURN_IF_ERROR(RunWindows(
+      *text_, missing, hidden_bytes_, runner_, progress,
+      [&](const ScoredRows& rows, absl::FunctionRef<void(double)> done) {
+        const float* at = rows.rows;
+        for (const ScoredWindow& window : rows.windows) {
+          RETURN_IF_ERROR(rows_->AppendWindow(at, window.n_scored()));
+          at += window.n_scored() * width;
+        }
+        done(1);
+        return absl::OkStatus();
+      }));
+  seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
+  n_run_tokens_ += TokensOf(missing);
+  return absl::OkStatus();
+}
+
+int64_t HiddenReference::row_bytes() const {
+  return (runner_->vocab_size() + runner_->hidden_size()) *
+         static_cast<int64_t>(sizeof(float));
+}
+
+// Into logits_.
+absl::Status HiddenReference::Logits(int64_t first_row, int64_t n_rows) {
+  states_.resize(static_cast<size_t>(n_rows * runner_->hidden_size()));
+  logits_.resize(static_cast<size_t>(n_rows * runner_->vocab_size()));
+  RETURN_IF_ERROR(rows_->Read(first_row, n_rows, states_.data()));
+  return runner_->Logits(states_.data(), n_rows, logits_.data());
+}
+
+absl::Status HiddenReference::Compare(int64_t first_row,
+                                      absl::Span<const int32_t> targets,
+                                      float* logits, int64_t n_vocab,
+                                      TokenComparison* results) {
+  const int64_t n_rows = static_cast<int64_t>(targets.size());
+  const int64_t n_own = runner_->vocab_size();
+  RETURN_IF_ERROR(Logits(first_row, n_rows));
+  pool_->ParallelFor(n_rows, [&](int64_t r) {
+    results[r] =
+        CompareLogits(logits_.data() + r * n_own, n_own, logits + r * n_vocab,
+                      n_vocab, targets[static_cast<size_t>(r)]);
+  });
+  return absl::OkStatus();
+}
+
+absl::Status HiddenReference::WriteBase(int64_t n_windows, BaseWriter* writer) {
+  assert(n_windows <= rows_->n_windows());
+  int64_t n_rows = 0;
+  for (int64_t window = 0; window < n_windows; ++window) {
+    n_rows += rows_->window_rows(window);
+  }
+  const int64_t slice = std::max<int64_t>(1, kWrittenBytes / row_bytes());
+  for (int64_t first = 0; first < n_rows; first += slice) {
+    const int64_t n = std::min(slice, n_rows - first);
+    RETURN_IF_ERROR(Logits(first, n));
+    RETURN_IF_ERROR(
+        writer->AppendRows(logits_.data(), runner_->vocab_size(), n));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace narrow

@@ -1,0 +1,219 @@
+#include "validate/window_pass.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// See RunWindows.
+class WindowPass {
+ public:
+  WindowPass(const TextTokens& text, absl::Span<const ScoredWindow> windows,
+             int64_t hidden_bytes, ModelRunner* runner,
+             const ScoreProgressFn& progress, RowSink sink)
+      : text_(text),
+        windows_(windows),
+        hidden_bytes_(hidden_bytes),
+        runner_(runner),
+        progress_(progress),
+        sink_(sink) {
+    state_.tokens_total = TokensOf(windows);
+    state_.windows_total = static_cast<int64_t>(windows.size());
+  }
+
+  absl::Status Run() {
+    RETURN_IF_ERROR(CheckIds());
+    start_ = Clock::now();
+    Report(0);
+    size_t first = 0;
+    while (first < windows_.size()) {
+      const size_t n = GroupSize(first);
+      const absl::Status status = RunGroup(first, n);
+      // The runner counts the windows that it was given.
+      RETURN_IF_ERROR(
+          first == 0 ? status
+                     : Annotate(status, absl::StrCat("in a group that begins "
+                                                     "with window ",
+                                                     first, " of the text")));
+      first += n;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status CheckIds() const {
+    const int64_t n_vocab = runner_->vocab_size();
+    int64_t position = 0;
+    for (int32_t id : text_.ids) {
+      if (id < 0 || id >= n_vocab) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("token ", position, " of the text is number ", id,
+                         " of the vocabulary, the model has ", n_vocab));
+      }
+      ++position;
+    }
+    if (text_.window_bos &&
+        (*text_.window_bos < 0 || *text_.window_bos >= n_vocab)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the BOS token is number ", *text_.window_bos,
+                       " of the vocabulary, the model has ", n_vocab));
+    }
+    return absl::OkStatus();
+  }
+
+  // Windows from `first` on that are of one length and fit into the memory.
+  size_t GroupSize(size_t first) const {
+    const int64_t n_tokens = windows_[first].n_tokens;
+    const int64_t window_bytes =
+        n_tokens * runner_->hidden_size() * int64_t{sizeof(float)};
+    const int64_t most = std::max<int64_t>(
+        1, hidden_bytes_ / std::max<int64_t>(1, window_bytes));
+    size_t n = 1;
+    while (first + n < windows_.size() && static_cast<int64_t>(n) < most &&
+           windows_[first + n].n_tokens == n_tokens) {
+      ++n;
+    }
+    return n;
+  }
+
+  absl::Status RunGroup(size_t first, size_t n) {
+    const absl::Span<const ScoredWindow> group = windows_.subspan(first, n);
+    const int64_t n_tokens = group[0].n_tokens;
+    group_tokens_ = n_tokens * static_cast<int64_t>(n);
+    group_share_ = 0;
+
+    const std::vector<int32_t> ids = GroupIds(group);
+    HiddenStates hidden;
+    RETURN_IF_ERROR(runner_->Embed(ids, n_tokens, &hidden));
+    const double block_share = 1 / (runner_->n_blocks() + HeadBlocks(group));
+    for (int64_t block = 0; block < runner_->n_blocks(); ++block) {
+      RETURN_IF_ERROR(runner_->RunBlock(block, nullptr, &hidden));
+      Report(block_share);
+    }
+
+    const std::vector<int32_t> targets = KeepScoredRows(group, ids, &hidden);
+    RETURN_IF_ERROR(runner_->FinalNorm(&hidden));
+    ScoredRows rows;
+    rows.first_window = first;
+    rows.windows = group;
+    rows.rows = hidden.values.data();
+    rows.n_rows = static_cast<int64_t>(targets.size());
+    rows.targets = targets;
+    const double head_share = block_share * HeadBlocks(group);
+    RETURN_IF_ERROR(
+        sink_(rows, [&](double share) { Report(share * head_share); }));
+
+    state_.windows_done += static_cast<int64_t>(n);
+    state_.tokens_done += group_tokens_;
+    group_tokens_ = 0;
+    Report(0);
+    return absl::OkStatus();
+  }
+
+  std::vector<int32_t> GroupIds(absl::Span<const ScoredWindow> group) const {
+    std::vector<int32_t> ids;
+    ids.reserve(group_tokens_);
+    for (const ScoredWindow& window : group) {
+      const auto begin = text_.ids.begin() + window.begin;
+      ids.insert(ids.end(), begin, begin + window.n_tokens);
+      if (text_.window_bos) {
+        ids[ids.size() - window.n_tokens] = *text_.window_bos;
+      }
+    }
+    return ids;
+  }
+
+  // Moves the rows whose output is scored together, to the front, and returns
+  // the token that each should predict.
+  std::vector<int32_t> KeepScoredRows(absl::Span<const ScoredWindow> group,
+                                      absl::Span<const int32_t> ids,
+                                      HiddenStates* hidden) const {
+    std::vector<int32_t> targets;
+    const int64_t width = hidden->hidden_size;
+    float* to = hidden->values.data();
+    int64_t window_index = 0;
+    for (const ScoredWindow& window : group) {
+      // The output at position i - 1 is about token i.
+      std::memmove(to, hidden->row(window_index, window.first_scored - 1),
+                   window.n_scored() * width * sizeof(float));
+      to += window.n_scored() * width;
+      const auto window_ids =
+          ids.subspan(window_index * window.n_tokens, window.n_tokens)
+              .subspan(window.first_scored);
+      targets.insert(targets.end(), window_ids.begin(), window_ids.end());
+      ++window_index;
+    }
+    hidden->n_windows = 1;
+    hidden->window_tokens = targets.size();
+    hidden->values.resize(targets.size() * width);
+    return targets;
+  }
+
+  // The output layer's work in units of a block's, roughly: a block has about
+  // 12 hidden_size^2 weights, the output layer vocab_size * hidden_size, and
+  // only scored tokens reach it. For progress alone.
+  double HeadBlocks(absl::Span<const ScoredWindow> group) const {
+    const double share = static_cast<double>(group[0].n_scored()) /
+                         static_cast<double>(group[0].n_tokens);
+    return share * static_cast<double>(runner_->vocab_size()) /
+           (12.0 * static_cast<double>(runner_->hidden_size()));
+  }
+
+  // `share` more of the present group's work is done.
+  void Report(double share) {
+    group_share_ += share;
+    if (!progress_) {
+      return;
+    }
+    ScoreProgress now = state_;
+    now.tokens_done +=
+        static_cast<int64_t>(std::min(group_share_, 1.0) * group_tokens_);
+    const double seconds =
+        std::chrono::duration<double>(Clock::now() - start_).count();
+    if (now.tokens_done > 0 && seconds > 0) {
+      now.tokens_per_second = static_cast<double>(now.tokens_done) / seconds;
+      now.seconds_left =
+          static_cast<double>(now.tokens_total - now.tokens_done) /
+          now.tokens_per_second;
+    }
+    progress_(now);
+  }
+
+  const TextTokens& text_;
+  const absl::Span<const ScoredWindow> windows_;
+  const int64_t hidden_bytes_;
+  ModelRunner* const runner_;
+  const ScoreProgressFn& progress_;
+  const RowSink sink_;
+
+  ScoreProgress state_;  // of whole groups
+  Clock::time_point start_;
+  int64_t group_tokens_ = 0;
+  double group_share_ = 0;
+};
+
+}  // namespace
+
+absl::Status RunWindows(const TextTokens& text,
+                        absl::Span<const ScoredWindow> windows,
+                        int64_t hidden_bytes, ModelRunner* runner,
+                        const ScoreProgressFn& progress, RowSink sink) {
+  return WindowPass(text, windows, hidden_bytes, runner, progress, sink).Run();
+}
+
+int64_t TokensOf(absl::Span<const ScoredWindow> windows) {
+  int64_t n_tokens = 0;
+  for (const ScoredWindow& window : windows) {
+    n_tokens += window.n_tokens;
+  }
+  return n_tokens;
+}
+
+}  // namespace narrow
