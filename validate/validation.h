@@ -44,7 +44,7 @@ struct ValidationDomain {
 
 struct ValidationOptions {
   std::string original;  // empty if base_path is given
-  std::vector<std::string> candidates;
+  std::vector<std::string> candidates;  // none is enough for tasks alone
   std::vector<ValidationDomain> domains;
   std::vector<TaskRequest> tasks;  // none with base_path
   WindowSettings windows;

@@ -96,7 +96,8 @@ absl::StatusOr<ValidationOptions> OptionsFromFlags(const Flags& flags) {
   ValidationOptions options = flags.options;
   options.candidates = flags.models;
   if (options.base_path.empty()) {
-    if (flags.models.size() < 2) {
+    if (flags.models.size() < 2 &&
+        (!flags.texts.empty() || flags.tasks.tasks.empty())) {
       return absl::InvalidArgumentError(
           "an original and at least one candidate are needed; see narrow "
           "validate --help");
@@ -118,6 +119,9 @@ absl::StatusOr<ValidationOptions> OptionsFromFlags(const Flags& flags) {
   }
   ASSIGN_OR_RETURN(options.limits, LimitsFromFlags(flags.gate));
   ASSIGN_OR_RETURN(options.tasks, TaskRequestsFromFlags(flags.tasks));
+  if (options.limits.any() && options.candidates.empty()) {
+    return absl::InvalidArgumentError("a gate needs a candidate");
+  }
   if (options.limits.min_task_delta && options.tasks.empty()) {
     return absl::InvalidArgumentError("--min-task-delta needs a --task");
   }

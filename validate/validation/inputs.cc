@@ -18,7 +18,9 @@ constexpr char kTokensKey[] = "tokenizer.ggml.tokens";
 
 absl::Status CheckOptions(const ValidationOptions& options) {
   const bool with_base = !options.base_path.empty();
-  if (options.candidates.empty()) {
+  // A model can be asked the questions of a task by itself.
+  if (options.candidates.empty() &&
+      (with_base || !options.domains.empty() || options.tasks.empty())) {
     return absl::InvalidArgumentError(
         with_base ? "no candidate is named"
                   : "an original and a candidate are needed");
