@@ -22,6 +22,8 @@
 namespace narrow {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 bool AllDecided(absl::Span<const CriterionVerdict> verdicts) {
   return std::none_of(verdicts.begin(), verdicts.end(),
                       [](const CriterionVerdict& v) {
@@ -155,23 +157,12 @@ class Validation {
                          CandidateReport* report) {
     const DomainInput& input = inputs_.domains[d];
     const std::string& name = report_.domains[d].name;
-    const auto start = std::chrono::steady_clock::now();
-    double reference_seconds = 0;
     std::vector<CriterionVerdict> verdicts;
     for (const Look& look :
          PlanLooks(static_cast<int64_t>(input.windows.size()),
                    options_.early_stop && options_.limits.any())) {
-      const double before = original_ ? original_->seconds() : 0;
       RETURN_IF_ERROR(Prepare(d, look.n_windows));
-      reference_seconds += (original_ ? original_->seconds() : 0) - before;
-      const int64_t n_before = TokensOf(
-          absl::MakeSpan(input.windows).first(scores->window_sizes.size()));
-      RETURN_IF_ERROR(
-          CompareWindows(input.tokens, input.windows, look.n_windows,
-                         pass_options(), runner, ReferenceOf(d),
-                         ProgressOf(progress_, report->model.path, name,
-                                    n_before, TokensOf(input.windows)),
-                         scores));
+      RETURN_IF_ERROR(CompareUpTo(d, look.n_windows, runner, scores, report));
       verdicts = KeepDecided(
           verdicts, JudgeText(options_.limits, name, SumWindows(*scores),
                               Rates(look.share)));
@@ -179,15 +170,30 @@ class Validation {
         break;
       }
     }
-    report->seconds +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
-            .count() -
-        reference_seconds;
-    report->n_run_tokens += TokensOf(
-        absl::MakeSpan(input.windows).first(scores->window_sizes.size()));
     report->criteria.insert(report->criteria.end(), verdicts.begin(),
                             verdicts.end());
     report->domains.push_back(Describe(name, *scores));
+    return absl::OkStatus();
+  }
+
+  // Adds the windows that are missing among the first n_windows of a text.
+  absl::Status CompareUpTo(size_t d, int64_t n_windows, ModelRunner* runner,
+                           PairedScores* scores, CandidateReport* report) {
+    const DomainInput& input = inputs_.domains[d];
+    const auto tokens_of = [&](size_t n) {
+      return TokensOf(absl::MakeSpan(input.windows).first(n));
+    };
+    const int64_t n_before = tokens_of(scores->window_sizes.size());
+    const Clock::time_point start = Clock::now();
+    RETURN_IF_ERROR(CompareWindows(
+        input.tokens, input.windows, n_windows, pass_options(), runner,
+        ReferenceOf(d),
+        ProgressOf(progress_, report->model.path, report_.domains[d].name,
+                   n_before, TokensOf(input.windows)),
+        scores));
+    report->seconds +=
+        std::chrono::duration<double>(Clock::now() - start).count();
+    report->n_run_tokens += tokens_of(scores->window_sizes.size()) - n_before;
     return absl::OkStatus();
   }
 

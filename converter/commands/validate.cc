@@ -218,6 +218,16 @@ void AddInputOptions(CLI::App* command, Flags* flags) {
       ->type_name("[NAME=]FILE")
       ->allow_extra_args(false);
   command
+      ->add_option("--pre", options->checkpoint.pre_tokenizer,
+                   "tokenizer.ggml.pre, where the pattern in tokenizer.json "
+                   "is unknown")
+      ->type_name("NAME");
+}
+
+// Where the reference comes from, and where it stays.
+void AddReferenceOptions(CLI::App* command, Flags* flags) {
+  ValidationOptions* options = &flags->options;
+  command
       ->add_option("--base", options->base_path,
                    "in place of the original and a text: the base file that "
                    "llama-perplexity wrote with --kl-divergence-base")
@@ -237,11 +247,6 @@ void AddInputOptions(CLI::App* command, Flags* flags) {
                    "f32 (default), or bf16: half the size, rounded")
       ->type_name("TYPE")
       ->check(CLI::IsMember({"f32", "bf16"}));
-  command
-      ->add_option("--pre", options->checkpoint.pre_tokenizer,
-                   "tokenizer.ggml.pre, where the pattern in tokenizer.json "
-                   "is unknown")
-      ->type_name("NAME");
 }
 
 void AddWindowOptions(CLI::App* command, Flags* flags) {
@@ -288,6 +293,7 @@ void AddValidateCommand(CLI::App* app, CommandResult* result) {
       "judge quantized models against their original, with confidence");
   command->footer(kExamples);
   AddInputOptions(command, flags.get());
+  AddReferenceOptions(command, flags.get());
   AddWindowOptions(command, flags.get());
   AddGateFlags(command, &flags->gate);
   command

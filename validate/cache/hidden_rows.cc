@@ -105,10 +105,13 @@ absl::Status HiddenRows::ReadHeader(const Sha256Digest& key) {
         NumberAt(bytes, at + 16) > bytes.size() - end) {
       return Damaged(absl::StrCat("window ", i, " does not lie in the file"));
     }
-    if (ChecksumOf(bytes.subspan(end, block.n_bytes)) != block.checksum) {
+    const auto compressed =
+        bytes.subspan(end, static_cast<size_t>(block.n_bytes));
+    if (ChecksumOf(compressed) != block.checksum) {
       return Damaged(absl::StrCat("the checksum of window ", i,
                                   " is wrong; at offset ", end));
     }
+    saved_->Release(compressed);
     end += static_cast<size_t>(block.n_bytes);
     blocks_.push_back(block);
   }

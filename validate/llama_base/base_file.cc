@@ -197,6 +197,20 @@ void EncodeBaseRow(const float* logits, int64_t n_vocab, uint16_t* codes) {
   }
 }
 
+absl::Status CheckBasePath(const std::string& path) {
+  if (FileExists(path)) {
+    ASSIGN_OR_RETURN(const auto old, MappedFile::Open(path));
+    if (!old->bytes().empty() &&
+        (old->bytes().size() < kMagicBytes ||
+         std::memcmp(old->bytes().data(), kMagic, kMagicBytes) != 0)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a base file would replace ", path,
+                       ", which is none; name another file, or remove it"));
+    }
+  }
+  return OutputFile::Create(path).status();
+}
+
 absl::StatusOr<std::unique_ptr<BaseWriter>> BaseWriter::Create(
     const std::string& path, const BaseHeader& header,
     absl::Span<const int32_t> tokens) {

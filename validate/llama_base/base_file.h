@@ -112,6 +112,10 @@ class BaseWriter {
   int64_t n_written_ = 0;
 };
 
+// Fails where BaseWriter would fail to write `path`, before the work that it is
+// to hold, and where it would replace a file that is no base file.
+absl::Status CheckBasePath(const std::string& path);
+
 // One row as the format has it: row_codes() numbers. For BaseWriter and tests.
 void EncodeBaseRow(const float* logits, int64_t n_vocab, uint16_t* codes);
 

@@ -187,6 +187,17 @@ TEST(BaseFile, RowsOfNoLogProbabilitiesAreRefused) {
   }
 }
 
+TEST(CheckBasePath, OtherFilesAreNotReplaced) {
+  const std::string path = PathOf("model.gguf");
+  ASSERT_TRUE(WriteTextFile(path, "GGUF....").ok());
+  EXPECT_THAT(std::string(CheckBasePath(path).message()),
+              HasSubstr("which is none"));
+  WriteBase(PathOf("old.kld"), Logits(5, 7));
+  EXPECT_TRUE(CheckBasePath(PathOf("old.kld")).ok());
+  EXPECT_TRUE(CheckBasePath(PathOf("new.kld")).ok());
+  EXPECT_FALSE(FileExists(PathOf("new.kld")));
+}
+
 TEST(BaseWriter, NothingIsLeftOfAnUnfinishedFile) {
   const std::string path = PathOf("unfinished.kld");
   auto writer = *BaseWriter::Create(path, kHeader, Tokens());

@@ -16,34 +16,47 @@ namespace {
 
 constexpr char kTokensKey[] = "tokenizer.ggml.tokens";
 
-absl::Status CheckOptions(const ValidationOptions& options) {
-  const bool with_base = !options.base_path.empty();
-  // A model can be asked the questions of a task by itself.
-  if (options.candidates.empty() &&
-      (with_base || !options.domains.empty() || options.tasks.empty())) {
-    return absl::InvalidArgumentError(
-        with_base ? "no candidate is named"
-                  : "an original and a candidate are needed");
+absl::Status CheckBaseOptions(const ValidationOptions& options) {
+  if (options.candidates.empty()) {
+    return absl::InvalidArgumentError("no candidate is named");
   }
-  if (with_base == !options.original.empty()) {
-    return absl::InvalidArgumentError(
-        "the reference is either a model or a base file");
-  }
-  if (with_base && (!options.domains.empty() || !options.tasks.empty() ||
-                    !options.write_base_path.empty())) {
+  if (!options.domains.empty() || !options.tasks.empty() ||
+      !options.write_base_path.empty()) {
     return absl::InvalidArgumentError(
         "a base file has its own text: other texts, tasks and base files "
         "written need the original model");
   }
-  if (!with_base && options.domains.empty() && options.tasks.empty()) {
+  return absl::OkStatus();
+}
+
+absl::Status CheckOriginalOptions(const ValidationOptions& options) {
+  // A model can be asked the questions of a task by itself.
+  if (options.candidates.empty() &&
+      (!options.domains.empty() || options.tasks.empty())) {
+    return absl::InvalidArgumentError("an original and a candidate are needed");
+  }
+  if (options.domains.empty() && options.tasks.empty()) {
     return absl::InvalidArgumentError("a text or a task is needed");
   }
-  if (!options.write_base_path.empty() &&
-      (options.domains.size() != 1 ||
-       options.windows.protocol != Protocol::kLlamaCpp)) {
+  if (options.write_base_path.empty()) {
+    return absl::OkStatus();
+  }
+  if (options.domains.size() != 1 ||
+      options.windows.protocol != Protocol::kLlamaCpp) {
     return absl::InvalidArgumentError(
         "a base file holds one text in llama.cpp's windows");
   }
+  return CheckBasePath(options.write_base_path);
+}
+
+absl::Status CheckOptions(const ValidationOptions& options) {
+  const bool with_base = !options.base_path.empty();
+  if (with_base == !options.original.empty()) {
+    return absl::InvalidArgumentError(
+        "the reference is either a model or a base file");
+  }
+  RETURN_IF_ERROR(with_base ? CheckBaseOptions(options)
+                            : CheckOriginalOptions(options));
   const double rate = options.limits.error_rate;
   if (!(rate > 0 && rate < 0.5)) {
     return absl::InvalidArgumentError(

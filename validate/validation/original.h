@@ -49,8 +49,6 @@ class OriginalModel {
   // REQUIRES: all windows of the only domain are prepared.
   absl::Status WriteBase(const std::string& path);
 
-  // In the model, so far.
-  double seconds() const;
   // Adds what was done.
   void Report(ValidationReport* report) const;
 

@@ -181,8 +181,34 @@ std::string Settings(const ValidationReport& report) {
   return text;
 }
 
+// What a candidate came to on a text; without several texts, on all it was
+// judged on.
+Verdict VerdictOn(const CandidateReport& candidate, const std::string& text,
+                  bool many) {
+  Verdict verdict = Verdict::kPass;
+  for (const CriterionVerdict& v : candidate.criteria) {
+    if (!many || v.domain == text) {
+      verdict = Worse(verdict, v.verdict);
+    }
+  }
+  return verdict;
+}
+
+// From "MiB" on.
+std::vector<std::string> SummaryCells(const ValidatedModel& model,
+                                      const Comparison& c) {
+  return {absl::StrFormat("%.2f", model.tensor_bytes / 1048576.0),
+          absl::StrFormat("%.4f", model.bits_per_weight()),
+          absl::StrCat(c.n_windows),
+          WithError(c.perplexity.value, c.perplexity.error, 4),
+          WithError(c.ratio.value, c.ratio.error, 5),
+          WithError(c.divergence.value, c.divergence.error, 5),
+          absl::StrFormat("%.4f", c.divergence_quantiles[kQuantile999]),
+          WithError(100 * c.rms_delta_p.value, 100 * c.rms_delta_p.error, 3),
+          WithError(100 * c.same_top.value, 100 * c.same_top.error, 2)};
+}
+
 std::string Summary(const ValidationReport& report) {
-  const bool judged = report.verdict.has_value();
   const bool many = report.domains.size() > 1;
   std::vector<TextTable::Column> columns = {{"candidate", TextTable::kLeft}};
   if (many) {
@@ -193,40 +219,23 @@ std::string Summary(const ValidationReport& report) {
         "99.9% KLD", "RMS Δp %", "same top %"}) {
     columns.push_back({title});
   }
-  if (judged) {
+  if (report.verdict) {
     columns.push_back({"verdict", TextTable::kLeft});
   }
   TextTable table(columns);
   for (const CandidateReport& candidate : report.candidates) {
-    const auto add = [&](const std::string& text, const Comparison& c) {
+    for (const DomainComparison& domain : candidate.domains) {
       std::vector<std::string> cells = {FileName(candidate.model.path)};
       if (many) {
-        cells.push_back(text);
+        cells.push_back(domain.domain);
       }
-      for (std::string cell :
-           {absl::StrFormat("%.2f", candidate.model.tensor_bytes / 1048576.0),
-            absl::StrFormat("%.4f", candidate.model.bits_per_weight()),
-            absl::StrCat(c.n_windows),
-            WithError(c.perplexity.value, c.perplexity.error, 4),
-            WithError(c.ratio.value, c.ratio.error, 5),
-            WithError(c.divergence.value, c.divergence.error, 5),
-            absl::StrFormat("%.4f", c.divergence_quantiles[kQuantile999]),
-            WithError(100 * c.rms_delta_p.value, 100 * c.rms_delta_p.error, 3),
-            WithError(100 * c.same_top.value, 100 * c.same_top.error, 2)}) {
-        cells.push_back(std::move(cell));
-      }
-      if (judged) {
-        Verdict verdict = Verdict::kPass;
-        for (const CriterionVerdict& v : candidate.criteria) {
-          verdict =
-              v.domain == text || !many ? Worse(verdict, v.verdict) : verdict;
-        }
-        cells.push_back(std::string(VerdictName(verdict)));
+      const auto figures = SummaryCells(candidate.model, domain.figures);
+      cells.insert(cells.end(), figures.begin(), figures.end());
+      if (report.verdict) {
+        cells.push_back(std::string(
+            VerdictName(VerdictOn(candidate, domain.domain, many))));
       }
       table.AddRow(std::move(cells));
-    };
-    for (const DomainComparison& domain : candidate.domains) {
-      add(domain.domain, domain.figures);
     }
   }
   return table.Render();
