@@ -15,6 +15,7 @@
 #include <string>
 
 #include "converter/commands/command.h"
+#include "converter/version_text.h"
 #include "formats/base/status.h"
 
 namespace {
@@ -32,8 +33,6 @@ constexpr char kExamples[] = R"(Examples:
 
 Exit codes: 0 done, 1 failed (the reason is on standard error), 2 usage,
 3 a gate's limit is exceeded, 4 a gate needs more text to decide.)";
-
-constexpr char kVersion[] = "narrow 0.1.0";
 
 // A program started with a standard stream closed would give its number to
 // the next file it opens, and write its messages into a model.
@@ -96,7 +95,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app(kDescription, "narrow");
   app.footer(kExamples);
-  app.set_version_flag("--version", kVersion);
+  app.set_version_flag("--version", narrow::VersionText);
   app.require_subcommand(1);
   narrow::CommandResult result;
 #define NARROW_COMMAND(name, function) narrow::function(&app, &result);
