@@ -1,0 +1,92 @@
+#!/bin/bash
+# A release of one model and six targets, killed at random moments and started
+# again until it is done: the same bytes and the same report as undisturbed,
+# and at no moment an incomplete file under a final name.
+#
+#   batch_kill_test.sh [KILLS [SEED]]        5 kills unless told otherwise
+set -u
+kills=${1:-5}
+RANDOM=${2:-20260801}
+narrow=$PWD/converter/narrow
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/batch.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+fail() {
+  echo "FAILED: $*"
+  exit 1
+}
+
+cat >"$work/release.textproto" <<EOF
+out: "out"
+model { path: "$PWD/testdata/tiny-llama" imatrix: "$PWD/testdata/imatrix/tiny-llama-imatrix.gguf" }
+target { to: "Q8_0" }
+target { to: "Q4_K_M" }
+target { to: "IQ3_XXS" }
+target { to: "Q4_0" name: "plain" imatrix: "none" }
+target { recipe { rule { method: "rtn" bits: 4 } } }
+target { recipe { rule { method: "hqq" bits: 4 } } }
+validation {
+  text { name: "wiki" file: "$PWD/testdata/text/wikitext2-sample.txt" }
+  context: 256 chunks: 4 max_kld: 5
+}
+EOF
+# Undisturbed, and how long it takes.
+begin=$(date +%s%N)
+"$narrow" batch "$work/release.textproto" -t 1 -q >"$work/table" || fail "the run: $(cat "$work/table")"
+took_ms=$((($(date +%s%N) - begin) / 1000000))
+[ "$(grep -c ' written$' "$work/table")" = 6 ] || fail "table: $(cat "$work/table")"
+(cd "$work/out" && find . -type f | sort | xargs sha256sum) >"$work/wanted"
+grep -q '\.narrow-batch/cache' "$work/wanted" && fail "the cache was left"
+mv "$work/out" "$work/undisturbed"
+echo "undisturbed: $took_ms ms, $(grep -c -v narrow-batch "$work/wanted") files"
+
+complete() { # every final name has its final bytes
+  (cd "$work/out" 2>/dev/null || exit 0
+   find . -type f ! -path './.narrow-batch/*' ! -name '*.partial' ! -path '*.partial/*' | sort |
+     while read -r file; do
+       grep -q "^$(sha256sum <"$file" | cut -d' ' -f1)  $file\$" "$work/wanted" ||
+         echo "$file"
+     done)
+}
+
+killed=0
+while [ "$killed" -lt "$kills" ]; do
+  "$narrow" batch "$work/release.textproto" -t 1 -q >/dev/null 2>"$work/err" &
+  pid=$!
+  # Sooner kills are likelier to hit the writing; none later than the whole.
+  wait_ms=$((RANDOM % (took_ms * 6 / 10 + 1)))
+  sleep "$(printf '%d.%03d' $((wait_ms / 1000)) $((wait_ms % 1000)))"
+  if kill -9 "$pid" 2>/dev/null; then
+    killed=$((killed + 1))
+    wait "$pid" 2>/dev/null
+  else
+    # It was through before: begin a new one.
+    wait "$pid" || fail "a run that was not killed: $(cat "$work/err")"
+    rm -rf "$work/out"
+  fi
+  bad=$(complete)
+  [ -z "$bad" ] || fail "after kill $killed: incomplete $bad"
+done
+"$narrow" batch "$work/release.textproto" -t 1 -q >"$work/table" 2>"$work/err" ||
+  fail "the last run: $(cat "$work/err" "$work/table")"
+(cd "$work/out" && find . -type f | sort | xargs sha256sum) >"$work/got"
+diff "$work/wanted" "$work/got" >"$work/diff" || fail "not the same: $(cat "$work/diff")"
+
+# Again: nothing is made.
+"$narrow" batch "$work/release.textproto" -t 1 -q >"$work/table" || fail "again"
+[ "$(grep -c ' there$' "$work/table")" = 6 ] || fail "made again: $(cat "$work/table")"
+# A damaged output alone is made again.
+printf 'X' | dd of="$work/out/tiny-llama-Q8_0.gguf" bs=1 seek=100000 conv=notrunc status=none
+"$narrow" batch "$work/release.textproto" -t 1 -q >"$work/table" || fail "repair"
+[ "$(grep -c ' written$' "$work/table")" = 1 ] || fail "repaired: $(cat "$work/table")"
+(cd "$work/out" && find . -type f | sort | xargs sha256sum) | diff "$work/wanted" - || fail "repaired otherwise"
+# A limit that is exceeded: exit code 3; a target that cannot be made: 1, and
+# the others are there.
+sed 's/max_kld: 5/max_kld: 0.0000001/' "$work/release.textproto" >"$work/strict.textproto"
+"$narrow" batch "$work/strict.textproto" -q >"$work/table"
+[ $? -eq 3 ] || fail "exit code of a failed gate"
+sed 's/method: "hqq" bits: 4/method: "gptq" bits: 4/; s/"out"/"out2"/' "$work/release.textproto" >"$work/bad.textproto"
+"$narrow" batch "$work/bad.textproto" -q >"$work/table" 2>/dev/null
+[ $? -eq 1 ] || fail "exit code of a failed target"
+[ "$(grep -c ' written$' "$work/table")" = 5 ] || fail "others: $(cat "$work/table")"
+grep -q "gptq-4bit: .*calibrat" "$work/table" || fail "which: $(cat "$work/table")"
+echo "PASSED: $killed kills"

@@ -1,0 +1,90 @@
+#include "converter/batch/release_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace narrow {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kModel[] = "out: 'o' model { path: 'm/tiny.gguf' } ";
+
+TEST(ParseRelease, FillsInNamesAndPaths) {
+  const auto plan = ParseRelease(
+      "out: 'release' model { path: 'models/gemma/' imatrix: 'g.gguf' } "
+      "target { to: 'q4_k_m' } target { to: 'Q8_0' imatrix: 'none' name: 'big' "
+      "} target { recipe { rule { method: 'hqq' bits: 3 } } } "
+      "validation { text { file: 'wiki.txt' } max_kld: 0.1 }",
+      "/work/x/release.textproto");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->out, "/work/x/release");
+  const PlannedModel& model = plan->models[0];
+  EXPECT_EQ(model.name, "gemma");
+  EXPECT_EQ(model.path, "/work/x/models/gemma/");
+  ASSERT_EQ(model.targets.size(), 3u);
+  EXPECT_EQ(model.targets[0].output, "/work/x/release/gemma-Q4_K_M.gguf");
+  EXPECT_EQ(model.targets[0].imatrix, "/work/x/g.gguf");
+  EXPECT_EQ(model.targets[1].output, "/work/x/release/gemma-big.gguf");
+  EXPECT_EQ(model.targets[1].imatrix, "");
+  EXPECT_EQ(model.targets[2].output, "/work/x/release/gemma-hqq-3bit");
+  EXPECT_FALSE(model.targets[2].is_gguf);
+  EXPECT_EQ(model.validation->text(0).name(), "wiki.txt");
+  EXPECT_EQ(model.validation->text(0).file(0), "/work/x/wiki.txt");
+}
+
+TEST(ParseRelease, ModelsMayHaveTheirOwnTargets) {
+  const auto plan = ParseRelease(
+      "out: 'o' target { to: 'Q8_0' } model { path: 'a' } "
+      "model { path: 'b' target { to: 'Q4_0' } target { to: 'Q5_0' } }",
+      "r");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->models[0].targets.size(), 1u);
+  EXPECT_EQ(plan->models[1].targets.size(), 2u);
+}
+
+// Where a release lies and what it is called do not change what is made.
+TEST(ParseRelease, SettingsHaveNoPaths) {
+  const std::string text =
+      "out: 'o' model { path: 'm' imatrix: 'i' } "
+      "target { to: 'Q8_0' name: 'x' }";
+  EXPECT_EQ(ParseRelease(text, "/a/r")->models[0].targets[0].settings,
+            ParseRelease(text, "/b/s")->models[0].targets[0].settings);
+}
+
+struct Refusal {
+  std::string text;
+  std::string words;
+};
+
+TEST(ParseRelease, SaysWhatIsWrong) {
+  const std::string model = kModel;
+  const Refusal kCases[] = {
+      {"model { path: 'm' }", "no out"},
+      {"out: 'o'", "no model"},
+      {model, "has no target"},
+      {model + "target { }", "one of: to, recipe, recipe_file"},
+      {model + "target { to: 'Q8_0' recipe { } }", "one of"},
+      {model + "target { to: 'Q9_0' }", "Q8_0"},
+      {model + "target { to: 'Q8_0' } target { to: 'q8_0' }", "two targets"},
+      {model + "target { to: 'Q8_0' name: '../x' }", "no file name"},
+      {model + "target { to: 'Q8_0' tensor_type: 'x' }", "PATTERN=TYPE"},
+      {model + "target { recipe { rule { method: 'rtm' } } }", "rtn"},
+      {model + "target { recipe { } pure: true }", "recipe has fields"},
+      {model + "target { too: 'Q8_0' }", "the nearest is 'to'"},
+      {model + "target { to: 'Q8_0' } validation { }", "without a text"},
+      {"out: 'o' model { } target { to: 'Q8_0' }", "without a path"},
+  };
+  for (const Refusal& row : kCases) {
+    SCOPED_TRACE(row.text);
+    const auto plan = ParseRelease(row.text, "r.textproto");
+    ASSERT_FALSE(plan.ok());
+    EXPECT_THAT(std::string(plan.status().message()), HasSubstr(row.words));
+    EXPECT_THAT(std::string(plan.status().message()), HasSubstr("r.textproto"));
+  }
+}
+
+}  // namespace
+}  // namespace narrow

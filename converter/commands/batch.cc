@@ -1,0 +1,164 @@
+// narrow batch: a release of models, made and measured in one go.
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "converter/batch/batch_report.h"
+#include "converter/batch/batch_run.h"
+#include "converter/batch/release_file.h"
+#include "converter/batch/validate_target.h"
+#include "converter/commands/command.h"
+#include "converter/commands/signals.h"
+#include "converter/progress.h"
+#include "formats/base/file.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+constexpr char kExamples[] =
+    R"(A release file, protobuf text; paths are relative to it:
+  out: "release"
+  model { path: "models/gemma-3-270m" imatrix: "gemma.imatrix.gguf" }
+  model { path: "models/qwen3-0.6b" target { to: "Q8_0" } }
+  target { to: "Q8_0" }                          # of models without their own
+  target { to: "Q4_K_M" }
+  target { to: "IQ3_XXS" name: "IQ3" }
+  target { recipe { rule { method: "hqq" bits: 4 } } }
+  validation {
+    text { name: "wiki" file: "wiki.test.raw" }
+    chunks: 40  max_kld: 0.05  max_ppl_delta: 0.02
+  }
+
+All file types of a model are written in one read of it. What a run before has
+made is checked by its hashes and not made again; a run that is stopped or
+killed goes on when the same command is given again. A target that fails does
+not stop the others. OUT/report.json is the same for any interruptions.
+
+Exit codes: 0 all made, and within the limits; 1 something failed, or the
+release file is wrong; 2 usage; 3 a limit is exceeded; 4 a limit needs more
+text to decide. The table and the report say which.
+
+Examples:
+  narrow batch release.textproto
+  narrow batch release.textproto --check --json plan.json)";
+
+struct Flags {
+  std::string release;
+  bool check = false;
+  bool replace = false;
+  bool quiet = false;
+  int n_threads = 0;
+  std::string json;
+};
+
+absl::Status PrintPlan(const ReleasePlan& plan) {
+  for (const PlannedModel& model : plan.models) {
+    for (const PlannedTarget& target : model.targets) {
+      std::printf("%s %s: %s%s\n", OneLine(model.name).c_str(),
+                  OneLine(target.name).c_str(), OneLine(target.output).c_str(),
+                  model.validation.has_value() ? ", validated" : "");
+    }
+  }
+  return absl::OkStatus();
+}
+
+BatchOptions OptionsFromFlags(const Flags& flags) {
+  BatchOptions options;
+  options.n_threads = flags.n_threads;
+  options.replace = flags.replace;
+  options.cancelled = CatchSignals();
+  if (!flags.quiet) {
+    options.log = [](absl::string_view line) {
+      std::fprintf(stderr, "narrow: %s\n", OneLine(line).c_str());
+    };
+  }
+  const int n_threads = flags.n_threads;
+  const bool quiet = flags.quiet;
+  options.validate = [n_threads, quiet](const std::string& original,
+                                        const PlannedTarget& target,
+                                        const ReleaseValidation& settings,
+                                        const std::string& cache) {
+    std::unique_ptr<Progress> bar;
+    int64_t total = -1;
+    return ValidateTarget(
+        original, target, settings, cache, n_threads,
+        [&](const ValidationProgress& now) {
+          if (bar == nullptr || total != now.score.tokens_total) {
+            bar.reset();
+            bar = std::make_unique<Progress>("measuring", "tokens",
+                                             now.score.tokens_total, quiet);
+            total = now.score.tokens_total;
+          }
+          bar->Set(now.score.tokens_done);
+        });
+  };
+  return options;
+}
+
+CommandResult Run(const Flags& flags) {
+  absl::Status status = CheckJsonPath(flags.json);
+  if (!status.ok()) {
+    return {status};
+  }
+  const auto plan = ReadRelease(flags.release);
+  if (!plan.ok()) {
+    return {plan.status()};
+  }
+  if (flags.check) {
+    return {PrintPlan(*plan)};
+  }
+  const BatchOutcome outcome = RunBatch(*plan, OptionsFromFlags(flags));
+  if (flags.json != "-") {
+    std::fputs(BatchTable(outcome).c_str(), stdout);
+  }
+  if (outcome.cancelled) {
+    return {
+        absl::CancelledError("stopped; the same command goes on where it was")};
+  }
+  const std::string json = BatchJson(outcome);
+  status = WriteTextFile(JoinPath(plan->out, "report.json"), json + "\n");
+  if (status.ok()) {
+    status = WriteJson(flags.json, json);
+  }
+  const BatchCounts counts = CountOutcome(outcome);
+  if (status.ok() && counts.n_errors > 0) {
+    status = absl::UnknownError(absl::StrCat(counts.n_errors, " of ",
+                                             counts.n_targets,
+                                             " targets failed; see above"));
+  }
+  CommandResult result;
+  result.status = status;
+  result.verdict = counts.n_gate_failed > 0 ? kExitGateFailed
+                   : counts.n_undecided > 0 ? kExitUndecided
+                                            : kExitOk;
+  return result;
+}
+
+}  // namespace
+
+void AddBatchCommand(CLI::App* app, CommandResult* result) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app->add_subcommand(
+      "batch", "make and measure a release: many models, many targets");
+  command->footer(kExamples);
+  command
+      ->add_option("release", flags->release, "what to make, as protobuf text")
+      ->type_name("FILE")
+      ->required();
+  command->add_flag("--check", flags->check,
+                    "read the release file, list what would be made, and "
+                    "stop");
+  command->add_flag("--replace", flags->replace,
+                    "replace outputs that are there and that no run of a "
+                    "release made");
+  command->add_flag("-q,--quiet", flags->quiet, "no progress");
+  AddThreadsOption(command, &flags->n_threads);
+  AddJsonOption(command, &flags->json);
+  command->callback([flags, result] { *result = Run(*flags); });
+}
+
+}  // namespace narrow
