@@ -26,7 +26,7 @@ target { recipe { rule { method: "rtn" bits: 4 } } }
 target { recipe { rule { method: "hqq" bits: 4 } } }
 validation {
   text { name: "wiki" file: "$PWD/testdata/text/wikitext2-sample.txt" }
-  context: 256 chunks: 4 max_kld: 5
+  context: 128 chunks: 16 max_kld: 5
 }
 EOF
 # Undisturbed, and how long it takes.

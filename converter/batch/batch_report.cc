@@ -50,6 +50,19 @@ void WriteValidation(const RecordedValidation& validation, JsonWriter* json) {
     json->EndObject();
   }
   json->EndArray();
+  json->Key("tasks").BeginArray();
+  for (const RecordedTask& row : validation.task()) {
+    json->BeginObject();
+    json->Key("name").String(row.name());
+    json->Key("metric").String(row.metric());
+    json->Key("questions").Integer(row.n_questions());
+    json->Key("value").Number(row.value());
+    json->Key("reference_value").Number(row.reference_value());
+    json->Key("difference_error").Number(row.difference_error());
+    json->Key("mcnemar_p").Number(row.mcnemar_p());
+    json->EndObject();
+  }
+  json->EndArray();
   json->Key("criteria").BeginArray();
   for (const RecordedCriterion& row : validation.criterion()) {
     json->BeginObject();

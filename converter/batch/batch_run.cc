@@ -16,6 +16,7 @@
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
 #include "converter/quantize/quantize_run.h"
+#include "converter/quantize/report/quantize_card.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
@@ -26,9 +27,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int64_t kMaxReadmeBytes = 64 << 20;
+
 // So many shares that one of them reads next to nothing: the identity of a
 // model is its settings, its tensors' names, and the ends of their bytes.
 constexpr int64_t kShares = int64_t{1} << 40;
+
+std::string DiscardedPath(const std::string& out) {
+  return JoinPath(RecordFolder(out), "discarded");
+}
 
 class ModelRun {
  public:
@@ -93,9 +100,18 @@ class ModelRun {
     return RecordPath(out_, row.target->output);
   }
 
-  static absl::Status Remove(const std::string& path) {
+  // A folder is moved away before it is taken apart, so that its name never
+  // stands for a part of it.
+  absl::Status Remove(const std::string& path) const {
+    const std::string discarded = DiscardedPath(out_);
     std::error_code error;
-    fs::remove_all(path, error);
+    fs::remove_all(discarded, error);
+    if (!error) {
+      fs::rename(path, discarded, error);
+    }
+    if (!error) {
+      fs::remove_all(discarded, error);
+    }
     return error ? absl::UnavailableError(
                        absl::StrCat(error.message(), "; removing ", path))
                  : absl::OkStatus();
@@ -131,6 +147,10 @@ class ModelRun {
           "target another name, or use --replace"));
     }
     if (is_there) {
+      // The record first says that there is nothing, and its folder is there.
+      row->record.set_done(false);
+      row->record.set_key("removed");
+      RETURN_IF_ERROR(WriteRecord(RecordOf(*row), row->record));
       RETURN_IF_ERROR(Remove(target.output));
     }
     row->record.Clear();
@@ -269,8 +289,26 @@ class ModelRun {
     run.importance = importance.has_value() ? &*importance : nullptr;
     run.on_written = options_.on_written;
     run.cancelled = options_.cancelled;
+    run.model_card = [&](const std::string&, const QuantizeResult& result) {
+      return Card(plan, result, target);
+    };
     RETURN_IF_ERROR(RunQuantize(*input_, plan, run).status());
     return Recorded(row);
+  }
+
+  absl::StatusOr<std::string> Card(const QuantizePlan& plan,
+                                   const QuantizeResult& result,
+                                   const PlannedTarget& target) const {
+    QuantizeCardInputs card{
+        input_.get(), &plan,
+        &result,      absl::StrCat("narrow batch  # ", target.name),
+        "",           std::nullopt};
+    const std::string readme = JoinPath(input_->folder, "README.md");
+    if (FileExists(readme)) {
+      ASSIGN_OR_RETURN(card.original_readme,
+                       ReadTextFile(readme, kMaxReadmeBytes));
+    }
+    return QuantizeCard(card);
   }
 
   absl::Status ValidateOne(TargetOutcome* row) {
@@ -317,8 +355,9 @@ BatchOutcome RunBatch(const ReleasePlan& plan, const BatchOptions& options) {
       return outcome;
     }
   }
+  std::error_code ignored;
+  fs::remove_all(DiscardedPath(plan.out), ignored);
   if (all_ok) {  // what candidates of an original share is not needed more
-    std::error_code ignored;
     fs::remove_all(JoinPath(RecordFolder(plan.out), "cache"), ignored);
   }
   return outcome;

@@ -160,8 +160,8 @@ absl::StatusOr<PlannedTarget> PlanTarget(const ReleaseTarget& asked,
 absl::StatusOr<ReleaseValidation> PlanValidation(const ReleaseValidation& asked,
                                                  const std::string& folder) {
   ReleaseValidation validation = asked;
-  if (validation.text_size() == 0) {
-    return absl::InvalidArgumentError("a validation without a text");
+  if (validation.text_size() == 0 && validation.task_size() == 0) {
+    return absl::InvalidArgumentError("a validation without a text or a task");
   }
   if (asked.has_context() && asked.context() < 2) {
     return absl::InvalidArgumentError(
@@ -186,6 +186,15 @@ absl::StatusOr<ReleaseValidation> PlanValidation(const ReleaseValidation& asked,
     }
     for (std::string& file : *text.mutable_file()) {
       file = Resolved(folder, file);
+    }
+  }
+  for (ReleaseTask& task : *validation.mutable_task()) {
+    if (!task.has_file()) {
+      return absl::InvalidArgumentError("a task without a file");
+    }
+    task.set_file(Resolved(folder, task.file()));
+    if (task.has_few_shot()) {
+      task.set_few_shot(Resolved(folder, task.few_shot()));
     }
   }
   return validation;

@@ -74,7 +74,8 @@ TEST(ParseRelease, SaysWhatIsWrong) {
       {model + "target { recipe { rule { method: 'rtm' } } }", "rtn"},
       {model + "target { recipe { } pure: true }", "recipe has fields"},
       {model + "target { too: 'Q8_0' }", "the nearest is 'to'"},
-      {model + "target { to: 'Q8_0' } validation { }", "without a text"},
+      {model + "target { to: 'Q8_0' } validation { }",
+       "without a text or a task"},
       {"out: 'o' model { } target { to: 'Q8_0' }", "without a path"},
   };
   for (const Refusal& row : kCases) {

@@ -26,6 +26,31 @@ absl::Status AddFile(const std::string& path, Sha256* hash) {
   return absl::OkStatus();
 }
 
+// A file, or all files of a folder by their names.
+absl::Status AddFiles(const std::string& path, Sha256* hash) {
+  if (!IsDirectory(path)) {
+    return AddFile(path, hash);
+  }
+  std::vector<std::string> names;
+  std::error_code error;
+  for (auto it = fs::directory_iterator(path, error);
+       !error && it != fs::directory_iterator(); it.increment(error)) {
+    if (it->is_regular_file(error)) {
+      names.push_back(it->path().filename().string());
+    }
+  }
+  if (error) {
+    return absl::UnavailableError(
+        absl::StrCat(error.message(), "; reading ", path));
+  }
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    hash->AddWithLength(name);
+    RETURN_IF_ERROR(AddFile(JoinPath(path, name), hash));
+  }
+  return absl::OkStatus();
+}
+
 // The files of an output, sorted, relative to `out`.
 absl::StatusOr<std::vector<std::string>> FilesOf(const std::string& out,
                                                  const std::string& output) {
@@ -112,6 +137,14 @@ absl::StatusOr<std::string> ValidationKey(const ReleaseValidation& validation,
       RETURN_IF_ERROR(AddFile(file, &hash));
     }
     text.clear_file();
+  }
+  for (ReleaseTask& task : *settings.mutable_task()) {
+    for (std::string* path : {task.mutable_file(), task.mutable_few_shot()}) {
+      if (!path->empty()) {
+        RETURN_IF_ERROR(AddFiles(*path, &hash));
+      }
+      path->clear();
+    }
   }
   std::string printed;
   google::protobuf::TextFormat::PrintToString(settings, &printed);

@@ -22,6 +22,16 @@ ValidationOptions OptionsOf(const std::string& original,
   if (settings.has_chunks()) {
     options.windows.max_windows = settings.chunks();
   }
+  for (const ReleaseTask& task : settings.task()) {
+    TaskRequest request;
+    request.name = task.name();
+    request.layout = task.layout();
+    request.path = task.file();
+    request.few_shot_path = task.few_shot();
+    request.n_shots = task.shots();
+    request.max_questions = task.has_questions() ? task.questions() : -1;
+    options.tasks.push_back(request);
+  }
   options.cache_folder = cache;
   options.checkpoint.intermediate = "exact";
   options.checkpoint.decode_quantized = true;
@@ -37,6 +47,9 @@ ValidationOptions OptionsOf(const std::string& original,
   }
   if (settings.has_min_top1()) {
     limits.min_same_top = settings.min_top1();
+  }
+  if (settings.has_min_task_delta()) {
+    limits.min_task_delta = settings.min_task_delta();
   }
   if (settings.has_error_rate()) {
     limits.error_rate = settings.error_rate();
@@ -71,6 +84,23 @@ void RecordCriterion(const CriterionVerdict& criterion,
   record->set_verdict(std::string(VerdictName(criterion.verdict)));
 }
 
+// The first metric, the one that gates judge; original and candidate.
+void RecordTask(const TaskReport& task, RecordedTask* record) {
+  record->set_name(task.name);
+  record->set_n_questions(task.n_questions);
+  if (task.models.size() < 2 || task.models[1].metrics.empty()) {
+    return;
+  }
+  const TaskMetric& metric = task.models[1].metrics.front();
+  record->set_metric(metric.name);
+  record->set_value(metric.value);
+  record->set_reference_value(task.models[0].metrics.front().value);
+  if (metric.paired.has_value()) {
+    record->set_difference_error(metric.paired->difference.error);
+    record->set_mcnemar_p(metric.paired->mcnemar_p);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<RecordedValidation> ValidateTarget(
@@ -84,6 +114,9 @@ absl::StatusOr<RecordedValidation> ValidateTarget(
   const CandidateReport& candidate = report.candidates.front();
   for (const DomainComparison& domain : candidate.domains) {
     RecordDomain(domain, record.add_domain());
+  }
+  for (const TaskReport& task : report.tasks) {
+    RecordTask(task, record.add_task());
   }
   for (const CriterionVerdict& criterion : candidate.criteria) {
     RecordCriterion(criterion, record.add_criterion());

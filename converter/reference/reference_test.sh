@@ -23,7 +23,7 @@ for command in $commands; do
     fail "help $command"
   grep -q "^\.SS .fBnarrow $command" "$work/narrow.1" || fail "man: $command"
   for option in $("$narrow" "$command" --help |
-    sed -n 's/^  *\(-[a-z],\)\?\(--[a-z-]*\).*/\2/p'); do
+    sed -n 's/^  *\(-[a-z],\)\?\(--[a-z0-9-]*\).*/\2/p'); do
     grep -q -e "$(echo "$option" | sed 's/-/\\\\-/g')" "$work/narrow.1" ||
       fail "man: $command $option"
     grep -q -e "$option[' |)]" "$work/narrow.bash" || fail "bash: $command $option"
