@@ -17,8 +17,8 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "calibration/model_runner.h"
-#include "validate/divergence.h"
-#include "validate/window_pass.h"
+#include "validate/measures/divergence.h"
+#include "validate/reference/window_pass.h"
 #include "validate/windows.h"
 
 namespace narrow {

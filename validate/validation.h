@@ -29,9 +29,9 @@
 #include "formats/arch/checkpoint.h"
 #include "validate/gate/verdict.h"
 #include "validate/measures/figures.h"
+#include "validate/reference/window_pass.h"
 #include "validate/tasks/task.h"
 #include "validate/tasks/task_report.h"
-#include "validate/window_pass.h"
 #include "validate/windows.h"
 
 namespace narrow {
@@ -43,7 +43,7 @@ struct ValidationDomain {
 };
 
 struct ValidationOptions {
-  std::string original;  // empty if base_path is given
+  std::string original;                 // empty if base_path is given
   std::vector<std::string> candidates;  // none is enough for tasks alone
   std::vector<ValidationDomain> domains;
   std::vector<TaskRequest> tasks;  // none with base_path

@@ -9,7 +9,7 @@
 #include "calibration/model_runner.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
-#include "validate/divergence.h"
+#include "validate/measures/divergence.h"
 
 namespace narrow {
 namespace {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "kernels/rows/rows.h"
-#include "validate/divergence.h"
+#include "validate/measures/divergence.h"
 
 namespace narrow {
 

@@ -16,7 +16,7 @@
 #include "calibration/model_runner.h"
 #include "validate/measures/paired_scores.h"
 #include "validate/reference/reference.h"
-#include "validate/window_pass.h"
+#include "validate/reference/window_pass.h"
 
 namespace narrow {
 

@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "validate/measures/paired_scores.h"
-#include "validate/window_pass.h"
+#include "validate/reference/window_pass.h"
 
 namespace narrow {
 

@@ -15,10 +15,10 @@
 #include "formats/arch/checkpoint.h"
 #include "formats/base/sha256.h"
 #include "validate/llama_base/base_file.h"
+#include "validate/reference/window_pass.h"
 #include "validate/tasks/task.h"
 #include "validate/tasks/tokenize_task.h"
 #include "validate/validation.h"
-#include "validate/window_pass.h"
 #include "validate/windows.h"
 
 namespace narrow {

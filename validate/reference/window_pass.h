@@ -9,8 +9,8 @@
 // group. What is made of the rows is the sink's affair: scores, divergences,
 // a file.
 
-#ifndef NARROW_VALIDATE_WINDOW_PASS_H_
-#define NARROW_VALIDATE_WINDOW_PASS_H_
+#ifndef NARROW_VALIDATE_REFERENCE_WINDOW_PASS_H_
+#define NARROW_VALIDATE_REFERENCE_WINDOW_PASS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -77,4 +77,4 @@ int64_t TokensOf(absl::Span<const ScoredWindow> windows);
 
 }  // namespace narrow
 
-#endif  // NARROW_VALIDATE_WINDOW_PASS_H_
+#endif  // NARROW_VALIDATE_REFERENCE_WINDOW_PASS_H_

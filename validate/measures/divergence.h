@@ -13,8 +13,8 @@
 //   DivergenceReference reference = {runner_of_it, &its_rows, pool};
 //   RETURN_IF_ERROR(AddDivergences(reference, first, rows, n, runner, &kl));
 
-#ifndef NARROW_VALIDATE_DIVERGENCE_H_
-#define NARROW_VALIDATE_DIVERGENCE_H_
+#ifndef NARROW_VALIDATE_MEASURES_DIVERGENCE_H_
+#define NARROW_VALIDATE_MEASURES_DIVERGENCE_H_
 
 #include <cstdint>
 #include <vector>
@@ -50,4 +50,4 @@ double DivergenceOfLogits(int64_t n_tokens, float* reference, float* candidate);
 
 }  // namespace narrow
 
-#endif  // NARROW_VALIDATE_DIVERGENCE_H_
+#endif  // NARROW_VALIDATE_MEASURES_DIVERGENCE_H_

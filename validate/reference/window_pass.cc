@@ -1,4 +1,4 @@
-#include "validate/window_pass.h"
+#include "validate/reference/window_pass.h"
 
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "validate/divergence.h"
+#include "validate/measures/divergence.h"
 
 #include <cmath>
 #include <vector>
