@@ -75,6 +75,28 @@ absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
   return absl::OkStatus();
 }
 
+absl::Status AttentionLayer::End(const BlockTensors& block, const float* inner,
+                                 HiddenStates* hidden) {
+  std::shared_ptr<const PackedMatrix> output;
+  {
+    const ScopedTimer timer(&context_->times->weights);
+    ASSIGN_OR_RETURN(output, context_->weights.Get(block.attn_output.weight,
+                                                   &context_->products));
+  }
+  const ScopedTimer timer(&context_->times->attention_output);
+  const int64_t n_cols = block.attn_output.weight.n_cols();
+  const int64_t n_all = hidden->n_windows * hidden->window_tokens;
+  const int64_t step = WindowsPerStep(*hidden) * hidden->window_tokens;
+  for (int64_t first = 0; first < n_all; first += step) {
+    attended_.Borrow(inner + first * n_cols, std::min(step, n_all - first),
+                     n_cols, context_->products.type());
+    ForEachRow(&context_->pool, attended_.n_rows,
+               [&](int64_t r) { attended_.Round(r, context_->rows); });
+    AddOutput(block, *output, hidden, first, /*trace=*/nullptr);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status AttentionLayer::NormInput(const BlockTensors& block,
                                        Observer* observer,
                                        const HiddenStates& hidden,

@@ -48,6 +48,11 @@ class AttentionLayer {
                    const RopeTable& rope, PartEnd end, Observer* observer,
                    HiddenStates* hidden, AttentionTrace* trace = nullptr);
 
+  // What Run to kOutput does after kInner, where `inner` are the rows that the
+  // output matrix saw, [rows of hidden, n_heads * head_dim].
+  absl::Status End(const BlockTensors& block, const float* inner,
+                   HiddenStates* hidden);
+
  private:
   struct Matrices {
     std::shared_ptr<const PackedMatrix> q, k, v, output;

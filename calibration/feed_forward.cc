@@ -201,10 +201,39 @@ absl::Status FeedForward::RunDense(const BlockTensors& block, PartEnd end,
     if (end == PartEnd::kInner) {
       continue;
     }
-    Project(matrices, block.down.bias);
-    ForEachRow(&context_->pool, n_rows, [&](int64_t r) {
-      AddRow(block, projected_.data() + r * n_hidden, residual + r * n_hidden);
-    });
+    AddDense(block, matrices, residual);
+  }
+  return absl::OkStatus();
+}
+
+// residual += down(inner_).
+void FeedForward::AddDense(const BlockTensors& block, const Matrices& matrices,
+                           float* residual) {
+  const int64_t n_hidden = context_->config().hidden_size;
+  Project(matrices, block.down.bias);
+  ForEachRow(&context_->pool, inner_.n_rows, [&](int64_t r) {
+    AddRow(block, projected_.data() + r * n_hidden, residual + r * n_hidden);
+  });
+}
+
+absl::Status FeedForward::EndDense(const BlockTensors& block,
+                                   const float* inner, HiddenStates* hidden) {
+  Matrices matrices;
+  {
+    const ScopedTimer timer(&context_->times->weights);
+    ASSIGN_OR_RETURN(matrices.down, context_->weights.Get(block.down.weight,
+                                                          &context_->products));
+  }
+  const ScopedTimer timer(&context_->times->feed_forward);
+  const int64_t n_cols = block.down.weight.n_cols();
+  const int64_t n_all = hidden->n_windows * hidden->window_tokens;
+  for (int64_t first = 0; first < n_all; first += kStepRows) {
+    inner_.Borrow(inner + first * n_cols, std::min(kStepRows, n_all - first),
+                  n_cols, context_->products.type());
+    ForEachRow(&context_->pool, inner_.n_rows,
+               [&](int64_t r) { inner_.Round(r, context_->rows); });
+    AddDense(block, matrices,
+             hidden->values.data() + first * context_->config().hidden_size);
   }
   return absl::OkStatus();
 }

@@ -76,7 +76,11 @@ class FeedForward {
   // Up to `end`.
   absl::Status Run(const BlockTensors& block, PartEnd end, Observer* observer,
                    HiddenStates* hidden);
-  // Computes the same, shows it and adds it to nothing.
+  // What Run to kOutput does after kInner, where `inner` are the rows that the
+  // last matrix saw, [rows of hidden, its columns]. REQUIRES: a dense block.
+  absl::Status EndDense(const BlockTensors& block, const float* inner,
+                        HiddenStates* hidden);
+  // Computes the same as Run, shows it and adds it to nothing.
   absl::Status Trace(const BlockTensors& block, const HiddenStates& hidden,
                      FeedForwardTrace* trace);
 
@@ -125,6 +129,8 @@ class FeedForward {
   // projected_ = down(inner_).
   void Project(const Matrices& matrices, const std::vector<float>& bias);
   void AddRow(const BlockTensors& block, float* from, float* to) const;
+  void AddDense(const BlockTensors& block, const Matrices& matrices,
+                float* residual);
 
   ForwardContext* const context_;
   // Working memory of one step, kept between steps.

@@ -18,9 +18,21 @@ void Activations::Resize(int64_t rows, int64_t cols, ProductType product_type) {
   n_rows = rows;
   n_cols = cols;
   type = product_type;
+  borrowed = nullptr;
   values.resize(static_cast<size_t>(rows * cols));
   if (type == ProductType::kBf16) {
     rounded.resize(values.size());
+  }
+}
+
+void Activations::Borrow(const float* from, int64_t rows, int64_t cols,
+                         ProductType product_type) {
+  n_rows = rows;
+  n_cols = cols;
+  type = product_type;
+  borrowed = from;
+  if (type == ProductType::kBf16) {
+    rounded.resize(static_cast<size_t>(rows * cols));
   }
 }
 

@@ -10,6 +10,7 @@
 #ifndef NARROW_CALIBRATION_LINEAR_H_
 #define NARROW_CALIBRATION_LINEAR_H_
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -27,17 +28,27 @@ struct Activations {
   int64_t n_rows = 0;
   int64_t n_cols = 0;
   ProductType type = ProductType::kF32;
-  std::vector<float> values;      // [n_rows, n_cols]
-  std::vector<uint16_t> rounded;  // the same in bfloat16, if the type is that
+  std::vector<float> values;        // [n_rows, n_cols]
+  const float* borrowed = nullptr;  // in their place; see Borrow
+  std::vector<uint16_t> rounded;    // the same in bfloat16, if the type is that
 
   // Contents are lost.
   void Resize(int64_t rows, int64_t cols, ProductType product_type);
-  float* row(int64_t r) { return values.data() + r * n_cols; }
-  const float* row(int64_t r) const { return values.data() + r * n_cols; }
+  // Rows that lie elsewhere, until Resize; they can only be read.
+  void Borrow(const float* from, int64_t rows, int64_t cols,
+              ProductType product_type);
+  float* row(int64_t r) {
+    assert(borrowed == nullptr);
+    return values.data() + r * n_cols;
+  }
+  const float* row(int64_t r) const {
+    return (borrowed != nullptr ? borrowed : values.data()) + r * n_cols;
+  }
   // Must follow the filling of row r.
   void Round(int64_t r, const RowKernels& rows) {
     if (type == ProductType::kBf16) {
-      rows.to_bf16(row(r), n_cols, rounded.data() + r * n_cols);
+      const Activations& self = *this;
+      rows.to_bf16(self.row(r), n_cols, rounded.data() + r * n_cols);
     }
   }
 };

@@ -42,6 +42,11 @@ class Runner : public ModelRunner {
                             HiddenStates* hidden) override;
   absl::Status RunFeedForward(int64_t block, PartEnd end, Observer* observer,
                               HiddenStates* hidden) override;
+  absl::Status EndAttention(int64_t block, const float* inner,
+                            HiddenStates* hidden) override;
+  absl::Status EndFeedForward(int64_t block, const float* inner,
+                              HiddenStates* hidden) override;
+  InnerCols InnerColsOfBlock(int64_t block) const override;
   BlockSites SitesOfBlock(int64_t block) const override;
   absl::Status FinalNorm(HiddenStates* hidden) override;
   absl::Status Logits(const float* rows, int64_t n_rows,
@@ -56,6 +61,8 @@ class Runner : public ModelRunner {
  private:
   const ModelConfig& config() const { return context_.config(); }
   absl::Status PrepareRope(int64_t window_tokens);
+  absl::Status CheckAttention(int64_t block, const HiddenStates& hidden);
+  absl::Status CheckFeedForward(int64_t block, const HiddenStates& hidden);
 
   ForwardContext context_;
   const ModelTensors tensors_;
@@ -123,21 +130,47 @@ absl::Status Runner::RunAttention(int64_t block, PartEnd end,
   RETURN_IF_ERROR(attention_.Run(tensors, sliding,
                                  sliding ? local_rope_ : global_rope_, end,
                                  observer, hidden));
-  return end != PartEnd::kOutput
-             ? absl::OkStatus()
-             : CheckFinite(&context_, *hidden,
-                           absl::StrCat("the attention of blk.", block));
+  return end != PartEnd::kOutput ? absl::OkStatus()
+                                 : CheckAttention(block, *hidden);
+}
+
+absl::Status Runner::CheckAttention(int64_t block, const HiddenStates& hidden) {
+  return CheckFinite(&context_, hidden,
+                     absl::StrCat("the attention of blk.", block));
+}
+
+absl::Status Runner::CheckFeedForward(int64_t block,
+                                      const HiddenStates& hidden) {
+  return CheckFinite(&context_, hidden,
+                     absl::StrCat("the feed-forward part of blk.", block));
 }
 
 absl::Status Runner::RunFeedForward(int64_t block, PartEnd end,
                                     Observer* observer, HiddenStates* hidden) {
   const BlockTensors& tensors = tensors_.blocks[static_cast<size_t>(block)];
   RETURN_IF_ERROR(feed_forward_.Run(tensors, end, observer, hidden));
-  return end != PartEnd::kOutput
-             ? absl::OkStatus()
-             : CheckFinite(
-                   &context_, *hidden,
-                   absl::StrCat("the feed-forward part of blk.", block));
+  return end != PartEnd::kOutput ? absl::OkStatus()
+                                 : CheckFeedForward(block, *hidden);
+}
+
+absl::Status Runner::EndAttention(int64_t block, const float* inner,
+                                  HiddenStates* hidden) {
+  const BlockTensors& tensors = tensors_.blocks[static_cast<size_t>(block)];
+  RETURN_IF_ERROR(attention_.End(tensors, inner, hidden));
+  return CheckAttention(block, *hidden);
+}
+
+absl::Status Runner::EndFeedForward(int64_t block, const float* inner,
+                                    HiddenStates* hidden) {
+  const BlockTensors& tensors = tensors_.blocks[static_cast<size_t>(block)];
+  RETURN_IF_ERROR(feed_forward_.EndDense(tensors, inner, hidden));
+  return CheckFeedForward(block, *hidden);
+}
+
+ModelRunner::InnerCols Runner::InnerColsOfBlock(int64_t block) const {
+  const BlockTensors& t = tensors_.blocks[static_cast<size_t>(block)];
+  return {t.attn_output.weight.n_cols(),
+          t.has_experts ? 0 : t.down.weight.n_cols()};
 }
 
 BlockSites Runner::SitesOfBlock(int64_t block) const {

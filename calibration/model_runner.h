@@ -163,6 +163,20 @@ class ModelRunner {
   virtual absl::Status RunFeedForward(int64_t block, PartEnd end,
                                       Observer* observer,
                                       HiddenStates* hidden) = 0;
+  // What is left of a part that was run to kInner: its last matrix, whose
+  // input then, as an observer saw it, is inner[rows of hidden, its columns].
+  // The hidden states become those of the part run to kOutput, bit for bit.
+  // REQUIRES of EndFeedForward: no experts.
+  virtual absl::Status EndAttention(int64_t block, const float* inner,
+                                    HiddenStates* hidden) = 0;
+  virtual absl::Status EndFeedForward(int64_t block, const float* inner,
+                                      HiddenStates* hidden) = 0;
+  // Columns of the last matrix of either part; 0 with experts, whose rows are
+  // not those of the hidden states.
+  struct InnerCols {
+    int64_t attention = 0, feed_forward = 0;
+  };
+  virtual InnerCols InnerColsOfBlock(int64_t block) const = 0;
   virtual BlockSites SitesOfBlock(int64_t block) const = 0;
   virtual absl::Status FinalNorm(HiddenStates* hidden) = 0;
 

@@ -89,7 +89,7 @@ class Calibrator : public BlockCalibrator {
   absl::Status CheckRequest(const ObserveRequest& request,
                             const BlockSites& sites);
   absl::Status CheckCancelled() const;
-  int64_t GroupSamples(bool recorded) const;
+  int64_t GroupSamples(bool recorded, const Route* route = nullptr) const;
   int64_t MemoryBytes() const;
   absl::StatusOr<uint64_t> PrintOf(const CalibrationSamples& samples) const;
 
@@ -253,11 +253,18 @@ absl::Status Calibrator::CheckRequest(const ObserveRequest& request,
   return AddOriginal();
 }
 
-int64_t Calibrator::GroupSamples(bool recorded) const {
+// `recorded`: of two streams. `route`: what is run, if it is known.
+int64_t Calibrator::GroupSamples(bool recorded, const Route* route) const {
   const int64_t bytes = std::clamp(options_.hidden_bytes / kGroupShare,
                                    kLeastGroupBytes, kMostGroupBytes);
+  int64_t sample_bytes = shape_.sample_bytes();
+  if (route != nullptr && route->has_inner()) {
+    sample_bytes = std::max(sample_bytes, main_->InnerCols(next_block_) *
+                                              shape_.sample_tokens *
+                                              int64_t{sizeof(float)});
+  }
   int64_t n = options_.group_samples > 0 ? options_.group_samples
-                                         : bytes / shape_.sample_bytes();
+                                         : bytes / sample_bytes;
   if (recorded && options_.group_samples <= 0) {
     // Inputs of attention, its output, the feed-forward part and its output.
     const ModelConfig& c = model_->config();
@@ -266,9 +273,9 @@ int64_t Calibrator::GroupSamples(bool recorded) const {
     // The residual stream twice.
     const int64_t width = (4 + n_experts) * c.hidden_size +
                           c.n_heads * c.head_dim + n_experts * inner;
-    const int64_t sample_bytes =
+    const int64_t recorded_bytes =
         width * shape_.sample_tokens * static_cast<int64_t>(sizeof(float));
-    n = std::min(n, kMostRecordedBytes / std::max<int64_t>(1, sample_bytes));
+    n = std::min(n, kMostRecordedBytes / std::max<int64_t>(1, recorded_bytes));
   }
   return std::clamp<int64_t>(n, 1, shape_.n_samples);
 }
@@ -313,7 +320,7 @@ absl::StatusOr<BlockStats> Calibrator::Observe(
   StatsCollector collector(model_, &pool_, request,
                            options_.expert_rows_per_column);
   recorder_.Ask(request.layers, request.needs.residual);
-  const int64_t step = GroupSamples(two);
+  const int64_t step = GroupSamples(two, &route);
   for (int64_t first = 0; first < shape_.n_samples; first += step) {
     RETURN_IF_ERROR(CheckCancelled());
     const int64_t n = std::min(step, shape_.n_samples - first);
@@ -346,7 +353,7 @@ absl::Status Calibrator::AdvanceStream(BlockStream* stream, double from,
                                        const CalibrationProgressFn& progress) {
   if (!stream->SwapEnd()) {
     ASSIGN_OR_RETURN(const Route route, stream->WholeRoute(next_block_));
-    const int64_t step = GroupSamples(/*recorded=*/false);
+    const int64_t step = GroupSamples(/*recorded=*/false, &route);
     for (int64_t first = 0; first < shape_.n_samples; first += step) {
       RETURN_IF_ERROR(CheckCancelled());
       const int64_t n = std::min(step, shape_.n_samples - first);

@@ -26,10 +26,12 @@
 // far; with kOriginal those of the original. Where cross moments or residuals
 // are asked for, both streams are kept. What of a block has been computed and
 // still holds, for the original as long as the block lasts, for the quantized
-// model until weights of its attention change (a checksum of these is
-// compared), is not computed again: a block site by site takes one pass of the
-// original and about two of the quantized model. Its hidden states, after the
-// attention part or the block, take as much memory again, or go to the file.
+// model until weights before it change (a checksum of these is compared), is
+// not computed again (block_stream.h): site by site a block takes one pass of
+// the quantized model, where it has no experts, and one of the original where
+// that is asked for. For this the hidden states after the attention part, and
+// the rows that go into the last matrix of a part, are kept too, under the
+// same limit.
 // Belongs to one thread, and uses options.runner.n_threads. The statistics are
 // the same for any number of threads, grouping, memory limit, instruction set,
 // order of sites and restart.

@@ -43,6 +43,14 @@ absl::StatusOr<std::unique_ptr<HiddenStore>> HiddenStore::Create(
   return store;
 }
 
+void HiddenStore::SetWidth(int64_t hidden_size) {
+  assert(hidden_size > 0);
+  shape_.hidden_size = hidden_size;
+  n_in_memory_ =
+      std::min(shape_.n_samples,
+               static_cast<int64_t>(memory_.size()) / shape_.sample_numbers());
+}
+
 int64_t HiddenStore::SlotOffset(int64_t sample) const {
   const int64_t slot_bytes =
       (MaxCompressedBytes(shape_.sample_numbers()) + kPageBytes - 1) /
@@ -52,15 +60,13 @@ int64_t HiddenStore::SlotOffset(int64_t sample) const {
 
 absl::Status HiddenStore::ReadSlot(int64_t sample,
                                    std::vector<uint8_t>* bytes) const {
-  bytes->resize(static_cast<size_t>(
-      file_bytes_[static_cast<size_t>(sample - n_in_memory_)]));
+  bytes->resize(static_cast<size_t>(file_bytes_[static_cast<size_t>(sample)]));
   return file_->ReadAt(SlotOffset(sample), absl::MakeSpan(*bytes));
 }
 
 absl::Status HiddenStore::WriteSlot(int64_t sample,
                                     absl::Span<const uint8_t> bytes) {
-  file_bytes_[static_cast<size_t>(sample - n_in_memory_)] =
-      static_cast<int64_t>(bytes.size());
+  file_bytes_[static_cast<size_t>(sample)] = static_cast<int64_t>(bytes.size());
   return file_->WriteAt(SlotOffset(sample), bytes);
 }
 

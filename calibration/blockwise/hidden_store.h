@@ -47,12 +47,24 @@ class HiddenStore {
       absl::string_view spill_folder, ThreadPool* pool);
 
   const HiddenShape& shape() const { return shape_; }
-  int64_t memory_bytes() const { return n_in_memory_ * shape_.sample_bytes(); }
+  int64_t memory_bytes() const {
+    return static_cast<int64_t>(memory_.size() * sizeof(float));
+  }
   int64_t n_spilled() const { return shape_.n_samples - n_in_memory_; }
 
   // Samples [first, first + n). Read sets all of `hidden`.
   absl::Status Read(int64_t first, int64_t n, HiddenStates* hidden) const;
   absl::Status Write(int64_t first, int64_t n, const float* values);
+
+  // Numbers of samples [first, first + n), where they lie; nullptr unless all
+  // of them are in memory.
+  float* InMemory(int64_t first, int64_t n) {
+    return first + n <= n_in_memory_ ? InMemory(first) : nullptr;
+  }
+
+  // From now on of another width, in the same memory; what was there is lost.
+  // REQUIRES: hidden_size no larger than at Create.
+  void SetWidth(int64_t hidden_size);
 
   // The same as CompressFloats and DecompressFloats have them.
   absl::Status ReadCompressed(int64_t first, int64_t n,
@@ -65,7 +77,7 @@ class HiddenStore {
         n_in_memory_(n_in_memory),
         pool_(pool),
         memory_(static_cast<size_t>(n_in_memory * shape.sample_numbers())),
-        file_bytes_(static_cast<size_t>(shape.n_samples - n_in_memory)) {}
+        file_bytes_(static_cast<size_t>(shape.n_samples)) {}
 
   float* InMemory(int64_t sample) {
     return memory_.data() + sample * shape_.sample_numbers();
@@ -77,12 +89,12 @@ class HiddenStore {
   absl::Status ReadSlot(int64_t sample, std::vector<uint8_t>* bytes) const;
   absl::Status WriteSlot(int64_t sample, absl::Span<const uint8_t> bytes);
 
-  const HiddenShape shape_;
-  const int64_t n_in_memory_;
+  HiddenShape shape_;
+  int64_t n_in_memory_;
   ThreadPool* const pool_;
   std::vector<float> memory_;
   std::unique_ptr<TempFile> file_;
-  std::vector<int64_t> file_bytes_;  // of each sample in the file
+  std::vector<int64_t> file_bytes_;  // of each sample, if in the file
 };
 
 }  // namespace narrow

@@ -3,10 +3,12 @@
 #include "calibration/blockwise/input_sums.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <utility>
 
 #include "kernels/linalg/gram.h"
+#include "kernels/rows/rows.h"
 
 namespace narrow {
 namespace {
@@ -17,54 +19,6 @@ constexpr int64_t kGatheredRows = 4 * kGramBlockRows;
 constexpr int64_t kGatheredExpertRows = kGramBlockRows;
 // Columns a task.
 constexpr int64_t kTaskCols = 64;
-
-// Sums and extremes of some columns.
-struct ColumnSums {
-  double squares[kTaskCols] = {}, magnitudes[kTaskCols] = {};
-  float most[kTaskCols], least[kTaskCols];
-};
-
-// Adds rows of kTaskCols columns, row after row: a loop of fixed length that
-// compilers turn into vectors, each column in a lane.
-void AddColumns(const float* rows, int64_t stride, int64_t n_rows,
-                ColumnSums* sums) {
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const float* const x = rows + r * stride;
-    for (int64_t j = 0; j < kTaskCols; ++j) {
-      const double wide = static_cast<double>(x[j]);
-      sums->squares[j] += wide * wide;
-      sums->magnitudes[j] += std::fabs(wide);
-      sums->most[j] = x[j] > sums->most[j] ? x[j] : sums->most[j];
-      sums->least[j] = x[j] < sums->least[j] ? x[j] : sums->least[j];
-    }
-  }
-}
-
-// The same with each row's products times its weight.
-void AddWeightedColumns(const float* rows, int64_t stride, int64_t n_rows,
-                        const float* weights, ColumnSums* sums) {
-  for (int64_t r = 0; r < n_rows; ++r) {
-    const float* const x = rows + r * stride;
-    const double weight = static_cast<double>(weights[r]);
-    for (int64_t j = 0; j < kTaskCols; ++j) {
-      const double wide = static_cast<double>(x[j]);
-      sums->squares[j] += weight * (wide * wide);
-      sums->magnitudes[j] += weight * std::fabs(wide);
-      sums->most[j] = x[j] > sums->most[j] ? x[j] : sums->most[j];
-      sums->least[j] = x[j] < sums->least[j] ? x[j] : sums->least[j];
-    }
-  }
-}
-
-// Adds rows as they are, or weighted where there are weights.
-void AddRows(const float* rows, int64_t stride, int64_t n, const float* weights,
-             ColumnSums* sums) {
-  if (weights != nullptr) {
-    AddWeightedColumns(rows, stride, n, weights, sums);
-  } else {
-    AddColumns(rows, stride, n, sums);
-  }
-}
 
 }  // namespace
 
@@ -150,7 +104,19 @@ float* InputSums::Grow(int64_t n, int64_t n_cols,
 // After it only whole blocks may follow; so at the end, or when the rows
 // gathered are whole blocks.
 void InputSums::Flush(ThreadPool* pool) {
-  if (n_gathered_ == 0) {
+  AddRows(rows_.data(), n_gathered_, pool);
+  n_gathered_ = 0;
+}
+
+void InputSums::AddWhole(const float* rows, int64_t n, ThreadPool* pool) {
+  assert(takes_whole() && n % kGramBlockRows == 0);
+  Flush(pool);
+  AddRows(rows, n, pool);
+}
+
+// Rows, and of what belongs to them the first n that are gathered.
+void InputSums::AddRows(const float* rows, int64_t n, ThreadPool* pool) {
+  if (n == 0) {
     return;
   }
   const int64_t n_cols = stats_.n_cols;
@@ -159,56 +125,32 @@ void InputSums::Flush(ThreadPool* pool) {
     stats_.gram.resize(needs_.gram ? n_squared : 0);
     stats_.cross.resize(needs_.cross ? n_squared : 0);
     stats_.residual.resize(static_cast<size_t>(residual_cols_ * n_cols));
-    most_.assign(rows_.begin(), rows_.begin() + n_cols);
+    most_.assign(rows, rows + n_cols);
     least_ = most_;
   }
-  pool->ParallelFor((n_cols + kTaskCols - 1) / kTaskCols,
-                    [&](int64_t task) { FlushColumns(task * kTaskCols); });
   const float* const weights = weighted_ ? weights_.data() : nullptr;
+  pool->ParallelFor((n_cols + kTaskCols - 1) / kTaskCols, [&](int64_t task) {
+    const int64_t first = task * kTaskCols;
+    RowKernelsForCpu().add_magnitudes(
+        rows + first, n_cols, n, std::min(kTaskCols, n_cols - first), weights,
+        {stats_.sum_sq.data() + first, stats_.sum_abs.data() + first,
+         most_.data() + first, least_.data() + first});
+  });
   if (needs_.gram) {
-    AddGram(pool, rows_.data(), n_gathered_, n_cols, weights,
-            stats_.gram.data());
+    AddGram(pool, rows, n, n_cols, weights, stats_.gram.data());
   }
   if (needs_.cross) {
-    AddCross(pool, drifts_.data(), n_cols, rows_.data(), n_cols, n_gathered_,
-             weights, stats_.cross.data());
+    AddCross(pool, drifts_.data(), n_cols, rows, n_cols, n, weights,
+             stats_.cross.data());
   }
   if (residual_cols_ > 0) {
-    AddCross(pool, residuals_.data(), residual_cols_, rows_.data(), n_cols,
-             n_gathered_, weights, stats_.residual.data());
+    AddCross(pool, residuals_.data(), residual_cols_, rows, n_cols, n, weights,
+             stats_.residual.data());
   }
-  for (int64_t r = 0; r < n_gathered_; ++r) {
+  for (int64_t r = 0; r < n; ++r) {
     stats_.weight += weighted_ ? static_cast<double>(weights[r]) : 1;
   }
-  stats_.n_rows += n_gathered_;
-  n_gathered_ = 0;
-}
-
-// Columns [first, first + kTaskCols), as far as there are any.
-void InputSums::FlushColumns(int64_t first) {
-  const int64_t n_cols = stats_.n_cols;
-  const int64_t n = std::min(kTaskCols, n_cols - first);
-  const float* const weights = weighted_ ? weights_.data() : nullptr;
-  ColumnSums sums;
-  std::fill_n(sums.most, kTaskCols, 0.0f);
-  std::fill_n(sums.least, kTaskCols, 0.0f);
-  std::copy_n(stats_.sum_sq.data() + first, n, sums.squares);
-  std::copy_n(stats_.sum_abs.data() + first, n, sums.magnitudes);
-  std::copy_n(most_.data() + first, n, sums.most);
-  std::copy_n(least_.data() + first, n, sums.least);
-  if (n == kTaskCols) {
-    AddRows(rows_.data() + first, n_cols, n_gathered_, weights, &sums);
-  } else {
-    float row[kTaskCols] = {};
-    for (int64_t r = 0; r < n_gathered_; ++r) {
-      std::copy_n(rows_.data() + r * n_cols + first, n, row);
-      AddRows(row, kTaskCols, 1, weighted_ ? weights + r : nullptr, &sums);
-    }
-  }
-  std::copy_n(sums.squares, n, stats_.sum_sq.data() + first);
-  std::copy_n(sums.magnitudes, n, stats_.sum_abs.data() + first);
-  std::copy_n(sums.most, n, most_.data() + first);
-  std::copy_n(sums.least, n, least_.data() + first);
+  stats_.n_rows += n;
 }
 
 }  // namespace narrow

@@ -19,6 +19,7 @@
 
 #include "calibration/blockwise/layer_stats.h"
 #include "formats/base/parallel.h"
+#include "kernels/linalg/gram.h"
 
 namespace narrow {
 
@@ -42,6 +43,13 @@ class InputSums {
   // Where rows [0, n) after those gathered go. REQUIRES: n <= room().
   RowPlaces MakeRoom(int64_t n);
   void Added(int64_t n, ThreadPool* pool);
+  // Rows of which nothing else is asked may be added where they lie, n a
+  // multiple of kGramBlockRows, while what is gathered is whole blocks.
+  bool takes_whole() const {
+    return !weighted_ && !needs_.original() &&
+           n_gathered_ % kGramBlockRows == 0;
+  }
+  void AddWhole(const float* rows, int64_t n, ThreadPool* pool);
   // Where n more rows go that are held out. REQUIRES: they are filled.
   RowPlaces MakeHeldOutRoom(int64_t n);
 
@@ -51,7 +59,7 @@ class InputSums {
  private:
   float* Grow(int64_t n, int64_t n_cols, std::vector<float>* to) const;
   void Flush(ThreadPool* pool);
-  void FlushColumns(int64_t first);
+  void AddRows(const float* rows, int64_t n, ThreadPool* pool);
 
   const StatsNeeds needs_;
   const int64_t residual_cols_;

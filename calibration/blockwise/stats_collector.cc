@@ -154,6 +154,25 @@ absl::Status StatsCollector::NotFinite(const LayerInput& input,
       model_->path()));
 }
 
+// Rows [first, first + n) are finite.
+absl::Status StatsCollector::CheckRows(const LayerInput& input, int64_t first,
+                                       int64_t n) const {
+  std::vector<uint8_t> finite(static_cast<size_t>(n));
+  const int64_t rows_per_task =
+      std::max<int64_t>(1, kTaskNumbers / input.n_cols);
+  pool_->ParallelFor(
+      (n + rows_per_task - 1) / rows_per_task, [&](int64_t task) {
+        const int64_t end = std::min(n, (task + 1) * rows_per_task);
+        for (int64_t i = task * rows_per_task; i < end; ++i) {
+          finite[static_cast<size_t>(i)] = RowKernelsForCpu().all_finite(
+              input.rows + (first + i) * input.n_cols, input.n_cols);
+        }
+      });
+  const auto bad = std::find(finite.begin(), finite.end(), 0);
+  return bad == finite.end() ? absl::OkStatus()
+                             : NotFinite(input, first + (bad - finite.begin()));
+}
+
 // What the request says of these rows is put where it belongs.
 absl::Status StatsCollector::Gather(const LayerInput& input,
                                     absl::Span<const int64_t> rows,
@@ -262,7 +281,16 @@ absl::Status StatsCollector::OnInput(const LayerInput& input) {
     sums = NewSums(*entered);
   }
   for (absl::Span<const int64_t> rest = summed_; !rest.empty();) {
-    const int64_t n = std::min(sums->room(), static_cast<int64_t>(rest.size()));
+    int64_t n = static_cast<int64_t>(rest.size());
+    const bool neighbours = rest.back() - rest.front() == n - 1;
+    if (neighbours && n >= kGramBlockRows && sums->takes_whole()) {
+      n = n / kGramBlockRows * kGramBlockRows;
+      RETURN_IF_ERROR(CheckRows(input, rest.front(), n));
+      sums->AddWhole(input.rows + rest.front() * input.n_cols, n, pool_);
+      rest.remove_prefix(static_cast<size_t>(n));
+      continue;
+    }
+    n = std::min(sums->room(), n);
     RETURN_IF_ERROR(
         Gather(input, rest.first(static_cast<size_t>(n)), sums->MakeRoom(n)));
     sums->Added(n, pool_);

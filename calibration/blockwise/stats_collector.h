@@ -102,6 +102,8 @@ class StatsCollector : public Observer {
   absl::StatusOr<Input*> Enter(const LayerInput& input);
   std::unique_ptr<InputSums> NewSums(const Input& input) const;
   bool ShareWeights(const std::string& a, const std::string& b) const;
+  absl::Status CheckRows(const LayerInput& input, int64_t first,
+                         int64_t n) const;
   absl::Status Gather(const LayerInput& input, absl::Span<const int64_t> rows,
                       const RowPlaces& places);
   absl::Status NotFinite(const LayerInput& input, int64_t row) const;

@@ -102,17 +102,25 @@ absl::Status CheckTokenWeights(const CalibrationSettings& settings) {
                                 QuotedName(weights)));
 }
 
-absl::StatusOr<CalibrationOrder> OrderOf(const CalibrationSettings& settings) {
-  const std::string order =
-      settings.has_order() ? settings.order() : "quantized";
-  if (order == "quantized") {
-    return CalibrationOrder::kQuantized;
-  }
-  if (order == "original") {
-    return CalibrationOrder::kOriginal;
+struct OrderRow {
+  const char* name;
+  CalibrationOrder order;
+  bool by_sites;  // within a block too
+};
+constexpr OrderRow kOrders[] = {
+    {"quantized", CalibrationOrder::kQuantized, true},
+    {"blocks", CalibrationOrder::kQuantized, false},
+    {"original", CalibrationOrder::kOriginal, false}};
+
+absl::StatusOr<OrderRow> OrderOf(const CalibrationSettings& settings) {
+  for (const OrderRow& row : kOrders) {
+    if (settings.has_order() ? settings.order() == row.name : row.by_sites) {
+      return row;
+    }
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("order is quantized or original, not ", QuotedName(order)));
+      absl::StrCat("order is quantized, blocks or original, not ",
+                   QuotedName(settings.order())));
 }
 
 }  // namespace
@@ -194,7 +202,7 @@ absl::StatusOr<BlockOutput> CalibratedRun::BySites(BlockCalibrator* calibrator,
     request.needs = plan_.needs;
     request.layers = names;
     request.weights = weights();
-    request.held_out_every = kHeldOutEvery;
+    request.held_out_every = plan_.needs.cross ? kHeldOutEvery : 0;
     ASSIGN_OR_RETURN(BlockStats stats,
                      calibrator->Observe(request, [](double) {}));
     progress->observe_seconds += SecondsSince(start);
@@ -215,7 +223,9 @@ absl::Status CalibratedRun::OneBlock(BlockCalibrator* calibrator,
   BlockProgress progress;
   progress.block = calibrator->next_block();
   progress.n_blocks = calibrator->n_blocks();
-  const bool by_sites = plan_.needs.cross && plan_.transform == nullptr;
+  ASSIGN_OR_RETURN(const OrderRow order, OrderOf(plan_.recipe.calibration()));
+  // Transforms move scales between the layers of a whole block.
+  const bool by_sites = order.by_sites && plan_.transform == nullptr;
   ASSIGN_OR_RETURN(const BlockOutput output,
                    by_sites ? BySites(calibrator, solver, &progress)
                             : AtOnce(calibrator, solver, &progress));
@@ -256,7 +266,8 @@ absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
                                    const std::function<void()>& on_saved) {
   const CalibrationSettings& settings = plan_.recipe.calibration();
   CalibrationOptions options;
-  ASSIGN_OR_RETURN(options.order, OrderOf(settings));
+  ASSIGN_OR_RETURN(const OrderRow order, OrderOf(settings));
+  options.order = order.order;
   options.hidden_bytes = options_.hidden_bytes;
   options.keep_original = plan_.needs.cross;
   if (settings.has_expert_rows_per_column()) {

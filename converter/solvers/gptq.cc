@@ -366,27 +366,33 @@ GridRows SolveWork(Work* work, SolverReport* report) {
   const double energy = Energy(*work, gram);
   const double before = ErrorOf(*work, gram, nearest);
   report->relative_error_before = Ratio(before, energy);
-  double after = ErrorOf(*work, gram, rows);
-  // On grids that clip hard, compensation can pile up on columns that cannot
-  // take it.
-  if (after > before) {
-    report->notes.push_back(
-        absl::StrCat("feedback of errors gave ", Ratio(after, energy),
-                     ", rounding to nearest ", Ratio(before, energy),
-                     ": the latter is taken"));
-    rows = std::move(nearest);
-    after = before;
-  }
   DescentOptions descent;
   descent.rounds = options.rounds;
   descent.refit_scales = options.refit && !SharesScales(problem.scheme);
   descent.sweep_codes = options.sweep;
-  if (descent.rounds > 0 && (descent.refit_scales || descent.sweep_codes)) {
-    after =
-        Descend(work->targets.data(), gram.data(), descent, &rows, problem.pool)
-            .error_after;
+  const bool descends =
+      descent.rounds > 0 && (descent.refit_scales || descent.sweep_codes);
+  const auto improve = [&](GridRows* from) {
+    if (!descends) {
+      const double error = ErrorOf(*work, gram, *from);
+      return DescentResult{error, error};
+    }
+    return Descend(work->targets.data(), gram.data(), descent, from,
+                   problem.pool);
+  };
+  // What descent begins with is the error of feedback.
+  DescentResult result = improve(&rows);
+  // On grids that clip hard, compensation can pile up on columns that cannot
+  // take it.
+  if (result.error_before > before) {
+    report->notes.push_back(absl::StrCat(
+        "feedback of errors gave ", Ratio(result.error_before, energy),
+        ", rounding to nearest ", Ratio(before, energy),
+        ": the latter is taken"));
+    rows = std::move(nearest);
+    result = improve(&rows);
   }
-  report->relative_error = Ratio(after, energy);
+  report->relative_error = Ratio(result.error_after, energy);
   return rows;
 }
 

@@ -18,24 +18,16 @@
 #include "kernels/grid/grid_kernels.h"
 #include "kernels/grid/grid_rules.h"
 #include "kernels/grid/panel.h"
+#include "kernels/linalg/gemm.h"
 
 namespace narrow {
 namespace {
 
-// 0, 1, 2 ...: rows of a Gram matrix, for add_products.
-std::vector<int32_t> Numbers(int64_t n) {
-  std::vector<int32_t> numbers(static_cast<size_t>(n));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
-}
-
-// (E H)^T of errors [n, lanes], n = order of the Gram matrix.
-void Multiply(const float* gram, const std::vector<int32_t>& numbers,
-              const float* errors, int64_t lanes, float* products) {
-  const int64_t n = static_cast<int64_t>(numbers.size());
-  std::fill(products, products + n * lanes, 0.0f);
-  GridKernelsForCpu().add_products(gram, n, numbers.data(), n, errors, 0, n,
-                                   products, lanes);
+// (E H)^T of errors [n, lanes], n = order of the Gram matrix, on this thread.
+void Multiply(const float* gram, int64_t n, const float* errors, int64_t lanes,
+              float* products) {
+  Gemm(/*pool=*/nullptr, Update::kSet, n, lanes, n, gram, n, errors, lanes,
+       products, lanes);
 }
 
 // sums[lane] = errors . products, in double.
@@ -56,7 +48,6 @@ struct Descent {
   const float* gram = nullptr;
   DescentOptions options;
   GridRules rules;
-  std::vector<int32_t> numbers;
   std::vector<float> ones;  // of each column: H 1 within its group
   int64_t widest_group = 0;
 };
@@ -68,7 +59,6 @@ Descent PrepareDescent(const float* targets, const float* gram,
   d.gram = gram;
   d.options = options;
   d.rules = MakeGridRules(rows.spec);
-  d.numbers = Numbers(rows.n_cols);
   d.ones.resize(static_cast<size_t>(rows.n_cols));
   for (int64_t group = 0; group < rows.n_groups; ++group) {
     const int64_t begin = rows.GroupBegin(group);
@@ -150,7 +140,8 @@ class PanelDescent {
     for (size_t i = 0; i < values_.size(); ++i) {
       difference[i] = values_[i] - targets_[i];
     }
-    Multiply(d_.gram, d_.numbers, difference.data(), lanes_, gradient_.data());
+    Multiply(d_.gram, rows_.n_cols, difference.data(), lanes_,
+             gradient_.data());
     Dot(difference.data(), gradient_.data(), rows_.n_cols, lanes_, errors);
   }
 
@@ -276,7 +267,6 @@ DescentResult Descend(const float* targets, const float* gram,
 
 double GramError(const float* targets, const float* quantized, int64_t n_rows,
                  int64_t n_cols, const float* gram, ThreadPool* pool) {
-  const std::vector<int32_t> numbers = Numbers(n_cols);
   std::vector<double> errors(static_cast<size_t>(n_rows));
   const int n_threads = pool == nullptr ? 1 : pool->n_threads();
   ForEachPanel(
@@ -289,7 +279,7 @@ double GramError(const float* targets, const float* quantized, int64_t n_rows,
         for (size_t i = 0; i < difference.size(); ++i) {
           difference[i] -= products[i];
         }
-        Multiply(gram, numbers, difference.data(), lanes, products.data());
+        Multiply(gram, n_cols, difference.data(), lanes, products.data());
         double sums[kMaxPanelRows];
         Dot(difference.data(), products.data(), n_cols, lanes, sums);
         std::copy(sums, sums + panel.n_rows, errors.data() + panel.first_row);

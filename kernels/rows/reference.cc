@@ -125,14 +125,29 @@ void AddColumns(const float* x, int64_t stride, int64_t n_rows, int64_t n_cols,
   }
 }
 
+void AddMagnitudes(const float* x, int64_t stride, int64_t n_rows,
+                   int64_t n_cols, const float* weights,
+                   const ColumnMagnitudes& sums) {
+  for (int64_t r = 0; r < n_rows; ++r) {
+    const double weight = weights == nullptr ? 1 : double{weights[r]};
+    for (int64_t j = 0; j < n_cols; ++j) {
+      const double v = x[r * stride + j];
+      sums.squares[j] += weight * (v * v);
+      sums.magnitudes[j] += weight * std::fabs(v);
+      sums.most[j] = std::max(sums.most[j], x[r * stride + j]);
+      sums.least[j] = std::min(sums.least[j], x[r * stride + j]);
+    }
+  }
+}
+
 }  // namespace
 
 const RowKernels& RowKernelsReference() {
   static constexpr RowKernels kReference = {
-      "reference", Isa::kScalar, RmsNorm,    GateSilu,
-      GateGelu,    AddScaled,    Scale,      SoftCap,
-      Max,         ExpSum,       ExpInPlace, RotateHalves,
-      RotatePairs, ToBf16,       AllFinite,  AddColumns,
+      "reference", Isa::kScalar,  RmsNorm,     GateSilu, GateGelu,
+      AddScaled,   Scale,         SoftCap,     Max,      ExpSum,
+      ExpInPlace,  RotateHalves,  RotatePairs, ToBf16,   AllFinite,
+      AddColumns,  AddMagnitudes,
   };
   return kReference;
 }

@@ -19,6 +19,14 @@
 
 namespace narrow {
 
+// Of each of some columns.
+struct ColumnMagnitudes {
+  double* squares = nullptr;
+  double* magnitudes = nullptr;
+  float* most = nullptr;
+  float* least = nullptr;
+};
+
 struct RowKernels {
   const char* name;
   Isa isa;  // what the processor must have
@@ -56,6 +64,12 @@ struct RowKernels {
   // at x + r * stride.
   void (*add_columns)(const float* x, int64_t stride, int64_t n_rows,
                       int64_t n_cols, double* sums, double* squares);
+  // Likewise, of n_cols columns: squares += weights[r] * x^2, magnitudes +=
+  // weights[r] * |x|, in double, most and least become no less and no more
+  // than x. `weights` may be null: 1.
+  void (*add_magnitudes)(const float* x, int64_t stride, int64_t n_rows,
+                         int64_t n_cols, const float* weights,
+                         const ColumnMagnitudes& sums);
 };
 
 // Every variant this build has, best first; the plain definition is not one.

@@ -182,6 +182,44 @@ TEST_P(RowsTest, ColumnSumsAreThoseOfTheDefinitionInAnyPieces) {
   }
 }
 
+TEST_P(RowsTest, MagnitudesAreThoseOfTheDefinitionInAnyPieces) {
+  constexpr int64_t kRows = 37, kExtra = 3;
+  struct Sums {
+    explicit Sums(int64_t n)
+        : squares(static_cast<size_t>(n), 0.5),
+          magnitudes(squares),
+          most(squares.size(), -0.25f),
+          least(squares.size(), 0.25f) {}
+    ColumnMagnitudes places() {
+      return {squares.data(), magnitudes.data(), most.data(), least.data()};
+    }
+    std::vector<double> squares, magnitudes;
+    std::vector<float> most, least;
+  };
+  const std::vector<float> weights = Normal(kRows, 1, 13);
+  for (const int64_t n : kSizes) {
+    for (const bool weighted : {false, true}) {
+      const int64_t stride = n + kExtra;
+      const std::vector<float> x = Normal(kRows * stride, 100, 12);
+      Sums sums(n), want(n);
+      reference().add_magnitudes(x.data(), stride, kRows, n,
+                                 weighted ? weights.data() : nullptr,
+                                 want.places());
+      for (const auto& piece : {std::make_pair(0, 1), std::make_pair(1, 20),
+                                std::make_pair(20, 37)}) {
+        rows().add_magnitudes(x.data() + piece.first * stride, stride,
+                              piece.second - piece.first, n,
+                              weighted ? weights.data() + piece.first : nullptr,
+                              sums.places());
+      }
+      EXPECT_EQ(sums.squares, want.squares) << n;
+      EXPECT_EQ(sums.magnitudes, want.magnitudes) << n;
+      EXPECT_EQ(sums.most, want.most) << n;
+      EXPECT_EQ(sums.least, want.least) << n;
+    }
+  }
+}
+
 // The variants share a source; this shows that compilers kept its meaning.
 TEST_P(RowsTest, VariantsGiveTheSameBits) {
   const RowKernels& plain = *AllRowKernels().back();

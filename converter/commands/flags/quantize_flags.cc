@@ -142,9 +142,10 @@ void AddCalibrationFlags(CLI::App* command, QuantizeFlags* flags) {
                     "conversations: only the assistant's tokens count");
   command
       ->add_option("--order", flags->order,
-                   "inputs from the blocks as quantized so far (default) or "
-                   "of the original model")
-      ->check(CLI::IsMember({"quantized", "original"}));
+                   "inputs as all that is quantized so far makes them, layer "
+                   "after layer (quantized, default), as the blocks before "
+                   "make them (blocks), or of the original model")
+      ->check(CLI::IsMember({"quantized", "blocks", "original"}));
   command
       ->add_option("--precision", flags->precision,
                    "products of the forward pass: float32, the same bits on "

@@ -48,7 +48,7 @@ constexpr Preset kPresets[] = {
           refit: false sweep: false damping: 0.01
           column_order: "descending" static_groups: true scale_search: false
         }
-        calibration { samples: 512 window_bos: false })"},
+        calibration { samples: 512 order: "blocks" window_bos: false })"},
     {"autoawq", R"(
         rule { method: "awq" bits: 4 group_size: 128 symmetric: false }
         format: "awq"
