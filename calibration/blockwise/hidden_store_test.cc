@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <random>
@@ -106,6 +107,36 @@ TEST(HiddenStoreTest, ReadsWhatWasWrittenWhereverItIs) {
                       .ok());
     }
     ASSERT_TRUE((*other)->Read(0, 7, &hidden).ok());
+    EXPECT_TRUE(SameBits(hidden.values, all));
+  }
+}
+
+// Narrower rows take the same memory, so that more of them fit.
+TEST(HiddenStoreTest, KeepsRowsOfAnotherWidthInTheSameMemory) {
+  HiddenShape shape;
+  shape.n_samples = 7;
+  shape.sample_tokens = 5;
+  shape.hidden_size = 40;
+  ThreadPool pool(2);
+  auto store = HiddenStore::Create(shape, 2 * shape.sample_bytes(),
+                                   testing::TempDir(), &pool);
+  ASSERT_TRUE(store.ok()) << store.status();
+  const int64_t bytes = (*store)->memory_bytes();
+  for (const int64_t width :
+       {int64_t{40}, int64_t{16}, int64_t{10}, int64_t{40}}) {
+    (*store)->SetWidth(width);
+    EXPECT_EQ((*store)->memory_bytes(), bytes);
+    const int64_t n_in_memory = 2 * 40 / width;
+    EXPECT_EQ((*store)->n_spilled(), std::max<int64_t>(0, 7 - n_in_memory));
+    EXPECT_NE((*store)->InMemory(0, n_in_memory > 7 ? 7 : n_in_memory),
+              nullptr);
+    EXPECT_EQ((*store)->InMemory(n_in_memory, 1), nullptr);
+    const std::vector<float> all =
+        SomeFloats(static_cast<size_t>(7 * 5 * width), 4);
+    ASSERT_TRUE((*store)->Write(0, 7, all.data()).ok());
+    HiddenStates hidden;
+    ASSERT_TRUE((*store)->Read(0, 7, &hidden).ok());
+    EXPECT_EQ(hidden.hidden_size, width);
     EXPECT_TRUE(SameBits(hidden.values, all));
   }
 }

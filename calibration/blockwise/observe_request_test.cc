@@ -302,6 +302,33 @@ TEST_P(ObserveRequestTest, AttentionReplacedLateIsRunAgain) {
   ExpectSame(Observe(calibrator_.get(), All()), Observe(fresh.get(), All()));
 }
 
+// What a site's observation keeps is not used once weights before it change.
+TEST_P(ObserveRequestTest, WhatIsKeptIsOfTheWeightsThatMadeIt) {
+  constexpr const char* kParts[] = {"attn.q", "attn.o", "mlp"};
+  for (size_t site = 1; site < 4; ++site) {
+    for (size_t changed = 0; changed < site; ++changed) {
+      const Opened one = OpenParam(), other = OpenParam();
+      const auto parts = Create(one, samples_, Exact(2));
+      const auto whole = Create(other, samples_, Exact(1));
+      ObserveRequest request;
+      request.needs = Gram();
+      for (size_t s = 0; s <= site; ++s) {
+        request.layers = parts->SitesOfBlock()[s];
+        Observe(parts.get(), request);
+      }
+      Coarsen(one, 0, kParts[changed]);
+      Coarsen(other, 0, kParts[changed]);
+      // Seen again, and on the way to the next block.
+      ExpectIn(Observe(parts.get(), request), Observe(whole.get(), Gram()));
+      Coarsen(one, 0, "attn.v");
+      Coarsen(other, 0, "attn.v");
+      Advance(parts.get());
+      Advance(whole.get());
+      ExpectSame(Observe(parts.get(), Gram()), Observe(whole.get(), Gram()));
+    }
+  }
+}
+
 TEST_P(ObserveRequestTest, WeightsOfOneChangeNoBitAndTwoDouble) {
   TokenWeights ones, twos;
   for (const auto& names : calibrator_->SitesOfBlock()) {

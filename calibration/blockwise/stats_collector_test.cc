@@ -155,6 +155,47 @@ TEST_F(StatsCollectorTest, SumsRowsThatCountWhateverTheCalls) {
   EXPECT_EQ(same.Find(kDense, -1)->sum_sq, s->sum_sq);
 }
 
+// Where all rows count, whole blocks are not copied first.
+TEST_F(StatsCollectorTest, BlocksAreTheSameWhereverRowsLie) {
+  const Rows rows = SomeRows(1500, 3);
+  const auto sums_of = [&](const std::vector<int64_t>& calls) {
+    StatsCollector collector = New();
+    int64_t first = 0;
+    for (const int64_t n : calls) {
+      collector.BeginGroup(first, 4096, uses_.data(), nullptr);
+      LayerInput input = InputOf(kDense, -1, rows);
+      input.rows += first * kCols;
+      input.n_rows = n;
+      EXPECT_TRUE(collector.OnInput(input).ok());
+      first += n;
+    }
+    EXPECT_EQ(first, 1500);
+    return collector.Finish();
+  };
+  const BlockStats want = sums_of(std::vector<int64_t>(1500, 1));
+  const LayerStats& s = *want.Find(kDense, -1);
+  EXPECT_EQ(s.n_rows, 1500);
+  for (const std::vector<int64_t>& calls :
+       {std::vector<int64_t>{1500}, {300, 212, 512, 476}, {256, 1, 999, 244}}) {
+    const BlockStats stats = sums_of(calls);
+    const LayerStats& t = *stats.Find(kDense, -1);
+    EXPECT_EQ(t.n_rows, 1500);
+    EXPECT_EQ(t.weight, 1500);
+    EXPECT_EQ(t.gram, s.gram);
+    EXPECT_EQ(t.sum_sq, s.sum_sq);
+    EXPECT_EQ(t.sum_abs, s.sum_abs);
+    EXPECT_EQ(t.max_abs, s.max_abs);
+    EXPECT_EQ(t.min_value, s.min_value);
+  }
+  Rows bad = rows;
+  bad.values[700 * kCols + 6] = HUGE_VALF;
+  StatsCollector collector = New();
+  collector.BeginGroup(0, 4096, uses_.data(), nullptr);
+  EXPECT_THAT(
+      std::string(collector.OnInput(InputOf(kDense, -1, bad)).message()),
+      HasSubstr("sample 0, token 700, column 6"));
+}
+
 TEST_F(StatsCollectorTest, RowsThatDoNotCountMayHoldAnything) {
   Rows rows = SomeRows(8, 3);
   rows.values[5 * kCols + 1] = std::nanf("");
