@@ -79,6 +79,13 @@ class FakeRunner : public ModelRunner {
                               HiddenStates* hidden) override {
     return RunBlock(block, observer, hidden);
   }
+  absl::Status EndAttention(int64_t, const float*, HiddenStates*) override {
+    return absl::OkStatus();
+  }
+  absl::Status EndFeedForward(int64_t, const float*, HiddenStates*) override {
+    return absl::OkStatus();
+  }
+  InnerCols InnerColsOfBlock(int64_t) const override { return {}; }
   BlockSites SitesOfBlock(int64_t) const override { return {}; }
 
   // Doubles everything, so that a missing call is seen.
