@@ -18,6 +18,7 @@
 #include "validate/tasks/measure_task.h"
 #include "validate/validation/inputs.h"
 #include "validate/validation/original.h"
+#include "validate/weights/weight_error.h"
 
 namespace narrow {
 namespace {
@@ -65,7 +66,7 @@ class Validation {
     if (original_ != nullptr) {
       original_->Report(&report_);
     }
-    if (options_.limits.any()) {
+    if (options_.limits.any() && !report_.candidates.empty()) {
       Verdict worst = Verdict::kPass;
       for (const CandidateReport& candidate : report_.candidates) {
         worst = Worse(worst, *candidate.verdict);
@@ -132,6 +133,7 @@ class Validation {
     CandidateReport& report = report_.candidates[i];
     ASSIGN_OR_RETURN(const auto model,
                      OpenModel(options_, options_.candidates[i]));
+    RETURN_IF_ERROR(RunWeights(*model, &report));
     ASSIGN_OR_RETURN(const auto runner,
                      ModelRunner::Create(model.get(), options_.runner));
     PairedScores overall;
@@ -149,6 +151,26 @@ class Validation {
     if (options_.limits.any()) {
       report.verdict = WorstOf(report.criteria);
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status RunWeights(const Checkpoint& candidate,
+                          CandidateReport* report) {
+    if (!options_.compare_weights || inputs_.original == nullptr) {
+      return absl::OkStatus();
+    }
+    WeightProgressFn progress;
+    if (progress_) {
+      progress = [&](int64_t done, int64_t total) {
+        ValidationProgress now{candidate.path(), "weights", {}};
+        now.score.tokens_done = done;
+        now.score.tokens_total = total;
+        progress_(now);
+      };
+    }
+    ASSIGN_OR_RETURN(report->weights,
+                     CompareWeights(*inputs_.original, candidate,
+                                    options_.runner.n_threads, progress));
     return absl::OkStatus();
   }
 

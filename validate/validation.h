@@ -32,6 +32,7 @@
 #include "validate/reference/window_pass.h"
 #include "validate/tasks/task.h"
 #include "validate/tasks/task_report.h"
+#include "validate/weights/weight_error.h"
 #include "validate/windows.h"
 
 namespace narrow {
@@ -62,6 +63,9 @@ struct ValidationOptions {
   // Stop a text when every criterion on it is decided (gate/sequential.h).
   bool early_stop = false;
   uint64_t seed = 0;  // of the bootstrap
+  // Also how far the candidates' weights are from the original's; no matter
+  // with a base file.
+  bool compare_weights = false;
 };
 
 struct ValidatedModel {
@@ -108,6 +112,8 @@ struct CandidateReport {
   std::vector<CriterionVerdict> criteria;
   // The worst of them; none without a gate.
   std::optional<Verdict> verdict;
+  // Where they were compared.
+  std::optional<WeightErrors> weights;
   double seconds = 0;  // in the model
   int64_t n_run_tokens = 0;
 };
@@ -138,7 +144,8 @@ struct ValidationReport {
 // What is being done, for a bar.
 struct ValidationProgress {
   std::string model;  // its path
-  std::string what;   // the text's or task's name
+  std::string what;   // the text's or task's name, or "weights"
+  // Tokens; of "weights", whose windows are 0, pieces of work.
   ScoreProgress score;
 };
 using ValidationProgressFn = std::function<void(const ValidationProgress&)>;

@@ -8,7 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/commands/command.h"
+#include "converter/commands/flags/command_line.h"
 #include "converter/commands/flags/gate_flags.h"
+#include "converter/commands/flags/page_flags.h"
 #include "converter/commands/flags/task_flags.h"
 #include "converter/progress.h"
 #include "formats/base/file.h"
@@ -39,6 +41,9 @@ Examples:
   narrow validate gemma-3-270m gemma-3-270m-Q4_K_M.gguf --cache ~/.cache/narrow \
       --text prose=wiki.test.raw --text code=code.txt \
       --max-ppl-delta 2% --max-kld 0.05 --early-stop --json report.json
+  narrow validate gemma-3-270m gemma-3-270m-*.gguf --text wiki.test.raw \
+      --task hellaswag_val.jsonl --tasks 400 --html report.html
+  narrow validate gemma-3-270m --task mmlu=mmlu/test --few-shot mmlu/dev
   narrow validate gemma-3-270m-Q4_K_M.gguf --base base.kld
   narrow validate gemma-3-270m gemma-3-270m-Q8_0.gguf --text wiki.test.raw \
       --write-base base.kld)";
@@ -47,6 +52,8 @@ struct Flags {
   ValidationOptions options;
   GateFlags gate;
   TaskFlags tasks;
+  PageFlags pages;
+  std::string command_line;  // as it was given, but for where results go
   std::vector<std::string> models;
   std::vector<std::string> texts;
   std::string precision = "exact";
@@ -99,8 +106,9 @@ absl::StatusOr<ValidationOptions> OptionsFromFlags(const Flags& flags) {
     if (flags.models.size() < 2 &&
         (!flags.texts.empty() || flags.tasks.tasks.empty())) {
       return absl::InvalidArgumentError(
-          "an original and at least one candidate are needed; see narrow "
-          "validate --help");
+          "an original and at least one candidate are needed (a model by "
+          "itself can be asked tasks, without a text); see narrow validate "
+          "--help");
     }
     options.original = flags.models.front();
     options.candidates.erase(options.candidates.begin());
@@ -135,6 +143,8 @@ absl::StatusOr<ValidationOptions> OptionsFromFlags(const Flags& flags) {
   options.cache_bfloat16 = flags.cache_type == "bf16";
   options.checkpoint.intermediate = "exact";
   options.checkpoint.decode_quantized = true;
+  options.compare_weights = flags.pages.any() || !flags.json.empty();
+  RETURN_IF_ERROR(CheckPageFlags(flags.pages));
   return options;
 }
 
@@ -144,12 +154,14 @@ class Bars {
   explicit Bars(bool quiet) : quiet_(quiet) {}
 
   void Show(const ValidationProgress& now) {
+    const bool weights = now.what == "weights";
     const std::string label =
-        absl::StrCat("measuring ", now.model, " on ", now.what);
+        weights ? absl::StrCat("comparing the weights of ", now.model)
+                : absl::StrCat("measuring ", now.model, " on ", now.what);
     if (bar_ == nullptr || label != label_) {
       bar_.reset();  // ends its line before the next begins
-      bar_ = std::make_unique<Progress>(label, "tokens", now.score.tokens_total,
-                                        quiet_);
+      bar_ = std::make_unique<Progress>(label, weights ? "pieces" : "tokens",
+                                        now.score.tokens_total, quiet_);
       label_ = label;
     }
     bar_->Set(now.score.tokens_done);
@@ -173,6 +185,25 @@ int ExitCodeOf(const ValidationReport& report) {
   return kExitFailed;
 }
 
+void Warn(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) {
+    std::fprintf(stderr, "narrow: warning: %s\n", OneLine(warning).c_str());
+  }
+}
+
+void Print(const ValidationReport& report) {
+  // A model by itself has been asked tasks alone.
+  if (!report.candidates.empty()) {
+    std::fputs(RenderValidation(report).c_str(), stdout);
+  }
+  if (!report.candidates.empty() && !report.tasks.empty()) {
+    std::fputs("\n", stdout);
+  }
+  if (!report.tasks.empty()) {
+    std::fputs(RenderTaskReports(report.tasks).c_str(), stdout);
+  }
+}
+
 CommandResult Run(const Flags& flags, const ValidationOptions& options) {
   if (absl::Status status = CheckJsonPath(flags.json); !status.ok()) {
     return {status};
@@ -184,15 +215,17 @@ CommandResult Run(const Flags& flags, const ValidationOptions& options) {
   if (!report.ok()) {
     return {report.status()};
   }
-  for (const std::string& warning : report->warnings) {
-    std::fprintf(stderr, "narrow: warning: %s\n", OneLine(warning).c_str());
+  Warn(report->warnings);
+  for (const TaskReport& task : report->tasks) {
+    Warn(task.warnings);
   }
   if (flags.json != "-") {
-    std::fputs(RenderValidation(*report).c_str(), stdout);
-    if (!report->tasks.empty()) {
-      std::fputs(absl::StrCat("\n", RenderTaskReports(report->tasks)).c_str(),
-                 stdout);
-    }
+    Print(*report);
+  }
+  const absl::Status pages =
+      WritePages(flags.pages, *report, {flags.command_line});
+  if (!pages.ok()) {
+    return {pages};
   }
   TaskJsonOptions tasks;
   tasks.questions = flags.tasks.questions_in_json;
@@ -302,6 +335,7 @@ void AddValidateCommand(CLI::App* app, CommandResult* result) {
                  "error rate holds all the same")
       ->group("Gate");
   AddTaskFlags(command, &flags->tasks);
+  AddPageFlags(command, &flags->pages);
   command
       ->add_option("--precision", flags->precision,
                    "products in float32 (exact, default), or in bfloat16 where "
@@ -315,7 +349,10 @@ void AddValidateCommand(CLI::App* app, CommandResult* result) {
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &flags->options.runner.n_threads);
   AddJsonOption(command, &flags->json);
-  command->callback([flags, result] {
+  command->callback([flags, result, command] {
+    flags->command_line =
+        CommandLine(*command, {"--html", "--markdown", "--title", "--json",
+                               "--quiet", "--threads", "--cache"});
     const auto checked = OptionsFromFlags(*flags);
     *result = checked.ok() ? Run(*flags, *checked)
                            : CommandResult{checked.status(), kExitUsage};

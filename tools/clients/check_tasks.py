@@ -14,6 +14,7 @@ one, or a log-probability differs by more than --tolerance.
 """
 
 import argparse
+import copy
 import csv
 import json
 import os
@@ -118,7 +119,15 @@ QUESTIONS = {"mmlu": mmlu_question, "hellaswag": hellaswag_question,
              "truthfulqa": truthfulqa_question}
 
 
+def common_length(a, b):
+  n = 0
+  while n < min(len(a), len(b)) and a[n] == b[n]:
+    n += 1
+  return n
+
+
 class Scorer:
+  """Runs what all questions of a task begin with once."""
 
   def __init__(self, model):
     import torch
@@ -127,19 +136,44 @@ class Scorer:
     self.tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     self.model = transformers.AutoModelForCausalLM.from_pretrained(
         model, dtype=torch.float32).eval()
+    self.prefix, self.cache = [], None
+
+  def ids(self, text):
+    return self.tokenizer(text)["input_ids"]
+
+  def set_contexts(self, contexts):
+    """The questions that follow are of these contexts."""
+    all_ids = [self.ids(context) for context in contexts]
+    prefix = all_ids[0][:-2]
+    for ids in all_ids:
+      prefix = prefix[:common_length(prefix, ids[:-2])]
+    self.prefix, self.cache = prefix, None
+    if len(prefix) > 1:
+      with self.torch.no_grad():
+        self.cache = self.model(
+            self.torch.tensor([prefix]), use_cache=True,
+            logits_to_keep=1).past_key_values
+
+  def logits(self, ids, n_last):
+    torch = self.torch
+    n = len(self.prefix)
+    with torch.no_grad():
+      if self.cache is None or ids[:n] != self.prefix:
+        return self.model(torch.tensor([ids]), logits_to_keep=n_last).logits[0]
+      return self.model(
+          torch.tensor([ids[n:]]), past_key_values=copy.deepcopy(self.cache),
+          cache_position=torch.arange(n, len(ids)),
+          logits_to_keep=n_last).logits[0]
 
   def log_probs(self, context, choices):
     torch = self.torch
-    n_context = len(self.tokenizer(context)["input_ids"])
+    n_context = len(self.ids(context))
     scores, before = [], {}
     for choice in choices:
-      ids = self.tokenizer(f"{context} {choice}")["input_ids"]
+      ids = self.ids(f"{context} {choice}")
       key = tuple(ids[:-1])
       if key not in before:
-        with torch.no_grad():
-          logits = self.model(
-              torch.tensor([ids[:-1]]),
-              logits_to_keep=len(ids) - n_context).logits[0]
+        logits = self.logits(ids[:-1], len(ids) - n_context)
         before = {key: torch.log_softmax(logits.float(), -1)}
       targets = torch.tensor(ids[n_context:])
       scores.append(
@@ -152,9 +186,15 @@ def check_task(task, scorer, limit, tolerance):
   if limit:
     questions = questions[:limit]
   n_other, n_right, largest = 0, 0, 0.0
+  asked = [QUESTIONS[task["layout"]](ours["file"], ours["line"], task)
+           for ours in questions]
+  file = None
   for i, ours in enumerate(questions):
-    context, choices = QUESTIONS[task["layout"]](
-        ours["file"], ours["line"], task)
+    context, choices = asked[i]
+    if ours["file"] != file:
+      file = ours["file"]
+      scorer.set_contexts([one[0] for one, q in zip(asked, questions)
+                           if q["file"] == file])
     theirs = scorer.log_probs(context, choices)
     largest = max([largest] + [abs(a - b) for a, b in
                                zip(ours["log_probs"], theirs, strict=True)])

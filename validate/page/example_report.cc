@@ -70,8 +70,8 @@ CriterionVerdict Judged(Criterion criterion, const std::string& domain,
   return one;
 }
 
-TaskReport Task(size_t n_candidates,
-                const std::vector<std::string>& candidates) {
+TaskReport Hellaswag(size_t n_candidates,
+                     const std::vector<std::string>& candidates) {
   TaskReport task;
   task.name = task.layout = "hellaswag";
   task.files = {"hellaswag_val.jsonl"};
@@ -146,7 +146,7 @@ ValidationReport ExampleReport(const std::vector<std::string>& candidates,
     report.limits.max_divergence = 0.05;
     report.limits.min_task_delta = -0.01;
   }
-  report.tasks = {Task(candidates.size(), candidates)};
+  report.tasks = {Hellaswag(candidates.size(), candidates)};
   return report;
 }
 

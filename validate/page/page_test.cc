@@ -246,11 +246,14 @@ TEST(Scale, RoundEndsAndLabels) {
   EXPECT_EQ(zero.Place(0), 100);
   const Scale log = Scale::Fit({0.0004, 0.3, 0}, Scale::kAuto, 0, 100);
   EXPECT_TRUE(log.is_log());
-  EXPECT_THAT(Labels(log), ElementsAre("0.0001", "0.001", "0.01", "0.1", "1"));
-  EXPECT_NEAR(log.Place(0.01), 50, 1e-9);
+  // From 0.0002 to 0.5.
+  EXPECT_THAT(Labels(log), ElementsAre("0.001", "0.01", "0.1"));
+  EXPECT_NEAR(log.Place(0.01), 50, 1e-6);
   EXPECT_EQ(log.Place(0), 0);
   EXPECT_FALSE(Scale::Fit({0, 0}, Scale::kLog, 0, 1).is_log());
-  EXPECT_EQ(Scale::Fit({5, 5}, Scale::kAuto, 0, 100).Place(5), 50);
+  EXPECT_NEAR(Scale::Fit({5, 5}, Scale::kAuto, 0, 100).Place(5), 50, 1e-9);
+  EXPECT_THAT(Labels(Scale::Fit({3, 40}, Scale::kAuto, 0, 1)),
+              ElementsAre("2", "5", "10", "20", "50"));
   EXPECT_FALSE(Scale::Fit({}, Scale::kAuto, 0, 1).ticks().empty());
 }
 

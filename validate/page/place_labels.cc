@@ -96,14 +96,17 @@ class Placer {
   }
 
  private:
-  // A label that finds no place clear of obstacles may cover them.
+  enum Tier { kClear, kOverObstacles, kOverPoints };
+
+  // A label that finds no place clear of all may cover obstacles, then have a
+  // line that passes over points.
   void Place(size_t i) {
-    for (const bool clear : {true, false}) {
+    for (const Tier tier : {kClear, kOverObstacles, kOverPoints}) {
       for (const double distance : kDistances) {
         for (const auto& way : kDirections) {
           const Box box = LabelBox(points_[i], way, distance);
           const bool line = distance >= kLineFrom;
-          if (IsFree(i, box, line) && (!clear || IsClear(box))) {
+          if (IsFree(i, box, line, tier) && (tier != kClear || IsClear(box))) {
             places_[i] = {true, box, line};
             return;
           }
@@ -118,14 +121,14 @@ class Placer {
         [&](const Box& obstacle) { return box.Overlaps(obstacle); });
   }
 
-  bool IsFree(size_t i, const Box& box, bool line) const {
+  bool IsFree(size_t i, const Box& box, bool line, Tier tier) const {
     if (!bounds_.Contains(box)) {
       return false;
     }
     for (size_t k = 0; k < points_.size(); ++k) {
       const Box point = PointBox(points_[k]);
-      if (box.Overlaps(point) ||
-          (line && k != i && LineCrosses(points_[i], box, point))) {
+      if (box.Overlaps(point) || (line && k != i && tier != kOverPoints &&
+                                  LineCrosses(points_[i], box, point))) {
         return false;
       }
       const LabelPlace& other = places_[k];

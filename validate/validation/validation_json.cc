@@ -168,6 +168,35 @@ void AddReference(const ValidationReport& report, JsonWriter* json) {
   json->EndObject();
 }
 
+void AddErrorSums(const ErrorSums& sums, JsonWriter* json) {
+  json->Key("relative_error").Number(sums.relative());
+  json->Key("bits_per_weight").Number(sums.bits_per_weight());
+}
+
+void AddWeights(const WeightErrors& weights, JsonWriter* json) {
+  json->Key("weights_against_original").BeginObject();
+  json->Key("rescaled").Bool(weights.rescaled);
+  AddErrorSums(weights.all, json);
+  AddStrings("not_compared", weights.not_compared, json);
+  json->Key("layers").BeginArray();
+  for (const LayerError& layer : weights.layers) {
+    json->BeginObject();
+    json->Key("name").String(layer.name);
+    AddErrorSums(layer.sums, json);
+    json->EndObject();
+  }
+  json->EndArray();
+  json->Key("tensors").BeginArray();
+  for (const TensorError& tensor : weights.tensors) {
+    json->BeginObject();
+    json->Key("name").String(tensor.name);
+    AddErrorSums(tensor.sums, json);
+    json->EndObject();
+  }
+  json->EndArray();
+  json->EndObject();
+}
+
 void AddCandidate(const CandidateReport& candidate, JsonWriter* json) {
   json->BeginObject();
   AddModel(candidate.model, json);
@@ -190,6 +219,9 @@ void AddCandidate(const CandidateReport& candidate, JsonWriter* json) {
     json->Key("all_texts").BeginObject();
     AddComparison(*candidate.overall, json);
     json->EndObject();
+  }
+  if (candidate.weights) {
+    AddWeights(*candidate.weights, json);
   }
   json->EndObject();
 }
