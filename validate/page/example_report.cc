@@ -122,7 +122,8 @@ ValidationReport ExampleReport(const std::vector<std::string>& candidates,
     candidate.model.n_weights = report.original.n_weights;
     candidate.model.tensor_bytes =
         static_cast<int64_t>(285e6 * std::exp(-0.1 * step));
-    const double divergence = 0.0004 * std::exp(0.7 * step);
+    const double divergence =
+        0.0004 * std::exp(5 * step / static_cast<double>(candidates.size()));
     candidate.domains = {{"wiki", Figures(divergence), {}, {}, {}},
                          {"code", Figures(1.5 * divergence), {}, {}, {}}};
     candidate.overall = Figures(1.2 * divergence);

@@ -2,6 +2,7 @@
 
 #include "validate/page/frame.h"
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "validate/page/escape.h"
@@ -21,9 +22,15 @@ std::string Text(double x, double y, const char* anchor, const char* kind,
 double TextWidth(absl::string_view text) {
   double width = 0;
   for (const char c : text) {
-    // Bytes after the first of a character take no room of their own.
     const auto byte = static_cast<unsigned char>(c);
-    width += (byte & 0xc0) == 0x80 ? 0 : byte >= 0x80 ? 1.0 : 0.6;
+    if ((byte & 0xc0) == 0x80) {
+      continue;  // of the character before
+    }
+    const bool wide =
+        absl::string_view("MW@%mw").find(c) != absl::string_view::npos;
+    width += wide || byte >= 0x80        ? 1.0
+             : absl::ascii_isupper(byte) ? 0.75
+                                         : 0.62;
   }
   return width * kFontSize;
 }

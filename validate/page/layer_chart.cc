@@ -19,6 +19,7 @@ namespace {
 
 constexpr size_t kColours = 8;  // classes s0 … s7 of the style sheet
 constexpr double kInset = 10;
+constexpr size_t kLegendCharacters = 40;
 
 // Another dash for every round through the colours.
 std::string StyleOf(size_t series) {
@@ -57,7 +58,8 @@ class LayerChart {
     for (size_t s = 0; s < series_.size(); ++s) {
       absl::StrAppend(&svg, "<li><svg viewBox=\"0 0 22 8\"><line ", StyleOf(s),
                       " x1=\"0\" x2=\"22\" y1=\"4\" y2=\"4\"/></svg>",
-                      HtmlText(series_[s].name), "</li>\n");
+                      HtmlText(Shortened(series_[s].name, kLegendCharacters)),
+                      "</li>\n");
     }
     return svg + "</ul>\n";
   }

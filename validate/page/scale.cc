@@ -12,7 +12,7 @@ namespace {
 constexpr int kTicks = 5;
 constexpr double kLogSpan = 8;
 // Values further below the largest are not told apart on a log axis.
-constexpr double kLargestSpan = 1e9;
+constexpr double kLargestSpan = 1e12;
 
 // 1, 2 or 5 times a power of ten, at least `step`.
 double RoundStep(double step) {

@@ -99,14 +99,15 @@ class Scatter {
       return;
     }
     const double y = y_.Place(*options_.line);
-    absl::StrAppend(&svg_, "<line class=\"original\" x1=\"", kPlotLeft,
-                    "\" x2=\"", kPlotRight, "\" y1=\"", Coordinate(y),
-                    "\" y2=\"", Coordinate(y),
-                    "\"/>\n<text class=\"tick\" x=\"", kPlotRight, "\" y=\"",
-                    Coordinate(y - 4), "\" text-anchor=\"end\">",
-                    HtmlText(options_.line_label), "</text>\n");
+    // At the left: small files lie well above the original's line.
+    absl::StrAppend(
+        &svg_, "<line class=\"original\" x1=\"", kPlotLeft, "\" x2=\"",
+        kPlotRight, "\" y1=\"", Coordinate(y), "\" y2=\"", Coordinate(y),
+        "\"/>\n<text class=\"tick\" x=\"", kPlotLeft + 4, "\" y=\"",
+        Coordinate(y - 4), "\">", HtmlText(options_.line_label), "</text>\n");
     const double width = TextWidth(options_.line_label);
-    obstacles_.push_back({kPlotRight - width, y - 16, kPlotRight, y + 1});
+    obstacles_.push_back({kPlotLeft + 4, y - 16, kPlotLeft + 4 + width, y - 1});
+    obstacles_.push_back({kPlotLeft, y - 1, kPlotRight, y + 1});
   }
 
   void DrawPoint(const ScatterPoint& point) {

@@ -34,7 +34,7 @@ p { margin: .3rem 0 .7rem; max-width: 75ch; overflow-wrap: anywhere; }
 .pass { color: var(--pass); } .fail { color: var(--fail); }
 .undecided { color: var(--undecided); }
 .pictures { display: grid; gap: 12px 28px; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
 figure { margin: 0; max-width: 560px; }
 figure p { margin: .2rem 0 0; }
 figcaption { font-weight: 600; margin: .2rem 0 .3rem; }
