@@ -288,6 +288,56 @@ TEST(Validate, TextsHaveTheirOwnFiguresAndVerdicts) {
   EXPECT_DOUBLE_EQ(candidate.criteria[1].fail_rate, 0.025);
 }
 
+// A copy that lost 5 of 7 bits of mantissa loses up to a quarter of a weight.
+TEST(Validate, WeightsAreComparedOnRequest) {
+  const std::string coarse = CoarseCopy("coarse", 2);
+  ValidationOptions options = Options({coarse, kModel}, 4);
+  EXPECT_FALSE(Judge(options).candidates[0].weights.has_value());
+  options.compare_weights = true;
+  const ValidationReport report = Judge(options);
+  ASSERT_TRUE(report.candidates[0].weights.has_value());
+  const double error = report.candidates[0].weights->all.relative();
+  EXPECT_GT(error, 0.05);
+  EXPECT_LT(error, 0.25);
+  EXPECT_EQ(report.candidates[1].weights->all.relative(), 0);
+  EXPECT_THAT(ValidationJson(report, {}),
+              HasSubstr("\"weights_against_original\""));
+}
+
+// Questions whose right answer is what the text says: both models by
+// themselves and paired.
+TEST(Validate, TasksArePaired) {
+  const std::string coarse = CoarseCopy("coarse", 1);
+  const std::string path = JoinPath(Folder("task"), "questions.csv");
+  std::string csv = "question,choice0,choice1,answer\n";
+  for (int i = 0; i < 20; ++i) {
+    absl::StrAppend(&csv, "What is ", i, "?,a number,a word,", i % 2, "\n");
+  }
+  ASSERT_TRUE(WriteTextFile(path, csv).ok());
+  ValidationOptions options = Options({coarse, kModel}, 4);
+  options.domains.clear();
+  options.tasks.resize(1);
+  options.tasks[0].path = path;
+  options.tasks[0].few_shot_path = path;
+  options.tasks[0].n_shots = 2;
+  const ValidationReport report = Judge(options);
+  ASSERT_THAT(report.tasks, SizeIs(1));
+  const TaskReport& task = report.tasks[0];
+  EXPECT_EQ(task.layout, "mmlu");
+  ASSERT_THAT(task.models, SizeIs(3));
+  EXPECT_EQ(task.models[0].questions.size(), 20u);
+  const TaskMetric& same = task.models[2].metrics[0];
+  EXPECT_EQ(same.value, task.models[0].metrics[0].value);
+  EXPECT_EQ(same.paired->n_lost + same.paired->n_gained, 0);
+  // Not one log-probability is that of the other model.
+  EXPECT_NE(task.models[1].questions[0].log_probs,
+            task.models[0].questions[0].log_probs);
+  EXPECT_EQ(task.models[2].questions[0].log_probs,
+            task.models[0].questions[0].log_probs);
+  options.candidates.clear();
+  EXPECT_THAT(Judge(options).tasks[0].models, SizeIs(1));
+}
+
 TEST(Validate, ContradictionsAreErrors) {
   const auto message = [](const ValidationOptions& options) {
     const auto report = Validate(options, nullptr);
