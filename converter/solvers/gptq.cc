@@ -68,9 +68,9 @@
 // natural, shuffled) from the scales found, three rounds after each, best row
 // kept: 0.4 % less at 4 and 3 bits, 1.2 % at 2, for 2.9 times the time.
 //
-// Memory beyond weights and statistics, n columns: 12 n^2 bytes (the Gram
-// matrix in double, its factor in float32), then 4 n^2; and a few panels of
-// 64 rows for each thread.
+// Memory beyond weights and statistics, n columns: 8 n^2 bytes (the factor in
+// double), then 4 n^2 (in float32, in half of that memory; after it the Gram
+// matrix in float32); and a few panels of 64 rows for each thread.
 //
 // Tested by solver_test.cc (properties over schemes), solver_digests_test.sh
 // (instruction sets), kernels/grid/feedback_test.cc.
@@ -78,6 +78,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdlib>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -189,8 +191,12 @@ std::vector<int32_t> DescendingGroups(const std::vector<double>& diagonal,
   return order;
 }
 
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+
 struct Factor {
-  std::vector<float> m;
+  std::unique_ptr<float[], Free> m;
   std::vector<float> pivots;
   std::vector<int32_t> order;
 };
@@ -201,7 +207,15 @@ absl::StatusOr<Factor> FactorMetric(const SolverProblem& problem,
                                     SolverReport* report) {
   const int64_t n = metric->n;
   const double asked = metric->damping;
-  std::vector<double> h(static_cast<size_t>(n * n));
+  const size_t n_squared = static_cast<size_t>(n) * static_cast<size_t>(n);
+  std::unique_ptr<double[], Free> h(
+      static_cast<double*>(std::calloc(n_squared, sizeof(double))));
+  if (h == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("gptq: no memory for the factor of the Gram matrix of "
+                     "tensor ",
+                     QuotedName(problem.name), ", ", n, " x ", n));
+  }
   FactorResult result;
   double step = problem.options->damping_step;
   for (int tries = 0; tries < kMaxTries; ++tries, step *= 2) {
@@ -211,7 +225,7 @@ absl::StatusOr<Factor> FactorMetric(const SolverProblem& problem,
             order[static_cast<size_t>(i)], order[static_cast<size_t>(j)]);
       }
     });
-    result = FactorUpper(problem.pool, n, h.data());
+    result = FactorUpper(problem.pool, n, h.get());
     if (result.failed_at < 0) {
       break;
     }
@@ -231,22 +245,16 @@ absl::StatusOr<Factor> FactorMetric(const SolverProblem& problem,
   }
   Factor factor;
   factor.order = std::move(order);
-  factor.m.resize(h.size());
-  std::vector<double> inverse(static_cast<size_t>(n));
   // Inputs that have nothing in common and equal sizes have pivots 1.
   const double unit = metric->mean * (1 + metric->damping);
   for (int64_t i = 0; i < n; ++i) {
     const double root = h[static_cast<size_t>(i * n + i)];
-    inverse[static_cast<size_t>(i)] = 1 / root;
     factor.pivots.push_back(static_cast<float>(root * root / unit));
   }
-  problem.pool->ParallelFor(n, [&](int64_t i) {
-    for (int64_t j = i; j < n; ++j) {
-      const size_t at = static_cast<size_t>(i * n + j);
-      factor.m[at] =
-          static_cast<float>(h[at] * inverse[static_cast<size_t>(j)]);
-    }
-  });
+  float* const m = UnitFactorInPlace(problem.pool, n, h.release());
+  // The other half of the memory goes back where it came from.
+  void* const cut = std::realloc(m, n_squared * sizeof(float));
+  factor.m.reset(cut == nullptr ? m : static_cast<float*>(cut));
   return factor;
 }
 
@@ -322,7 +330,7 @@ void RoundWithFeedback(const Work& work, GridRows* rows) {
   const SolverOptions& options = *problem.options;
   FeedbackFactor factor;
   factor.n = work.metric.n;
-  factor.m = work.factor.m.data();
+  factor.m = work.factor.m.get();
   factor.pivots = work.factor.pivots.data();
   factor.order = work.factor.order;
   FeedbackOptions feedback;

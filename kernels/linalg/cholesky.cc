@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -227,6 +228,41 @@ FactorResult FactorUpper(ThreadPool* pool, int64_t n, double* h) {
     }
   });
   return result;
+}
+
+float* UnitFactorInPlace(ThreadPool* pool, int64_t n, double* r) {
+  std::vector<double> inverse(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    inverse[static_cast<size_t>(i)] = 1 / r[i * n + i];
+  }
+  // Memory that changes its type is moved as bytes. Column j of row 0 lies in
+  // column j / 2 of what it is made of, which has been read by then.
+  char* const bytes = reinterpret_cast<char*>(r);
+  const auto convert = [&](int64_t i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double from = 0;
+      std::memcpy(&from, bytes + (i * n + j) * int64_t{sizeof(double)},
+                  sizeof(from));
+      const float to =
+          j < i ? 0.0f
+                : static_cast<float>(from * inverse[static_cast<size_t>(j)]);
+      std::memcpy(bytes + (i * n + j) * int64_t{sizeof(float)}, &to,
+                  sizeof(to));
+    }
+  };
+  convert(0);
+  // Rows [first, 2 first) go where rows below `first` were.
+  for (int64_t first = 1; first < n; first *= 2) {
+    const int64_t n_rows = std::min(first, n - first);
+    if (pool == nullptr) {
+      for (int64_t i = first; i < first + n_rows; ++i) {
+        convert(i);
+      }
+    } else {
+      pool->ParallelFor(n_rows, [&](int64_t i) { convert(first + i); });
+    }
+  }
+  return reinterpret_cast<float*>(r);
 }
 
 void SolveRows(ThreadPool* pool, const double* r, int64_t n, double* b,

@@ -37,6 +37,11 @@ struct FactorResult {
 // and zeros below it. On failure `h` is spoilt.
 FactorResult FactorUpper(ThreadPool* pool, int64_t n, double* h);
 
+// M of H = M D M^T in float32, zeros below its diagonal, [n, n] at the
+// beginning of R's own memory: of matrices this large there is room for few.
+// What is left of R is spoilt, its diagonal too.
+float* UnitFactorInPlace(ThreadPool* pool, int64_t n, double* r);
+
 // Solves X R R^T = B in place for the rows of B [n_rows, n]: B (H^-1).
 void SolveRows(ThreadPool* pool, const double* r, int64_t n, double* b,
                int64_t n_rows);

@@ -145,6 +145,27 @@ TEST(CholeskyTest, ProductOfFactorsIsTheMatrix) {
   }
 }
 
+TEST(CholeskyTest, UnitFactorIsThatOfTheRootInHalfItsMemory) {
+  for (const int64_t n : kSizes) {
+    std::vector<double> r = Positive(n);
+    ASSERT_EQ(FactorUpper(nullptr, n, r.data()).failed_at, -1) << n;
+    std::vector<float> want(static_cast<size_t>(n * n));
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = i; j < n; ++j) {
+        want[i * n + j] = static_cast<float>(r[i * n + j] * (1 / r[j * n + j]));
+      }
+    }
+    ThreadPool pool(3);
+    for (ThreadPool* with : {static_cast<ThreadPool*>(nullptr), &pool}) {
+      std::vector<double> memory = r;
+      const float* const m = UnitFactorInPlace(with, n, memory.data());
+      EXPECT_EQ(static_cast<const void*>(m), memory.data());
+      EXPECT_EQ(std::memcmp(m, want.data(), want.size() * sizeof(float)), 0)
+          << n;
+    }
+  }
+}
+
 TEST(CholeskyTest, SolvedRowsGiveBackTheRightSide) {
   ThreadPool two(2), seven(7);
   constexpr int64_t kRows = 67;
