@@ -282,7 +282,7 @@ def _model_report_impl(ctx):
     status = ctx.actions.declare_file(name + ".status")
     table = ctx.actions.declare_file(name + ".txt")
     flags = {}
-    for extension, flag in [("json", "json")]:
+    for extension, flag in [("json", "json"), ("html", "html"), ("md", "markdown")]:
         flags[flag] = ctx.actions.declare_file(name + "." + extension)
     _measure(
         ctx,
@@ -295,7 +295,7 @@ def _model_report_impl(ctx):
 
 model_report = rule(
     implementation = _model_report_impl,
-    doc = "All candidates in one pass over the original: NAME.json, .txt.",
+    doc = "All candidates in one pass over the original: NAME.html, .md, .json, .txt.",
     attrs = dict(
         _MEASURE,
         candidates = attr.label_list(mandatory = True, allow_files = True),

@@ -3,11 +3,16 @@
 # again until it is done: the same bytes and the same report as undisturbed,
 # and at no moment an incomplete file under a final name.
 #
-#   batch_kill_test.sh [KILLS [SEED]]        5 kills unless told otherwise
+#   [MODEL=DIR IMATRIX=FILE TEXT=FILE] batch_kill_test.sh [KILLS [SEED]]
+#
+# 5 kills of the embedded model unless told otherwise.
 set -u
 kills=${1:-5}
 RANDOM=${2:-20260801}
 narrow=$PWD/converter/narrow
+model=${MODEL:-$PWD/testdata/tiny-llama}
+imatrix=${IMATRIX:-$PWD/testdata/imatrix/tiny-llama-imatrix.gguf}
+text=${TEXT:-$PWD/testdata/text/wikitext2-sample.txt}
 work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/batch.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 fail() {
@@ -17,7 +22,7 @@ fail() {
 
 cat >"$work/release.textproto" <<EOF
 out: "out"
-model { path: "$PWD/testdata/tiny-llama" imatrix: "$PWD/testdata/imatrix/tiny-llama-imatrix.gguf" }
+model { path: "$model" name: "model" imatrix: "$imatrix" }
 target { to: "Q8_0" }
 target { to: "Q4_K_M" }
 target { to: "IQ3_XXS" }
@@ -25,7 +30,7 @@ target { to: "Q4_0" name: "plain" imatrix: "none" }
 target { recipe { rule { method: "rtn" bits: 4 } } }
 target { recipe { rule { method: "hqq" bits: 4 } } }
 validation {
-  text { name: "wiki" file: "$PWD/testdata/text/wikitext2-sample.txt" }
+  text { name: "wiki" file: "$text" }
   context: 128 chunks: 16 max_kld: 5
 }
 EOF
@@ -75,7 +80,7 @@ diff "$work/wanted" "$work/got" >"$work/diff" || fail "not the same: $(cat "$wor
 "$narrow" batch "$work/release.textproto" -t 1 -q >"$work/table" || fail "again"
 [ "$(grep -c ' there$' "$work/table")" = 6 ] || fail "made again: $(cat "$work/table")"
 # A damaged output alone is made again.
-printf 'X' | dd of="$work/out/tiny-llama-Q8_0.gguf" bs=1 seek=100000 conv=notrunc status=none
+printf 'X' | dd of="$work/out/model-Q8_0.gguf" bs=1 seek=100000 conv=notrunc status=none
 "$narrow" batch "$work/release.textproto" -t 1 -q >"$work/table" || fail "repair"
 [ "$(grep -c ' written$' "$work/table")" = 1 ] || fail "repaired: $(cat "$work/table")"
 (cd "$work/out" && find . -type f | sort | xargs sha256sum) | diff "$work/wanted" - || fail "repaired otherwise"

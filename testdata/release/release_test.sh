@@ -9,7 +9,8 @@ fail() {
 }
 cmp tiny-Q4_K_M.gguf whole.gguf || fail "parts and whole differ"
 cmp -s override.gguf whole.gguf && fail "the override changed nothing"
-for file in tiny-Q8_0.gguf tiny-hqq/config.json tiny_report.json; do
+for file in tiny-Q8_0.gguf tiny-hqq/config.json tiny_report.json \
+  tiny_report.html tiny_report.md; do
   [ -s "$file" ] || fail "no $file"
 done
 sha256sum --quiet -c tiny_sha256.txt || fail "hashes"
