@@ -16,7 +16,7 @@ namespace {
 // allowed for; see bounds.h.
 double RateLeft(double rate, int64_t n) {
   const double windows = static_cast<double>(n);
-  return rate * windows / (2 * windows + 40);
+  return rate * windows / (2 * windows + 80);
 }
 
 // The studentized mean T of which Hall's transformation is y. With u = g T / 3

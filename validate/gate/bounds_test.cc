@@ -62,7 +62,7 @@ double Lower(const ClusterMean& mean, double rate) {
 }
 
 TEST(Bounds, WithoutSkewnessAreStudents) {
-  const double t = StudentQuantile(0.05 * 40 / 120, 39);
+  const double t = StudentQuantile(0.05 * 40 / 160, 39);
   EXPECT_NEAR(Upper(Mean(0, 40), 0.05), 10 - t, 1e-12);
   EXPECT_NEAR(Lower(Mean(0, 40), 0.05), 10 + t, 1e-12);
 }
@@ -79,7 +79,7 @@ TEST(Bounds, SkewnessWidensTheSideOfTheTail) {
   const double big_t = 10 - Upper(Mean(2, 40), 0.05);
   EXPECT_NEAR(
       big_t + g * big_t * big_t / 3 + g * g * std::pow(big_t, 3) / 27 + g / 6,
-      StudentQuantile(0.05 * 40 / 120, 39), 1e-12);
+      StudentQuantile(0.05 * 40 / 160, 39), 1e-12);
 }
 
 TEST(Bounds, LessRateIsWider) {

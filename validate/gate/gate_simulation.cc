@@ -54,6 +54,34 @@ double MeanDivergence(const SimulatedTokens& t) {
                                      t.window_sigma * t.window_sigma));
 }
 
+double NormalDensity(double x) {
+  return std::exp(-0.5 * x * x) / std::sqrt(2 * 3.141592653589793);
+}
+
+// The mean of min(1, c e^2), c = 2 divergence kDeltaPScale^2: closed for e,
+// with a = 1 / sqrt(c)
+//
+//   c (erf(a / sqrt 2) - 2 a density(a)) + erfc(a / sqrt 2),
+//
+// and by the trapezoidal rule for the logarithm of the divergence, which is
+// exact to the last digits for so smooth a function.
+double MeanSquaredDeltaP(const SimulatedTokens& t) {
+  constexpr double kStep = 0.02;
+  const double sigma = std::hypot(t.log_sigma, t.window_sigma);
+  double mean = 0;
+  for (int i = -500; i <= 500; ++i) {
+    const double z = kStep * i;
+    const double c =
+        2 * t.typical * std::exp(sigma * z) * kDeltaPScale * kDeltaPScale;
+    const double a = 1 / std::sqrt(c);
+    const double within =
+        std::erf(a / std::sqrt(2.0)) - 2 * a * NormalDensity(a);
+    mean +=
+        kStep * NormalDensity(z) * (c * within + std::erfc(a / std::sqrt(2.0)));
+  }
+  return mean;
+}
+
 SimulatedWindow DrawWindow(const SimulatedTokens& t, Random* random) {
   const double mean_divergence = MeanDivergence(t);
   const double w = t.window_sigma * random->Normal();
@@ -72,7 +100,7 @@ SimulatedWindow DrawWindow(const SimulatedTokens& t, Random* random) {
         -kReferenceLoss * std::exp(w) * std::log(random->Uniform());
     const double candidate =
         reference + shift + step + 0.5 * (divergence - mean_divergence);
-    const double delta_p = kDeltaPScale * step;
+    const double delta_p = std::clamp(kDeltaPScale * step, -1.0, 1.0);
     sums.n += 1;
     sums.reference_nll += reference;
     sums.candidate_nll += candidate;
@@ -99,8 +127,7 @@ GateLimits LimitsBeside(const SimulatedTokens& t, double margin,
   limits.max_perplexity_difference =
       std::exp(mean_reference) * std::expm1(t.effect) * (1 + margin);
   limits.max_divergence = mean_divergence * (1 + margin);
-  limits.max_rms_delta_p =
-      kDeltaPScale * std::sqrt(2 * mean_divergence) * (1 + margin);
+  limits.max_rms_delta_p = std::sqrt(MeanSquaredDeltaP(t)) * (1 + margin);
   limits.min_same_top = 1 - t.misses * (1 + margin);
   limits.error_rate = error_rate;
   return limits;

@@ -12,14 +12,14 @@
 //   divergence      exp(log_sigma z + w) * typical
 //   loss difference effect + sqrt(2 divergence) e + 0.5 (divergence - mean)
 //                   + 0.3 w sqrt(2 mean),        e normal (0, 1)
-//   delta p         0.2 sqrt(2 divergence) e
+//   delta p         0.2 sqrt(2 divergence) e, within -1 … 1
 //   same top        with probability 1 - misses exp(w - window_sigma^2 / 2)
 //   reference loss  exponential of mean 2.8, times exp(w)
 //
 // so that divergences are log-normal, differences have heavy tails and are
-// skewed, and all of a window go together. The true means are known in closed
-// form. Every pair is judged against a limit just inside its true value (a
-// pass is wrong) and one just outside (a failure is wrong).
+// skewed, and all of a window go together. The true means are known. Every
+// pair is judged against a limit just inside its true value (a pass is wrong)
+// and one just outside (a failure is wrong).
 //
 // For tests and the program gate_simulation.
 

@@ -1,10 +1,11 @@
-// gate_simulation [PAIRS]: the rates at which the gate errs on synthetic pairs
-// whose true effect lies 0.2 % beside the limit, over several kinds of tails
-// and numbers of windows; beside them the plain comparison of two perplexities
-// and their errors. The table of docs/measurements.md.
+// gate_simulation [PAIRS [TAILS]]: the rates at which the gate errs on
+// synthetic pairs whose true effect lies 0.2 % beside the limit, over several
+// kinds of tails and numbers of windows; beside them the plain comparison of
+// two perplexities and their errors. The table of docs/measurements.md.
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "validate/gate/gate_simulation.h"
 
@@ -46,11 +47,14 @@ void Print(const char* tails, const SimulationSettings& settings,
   std::fflush(stdout);
 }
 
-void Run(int64_t n_pairs) {
+void Run(int64_t n_pairs, const char* only) {
   std::printf(
       "tails       windows     criterion         false   false   decided\n"
       "                                          pass %%  fail %%  %%\n");
   for (const Tails& tails : kTails) {
+    if (only != nullptr && std::strcmp(only, tails.name) != 0) {
+      continue;
+    }
     for (const int64_t n_windows : {20, 40, 100}) {
       for (const bool early_stop : {false, true}) {
         if (early_stop && n_windows == 20) {
@@ -75,9 +79,10 @@ void Run(int64_t n_pairs) {
 int main(int argc, char** argv) {
   const long long n_pairs = argc > 1 ? std::atoll(argv[1]) : 2000;
   if (n_pairs < 1) {
-    std::fprintf(stderr, "usage: gate_simulation [PAIRS]\n");
+    std::fprintf(
+        stderr, "usage: gate_simulation [PAIRS [mild|heavy|\"very heavy\"]]\n");
     return 2;
   }
-  narrow::Run(n_pairs);
+  narrow::Run(n_pairs, argc > 2 ? argv[2] : nullptr);
   return 0;
 }

@@ -40,6 +40,17 @@ TEST(GateSimulation, HeavyTailsKeepTheRate) {
   EXPECT_GT(result.bare.wrong_failures, settings.n_pairs * 4 / 10);
 }
 
+// Few windows and tails as heavy as any seen: half of the mean divergence
+// comes of one token in seventy.
+TEST(GateSimulation, FewWindowsKeepTheRate) {
+  SimulationSettings settings;
+  settings.n_windows = 20;
+  SimulatedTokens tokens;
+  tokens.log_sigma = 2.2;
+  tokens.window_sigma = 0.3;
+  ExpectKept(SimulateGate(tokens, settings), settings);
+}
+
 TEST(GateSimulation, LookingEarlyKeepsTheRate) {
   SimulationSettings settings;
   settings.n_windows = 54;
