@@ -115,15 +115,39 @@ TEST(CacheLayout, KeysAndValuesMayDiffer) {
   EXPECT_EQ(SizeOf(m, 256).bytes(), 256 * 2 * (192 + 128) * 2);
 }
 
-// One vector of 512 + 64 a position, and no values.
+// One vector of 64 + 32 a position, and no values: llama-completion of
+// llama.cpp 0.7.0 prints 16.59 MiB for such a file and -c 30000.
 TEST(CacheLayout, LatentAttentionKeepsOneVector) {
-  Metadata m = SmallModel("deepseek2", 2);
+  Metadata m = SmallModel("deepseek2", 3);
   m.Set("deepseek2.attention.head_count_kv", uint32_t{1});
-  m.Set("deepseek2.attention.key_length", uint32_t{576});
-  m.Set("deepseek2.attention.value_length", uint32_t{512});
-  m.Set("deepseek2.attention.key_length_mla", uint32_t{192});
-  m.Set("deepseek2.attention.value_length_mla", uint32_t{128});
-  EXPECT_EQ(SizeOf(m, 512).bytes(), 2 * 512 * 576 * 2);
+  m.Set("deepseek2.attention.key_length", uint32_t{96});
+  m.Set("deepseek2.attention.value_length", uint32_t{64});
+  m.Set("deepseek2.attention.key_length_mla", uint32_t{64});
+  m.Set("deepseek2.attention.value_length_mla", uint32_t{32});
+  EXPECT_EQ(SizeOf(m, 30000).bytes(), 3 * 30208 * 96 * 2);
+  EXPECT_NEAR(static_cast<double>(SizeOf(m, 30000).bytes()) / (1 << 20), 16.59,
+              0.006);
+}
+
+// Likewise 0.27 MiB, and 0.82 MiB with -np 3.
+TEST(CacheLayout, StatesAreThoseOfLlamaCpp) {
+  Metadata m = SmallModel("mamba2", 4);
+  m.Set("mamba2.attention.head_count", uint32_t{0});
+  m.Set("mamba2.ssm.conv_kernel", uint32_t{4});
+  m.Set("mamba2.ssm.inner_size", uint32_t{256});
+  m.Set("mamba2.ssm.state_size", uint32_t{64});
+  m.Set("mamba2.ssm.group_count", uint32_t{2});
+  const auto layout = CacheLayoutOf(m);
+  ASSERT_TRUE(layout.ok()) << layout.status();
+  constexpr double kMib = 1 << 20;
+  EXPECT_NEAR(
+      static_cast<double>(CacheBytes(*layout, kHalf, {30000, 1, 512}).bytes()) /
+          kMib,
+      0.27, 0.006);
+  EXPECT_NEAR(
+      static_cast<double>(CacheBytes(*layout, kHalf, {10000, 3, 512}).bytes()) /
+          kMib,
+      0.82, 0.006);
 }
 
 TEST(CacheLayout, SharedLayersKeepNothing) {
