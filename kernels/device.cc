@@ -230,12 +230,11 @@ absl::StatusOr<int64_t> Device::FreeMemory() const {
   return FreeMemoryOf(*state_);
 }
 
-absl::StatusOr<Device> OpenDevice(DeviceChoice choice, int index,
-                                  std::string* note) {
+absl::StatusOr<Device> OpenDevice(DeviceChoice choice, std::string* note) {
   if (choice == DeviceChoice::kCpu) {
     return Device::Cpu();
   }
-  absl::StatusOr<FoundDevice> found = FindCuda(index);
+  absl::StatusOr<FoundDevice> found = FindCuda();
   if (found.ok()) {
     return Device(NewState(*std::move(found), 0));
   }

@@ -138,7 +138,7 @@ class Device {
   absl::StatusOr<int64_t> FreeMemory() const;
 
  private:
-  friend absl::StatusOr<Device> OpenDevice(DeviceChoice choice, int index,
+  friend absl::StatusOr<Device> OpenDevice(DeviceChoice choice,
                                            std::string* note);
   explicit Device(std::shared_ptr<DeviceState> state)
       : state_(std::move(state)) {}
@@ -146,10 +146,10 @@ class Device {
   std::shared_ptr<DeviceState> state_;
 };
 
-// kAuto: the card of this number if there is one that works, else the
-// processor; `note`, if given, then tells why there is no card, unless this
-// build has no CUDA. kCuda: the card, or why not.
-absl::StatusOr<Device> OpenDevice(DeviceChoice choice, int index = 0,
+// kAuto: the first card if there is one that works, else the processor; `note`,
+// if given, then tells why there is no card, unless this build has no CUDA.
+// kCuda: the card, or why not.
+absl::StatusOr<Device> OpenDevice(DeviceChoice choice,
                                   std::string* note = nullptr);
 
 // Calls attempt(n) for n = `wanted`, and after a ResourceExhausted for half of

@@ -64,10 +64,10 @@ struct FoundDevice {
 
 FoundDevice FindCpu();
 
-// The card of this number, as CUDA_VISIBLE_DEVICES shows them. NotFound if
-// there is none, FailedPrecondition if the driver is missing or too old, and
-// Unimplemented in a build without CUDA; messages name the way out.
-absl::StatusOr<FoundDevice> FindCuda(int index);
+// The first card that CUDA_VISIBLE_DEVICES shows. NotFound if there is none,
+// FailedPrecondition if the driver is missing or too old, and Unimplemented in
+// a build without CUDA; messages name the way out.
+absl::StatusOr<FoundDevice> FindCuda();
 
 }  // namespace narrow
 

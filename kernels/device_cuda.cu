@@ -156,7 +156,7 @@ absl::Status CheckDriver() {
 
 }  // namespace
 
-absl::StatusOr<FoundDevice> FindCuda(int index) {
+absl::StatusOr<FoundDevice> FindCuda() {
   RETURN_IF_ERROR(CheckDriver());
   int n_devices = 0;
   const cudaError_t error = cudaGetDeviceCount(&n_devices);
@@ -165,12 +165,8 @@ absl::StatusOr<FoundDevice> FindCuda(int index) {
         "the NVIDIA driver shows no card (CUDA_VISIBLE_DEVICES?)");
   }
   RETURN_IF_ERROR(CudaStatus(error, "cudaGetDeviceCount"));
-  if (index < 0 || index >= n_devices) {
-    return absl::NotFoundError(absl::StrCat(
-        "no card ", index, ": the NVIDIA driver shows ", n_devices));
-  }
   cudaDeviceProp properties;
-  RETURN_IF_ERROR(CudaStatus(cudaGetDeviceProperties(&properties, index),
+  RETURN_IF_ERROR(CudaStatus(cudaGetDeviceProperties(&properties, 0),
                              "cudaGetDeviceProperties"));
   if (properties.major < 8) {
     return absl::FailedPreconditionError(absl::StrFormat(
@@ -178,7 +174,6 @@ absl::StatusOr<FoundDevice> FindCuda(int index) {
         "newer",
         properties.name, properties.major, properties.minor));
   }
-  RETURN_IF_ERROR(CudaStatus(cudaSetDevice(index), "cudaSetDevice"));
   FoundDevice found;
   found.backend = &kBackend;
   found.traits.name = properties.name;

@@ -138,7 +138,7 @@ TEST(DeviceTest, WithoutACardAutoIsTheProcessorAndCudaSaysWhy) {
     GTEST_SKIP() << "there is a card";
   }
   std::string note;
-  absl::StatusOr<Device> device = OpenDevice(DeviceChoice::kAuto, 0, &note);
+  absl::StatusOr<Device> device = OpenDevice(DeviceChoice::kAuto, &note);
   ASSERT_TRUE(device.ok());
   EXPECT_EQ(device->kind(), DeviceKind::kCpu);
   // A build without CUDA has nothing to tell the user; one with it says what

@@ -1,0 +1,140 @@
+#include "kernels/matmul/device/cublas.h"
+
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+// Of library_types.h and cublas_api.h.
+constexpr int kBf16 = 14;
+constexpr int kF32 = 0;
+constexpr int kComputeF32 = 68;
+constexpr int kDefaultAlgorithm = -1;
+constexpr int kNotTransposed = 0;
+constexpr int kTransposed = 1;
+
+std::vector<std::string> Candidates() {
+  std::vector<std::string> folders;
+  if (const char* named = std::getenv("NARROW_CUDA_LIBRARIES")) {
+    folders.push_back(absl::StrCat(named, "/"));
+  }
+  folders.push_back("");  // where the loader looks
+  folders.push_back("/usr/local/cuda/lib64/");
+  std::vector<std::string> paths;
+  for (const std::string& folder : folders) {
+    for (const char* version : {"13", "12"}) {
+      paths.push_back(absl::StrCat(folder, "libcublas.so.", version));
+    }
+  }
+  return paths;
+}
+
+template <typename Function>
+bool Find(void* library, const char* name, Function* function) {
+  *function = reinterpret_cast<Function>(dlsym(library, name));
+  return *function != nullptr;
+}
+
+absl::StatusOr<const CublasApi*> Load() {
+  const std::vector<std::string> candidates = Candidates();
+  for (const std::string& path : candidates) {
+    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+      continue;
+    }
+    auto* api = new CublasApi();
+    api->path = path;
+    if (Find(library, "cublasCreate_v2", &api->create) &&
+        Find(library, "cublasDestroy_v2", &api->destroy) &&
+        Find(library, "cublasSetStream_v2", &api->set_stream) &&
+        Find(library, "cublasGetVersion_v2", &api->get_version) &&
+        Find(library, "cublasGemmEx", &api->gemm_ex)) {
+      return api;
+    }
+    delete api;
+    dlclose(library);
+  }
+  return absl::NotFoundError(
+      absl::StrCat("cuBLAS was not found as ", absl::StrJoin(candidates, ", "),
+                   "; set NARROW_CUDA_LIBRARIES to the folder that has it"));
+}
+
+absl::Status CheckCall(int status, absl::string_view call) {
+  return status == 0 ? absl::OkStatus()
+                     : absl::InternalError(
+                           absl::StrCat(call, ": cuBLAS status ", status));
+}
+
+// An operand as cuBLAS sees it: columns one after the other.
+struct View {
+  bool is_row_major;
+  int64_t stride;
+};
+
+View ViewOf(const tile::Operand& operand) {
+  return operand.column == 1 ? View{true, operand.row}
+                             : View{false, operand.column};
+}
+
+}  // namespace
+
+absl::StatusOr<const CublasApi*> LoadCublas() {
+  static const auto& api = *new absl::StatusOr<const CublasApi*>(Load());
+  return api;
+}
+
+Cublas::Cublas(const CublasApi* api, void* handle, std::string name)
+    : api_(api), handle_(handle), name_(std::move(name)) {}
+
+Cublas::Cublas(Cublas&& other) noexcept
+    : api_(other.api_),
+      handle_(std::exchange(other.handle_, nullptr)),
+      name_(std::move(other.name_)) {}
+
+Cublas::~Cublas() {
+  if (handle_ != nullptr) {
+    api_->destroy(handle_);
+  }
+}
+
+absl::StatusOr<Cublas> Cublas::Open() {
+  ASSIGN_OR_RETURN(const CublasApi* api, LoadCublas());
+  int version = 0;
+  RETURN_IF_ERROR(
+      CheckCall(api->get_version(nullptr, &version), "cublasGetVersion"));
+  void* handle = nullptr;
+  RETURN_IF_ERROR(CheckCall(api->create(&handle), "cublasCreate"));
+  return Cublas(api, handle,
+                absl::StrCat("cuBLAS ", version / 10000, ".",
+                             version / 100 % 100, ".", version % 100));
+}
+
+// In columns, out^T = right * left^T: its rows are ours.
+absl::Status Cublas::Multiply(const tile::Product& product, void* stream) {
+  const View left = ViewOf(product.left);
+  const View right = ViewOf(product.right);
+  const float one = 1;
+  const float beta = product.accumulate ? 1 : 0;
+  RETURN_IF_ERROR(
+      CheckCall(api_->set_stream(handle_, stream), "cublasSetStream"));
+  return CheckCall(
+      api_->gemm_ex(
+          handle_, right.is_row_major ? kTransposed : kNotTransposed,
+          left.is_row_major ? kNotTransposed : kTransposed,
+          static_cast<int>(product.n_cols), static_cast<int>(product.n_rows),
+          static_cast<int>(product.depth), &one, product.right.data, kBf16,
+          static_cast<int>(right.stride), product.left.data, kBf16,
+          static_cast<int>(left.stride), &beta, product.out, kF32,
+          static_cast<int>(product.out_row), kComputeF32, kDefaultAlgorithm),
+      "cublasGemmEx");
+}
+
+}  // namespace narrow

@@ -1,0 +1,21 @@
+// How fast a device encodes, against what its memory allows.
+
+#ifndef NARROW_KERNELS_QUANT_DEVICE_ENCODE_BENCH_H_
+#define NARROW_KERNELS_QUANT_DEVICE_ENCODE_BENCH_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "kernels/device.h"
+
+namespace narrow {
+
+// Prints a line for each type, without importance and with it: GB/s of
+// bfloat16 weights that already lie on the device, and what part that is of
+// the time in which its memory copies as many bytes. About `n_weights` of
+// them, several times, the median.
+absl::Status BenchEncode(const Device& device, int64_t n_weights);
+
+}  // namespace narrow
+
+#endif  // NARROW_KERNELS_QUANT_DEVICE_ENCODE_BENCH_H_

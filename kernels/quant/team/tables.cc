@@ -1,0 +1,73 @@
+#include "kernels/quant/team/tables.h"
+
+#include <algorithm>
+
+#include "kernels/quant/iq2/near_lists.h"
+#include "kernels/quant/lattice/grid_index.h"
+
+namespace narrow {
+namespace team {
+namespace {
+
+HostTables OfIndex(const GridIndex& index) {
+  HostTables host;
+  host.tables.levels = index.grid->levels;
+  host.tables.entries = index.entries;
+  host.tables.lists = index.lists;
+  host.levels_bytes = index.grid->n_points * index.grid->dim;
+  host.entries_bytes = 4 * int64_t{index.n_entries};
+  host.lists_bytes = 2 * int64_t{index.n_lists_words};
+  return host;
+}
+
+// How many words the lists of `entries` have.
+int64_t WordsOf(const int32_t* entries, int64_t n_entries) {
+  int64_t n_words = 0;
+  for (int64_t i = 0; i < n_entries; ++i) {
+    if (entries[i] < 0) {
+      const uint32_t list = static_cast<uint32_t>(entries[i]) & 0x7fffffff;
+      const int64_t first = int64_t{list >> iq2::kLengthBits} * iq2::kListStep;
+      n_words =
+          std::max(n_words, first + (list & ((1u << iq2::kLengthBits) - 1)));
+    }
+  }
+  return n_words;
+}
+
+HostTables OfNearLists(const GridIndex& index, const iq2::NearLists& lists) {
+  HostTables host = OfIndex(index);
+  host.tables.near_entries = lists.entries;
+  host.tables.whole_entries = lists.whole_entries;
+  host.tables.near_words = lists.words;
+  host.near_entries_bytes = 4 * int64_t{index.n_entries};
+  host.whole_entries_bytes = host.near_entries_bytes;
+  host.near_words_bytes =
+      2 * std::max(WordsOf(lists.entries, index.n_entries),
+                   WordsOf(lists.whole_entries, index.n_entries));
+  return host;
+}
+
+}  // namespace
+
+HostTables TablesOf(QuantType type) {
+  switch (type) {
+    case QuantType::kIQ2_XXS:
+      return OfNearLists(Iq2XxsIndex(), iq2::ListsOf(iq2::Iq2Xxs()));
+    case QuantType::kIQ2_XS:
+      return OfNearLists(Iq2XsIndex(), iq2::ListsOf(iq2::Iq2Xs()));
+    case QuantType::kIQ2_S:
+      return OfNearLists(Iq2SIndex(), iq2::ListsOf(iq2::Iq2S()));
+    case QuantType::kIQ3_XXS:
+      return OfIndex(Iq3XxsIndex());
+    case QuantType::kIQ3_S:
+      return OfIndex(Iq3SIndex());
+    case QuantType::kIQ1_S:
+    case QuantType::kIQ1_M:
+      return OfIndex(Iq1Index());
+    default:
+      return HostTables();
+  }
+}
+
+}  // namespace team
+}  // namespace narrow

@@ -1,0 +1,32 @@
+// In a build without CUDA no device is a card, so nobody comes here.
+
+#include "kernels/rows/device/row_launch.h"
+
+namespace narrow {
+namespace row_threads {
+namespace {
+
+absl::Status NoCuda() {
+  return absl::UnimplementedError("this narrow was built without CUDA");
+}
+
+}  // namespace
+
+absl::Status Launch(const NormTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const LogProbTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const GateTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const RotateTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const MixTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+
+}  // namespace row_threads
+}  // namespace narrow
