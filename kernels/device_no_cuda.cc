@@ -6,8 +6,7 @@ namespace narrow {
 
 absl::StatusOr<FoundDevice> FindCuda() {
   return absl::UnimplementedError(
-      "this narrow was built without CUDA; build it with `bazel build -c opt "
-      "--define=cuda=1 //converter:narrow` where nvcc is");
+      "this build has no CUDA; --define=cuda=1 makes one that has");
 }
 
 }  // namespace narrow

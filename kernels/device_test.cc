@@ -145,7 +145,7 @@ TEST(DeviceTest, WithoutACardAutoIsTheProcessorAndCudaSaysWhy) {
   // is missing, and what else to do.
   EXPECT_EQ(note.empty(), absl::IsUnimplemented(why));
   EXPECT_THAT(std::string(why.message()),
-              testing::AnyOf(HasSubstr("built without CUDA"),
+              testing::AnyOf(HasSubstr("has no CUDA"),
                              HasSubstr("--device cpu"), HasSubstr("no card")));
 }
 

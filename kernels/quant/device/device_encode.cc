@@ -135,8 +135,8 @@ size_t CountAt(int64_t n_blocks) {
 }
 
 // Grows `buffer` to `n_bytes`.
-absl::Status Grow(const Device& device, bool is_pinned, int64_t n_bytes,
-                  absl::string_view what, DeviceBuffer* buffer) {
+absl::Status GrowBuffer(const Device& device, bool is_pinned, int64_t n_bytes,
+                        absl::string_view what, DeviceBuffer* buffer) {
   const auto size = static_cast<size_t>(n_bytes);
   if (buffer->n_bytes() >= size) {
     return absl::OkStatus();
@@ -150,6 +150,19 @@ absl::Status Grow(const Device& device, bool is_pinned, int64_t n_bytes,
 }  // namespace
 
 absl::Status DeviceEncoder::Reserve(const Job& job, int64_t n_rows) {
+  const absl::Status status = Grow(job, n_rows);
+  if (!status.ok()) {
+    // What one slot has would be missing for a smaller batch.
+    for (Slot& slot : slots_) {
+      Slot empty;
+      empty.stream = std::move(slot.stream);
+      slot = std::move(empty);
+    }
+  }
+  return status;
+}
+
+absl::Status DeviceEncoder::Grow(const Job& job, int64_t n_rows) {
   const int64_t weights = n_rows * job.row_weight_bytes();
   const int64_t bytes = n_rows * job.row_bytes();
   const int64_t flags =
@@ -157,7 +170,7 @@ absl::Status DeviceEncoder::Reserve(const Job& job, int64_t n_rows) {
   for (Slot& slot : slots_) {
     const auto grow = [&](bool is_pinned, int64_t n_bytes,
                           DeviceBuffer* buffer) {
-      return Grow(device_, is_pinned, n_bytes, job.what, buffer);
+      return GrowBuffer(device_, is_pinned, n_bytes, job.what, buffer);
     };
     RETURN_IF_ERROR(grow(false, weights, &slot.weights));
     RETURN_IF_ERROR(grow(false, bytes, &slot.bytes));
@@ -288,7 +301,7 @@ absl::Status DeviceEncoder::EncodeRows(const BlockCodec& codec,
                        wanted, 1, [&](int64_t n) { return Reserve(job, n); },
                        options_.on_smaller_batch));
   if (job.importance != nullptr) {
-    RETURN_IF_ERROR(Grow(device_, false, 4 * n_cols, what, &importance_));
+    RETURN_IF_ERROR(GrowBuffer(device_, false, 4 * n_cols, what, &importance_));
     RETURN_IF_ERROR(slots_[0].stream.Copy(
         importance, static_cast<size_t>(4 * n_cols), importance_.data()));
     RETURN_IF_ERROR(slots_[0].stream.Synchronize(what));

@@ -92,7 +92,9 @@ class DeviceEncoder {
   struct Job;
 
   DeviceEncoder(const Device& device, DeviceEncoderOptions options);
+  // Memory for batches of `n_rows`; after an error there is none.
   absl::Status Reserve(const Job& job, int64_t n_rows);
+  absl::Status Grow(const Job& job, int64_t n_rows);
   absl::StatusOr<const team::LatticeTables*> TablesFor(QuantType type);
   absl::Status Begin(const Job& job, int64_t first_row, int64_t n_rows,
                      Slot* slot);
