@@ -1,5 +1,5 @@
 #!/bin/sh
-# All that issue and measurement need of a card, in one run on a machine that
+# All that is to be known of a card, in one run on a machine that
 # has one: tools/cuda_check.sh [PROGRAM [OUT]]
 #
 #   bazel build -c opt --define=cuda=1 //tools/cuda:check
