@@ -110,7 +110,7 @@ bool HasFigures(const ValidationReport& report) {
 // Limits, values and bounds in the unit that the criterion's flag has.
 std::string InUnit(Criterion criterion, double value) {
   if (!std::isfinite(value)) {
-    return "unknown";
+    return std::isnan(value) ? "unknown" : value < 0 ? "-∞" : "∞";
   }
   switch (criterion) {
     case Criterion::kPerplexityRatio:

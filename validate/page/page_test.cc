@@ -161,6 +161,12 @@ TEST(Page, UnknownNumbersAreNotDrawn) {
   EXPECT_THAT(html, HasSubstr("Q4_K_M has scales moved"));
 }
 
+TEST(Page, BoundsThatAreNotKnownYetAreInfinite) {
+  ValidationReport report = ExampleReport(Files(), true);
+  report.candidates[0].criteria[0].pass_bound = INFINITY;
+  EXPECT_THAT(RenderPage(report, {}), HasSubstr("… ∞"));
+}
+
 TEST(Page, ManyCandidatesKeepTheirLabelsApart) {
   std::vector<std::string> names;
   for (int i = 0; i < 24; ++i) {

@@ -72,17 +72,18 @@ svg .series.s7 { stroke: var(--s7); } svg .dot.s7 { fill: var(--s7); }
 table { border-collapse: collapse; width: 100%; font-size: .87rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .6rem; text-align: left; vertical-align: top;
+  white-space: nowrap;
   border-bottom: 1px solid var(--rule); }
 tr:last-child td { border-bottom: 0; }
 th { background: var(--band); font-weight: 600; }
-td.number, th.number { text-align: right; white-space: nowrap; }
-td.name { overflow-wrap: anywhere; min-width: 8.5em; max-width: 26em; }
+td.number, th.number { text-align: right; }
+td.name { white-space: normal; overflow-wrap: anywhere; min-width: 8.5em; max-width: 26em; }
 th:first-child, td:first-child { position: sticky; left: 0;
   background: var(--paper); z-index: 1; }
 th:first-child { background: var(--band); }
-td.hash { font: .8rem/1.6 ui-monospace, Consolas, monospace;
+td.hash { white-space: normal; font: .8rem/1.6 ui-monospace, Consolas, monospace;
   overflow-wrap: anywhere; min-width: 16em; }
-td.pass, td.fail, td.undecided { font-weight: 600; white-space: nowrap; }
+td.pass, td.fail, td.undecided { font-weight: 600; }
 pre { background: var(--band); border: 1px solid var(--rule);
   border-radius: 6px; padding: .7rem .8rem; overflow-x: auto;
   font: .85rem/1.5 ui-monospace, Consolas, monospace; }
