@@ -69,7 +69,7 @@ svg .series.s7 { stroke: var(--s7); } svg .dot.s7 { fill: var(--s7); }
   vertical-align: middle; }
 .scroll { overflow-x: auto; border: 1px solid var(--rule);
   border-radius: 6px; }
-table { border-collapse: collapse; width: 100%; font-size: .87rem;
+table { border-collapse: separate; border-spacing: 0; width: 100%; font-size: .87rem;
   font-variant-numeric: tabular-nums; }
 th, td { padding: .32rem .6rem; text-align: left; vertical-align: top;
   white-space: nowrap;
@@ -78,14 +78,15 @@ tr:last-child td { border-bottom: 0; }
 th { background: var(--band); font-weight: 600; }
 td.number, th.number { text-align: right; }
 td.name { white-space: normal; overflow-wrap: anywhere; min-width: 8.5em; max-width: 26em; }
-th:first-child, td:first-child { position: sticky; left: 0;
+th.name:first-child, td.name:first-child { position: sticky; left: 0;
   background: var(--paper); z-index: 1; }
-th:first-child { background: var(--band); }
+th.name:first-child { background: var(--band); }
 td.hash { white-space: normal; font: .8rem/1.6 ui-monospace, Consolas, monospace;
   overflow-wrap: anywhere; min-width: 16em; }
 td.pass, td.fail, td.undecided { font-weight: 600; }
 pre { background: var(--band); border: 1px solid var(--rule);
-  border-radius: 6px; padding: .7rem .8rem; overflow-x: auto;
+  border-radius: 6px; padding: .7rem .8rem; white-space: pre-wrap;
+  overflow-wrap: anywhere;
   font: .85rem/1.5 ui-monospace, Consolas, monospace; }
 summary { cursor: pointer; color: var(--accent); margin: .6rem 0; }
 ul.warnings { padding-left: 1.2rem; color: var(--undecided); }
