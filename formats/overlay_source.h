@@ -59,6 +59,28 @@ class OverlaySource : public TensorSource {
   std::unordered_map<std::string, std::unique_ptr<Slot>> slots_;
 };
 
+// While it lives, the overlay (may be null) shows the original weights, if
+// `on`.
+class OriginalsShown {
+ public:
+  OriginalsShown(OverlaySource* overlay, bool on)
+      : overlay_(on ? overlay : nullptr) {
+    if (overlay_ != nullptr) {
+      overlay_->ShowOriginals(true);
+    }
+  }
+  ~OriginalsShown() {
+    if (overlay_ != nullptr) {
+      overlay_->ShowOriginals(false);
+    }
+  }
+  OriginalsShown(const OriginalsShown&) = delete;
+  OriginalsShown& operator=(const OriginalsShown&) = delete;
+
+ private:
+  OverlaySource* const overlay_;
+};
+
 }  // namespace narrow
 
 #endif  // NARROW_FORMATS_OVERLAY_SOURCE_H_

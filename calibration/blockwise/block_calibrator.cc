@@ -78,6 +78,8 @@ class Calibrator : public BlockCalibrator {
   absl::Status Advance(const CalibrationProgressFn& progress) override;
   absl::StatusOr<BlockStats> ObserveOutput(
       const ObserveRequest& request) override;
+  absl::Status ReadStates(int64_t first, int64_t n,
+                          HiddenStates* states) const override;
   absl::Status Save(const std::string& path,
                     uint64_t fingerprint) const override;
   absl::Status Restore(const std::string& path, uint64_t fingerprint) override;
@@ -432,6 +434,12 @@ absl::StatusOr<BlockStats> Calibrator::ObserveOutput(
   }
   recorder_ = InputRecorder();
   return collector.Finish();
+}
+
+absl::Status Calibrator::ReadStates(int64_t first, int64_t n,
+                                    HiddenStates* states) const {
+  RETURN_IF_ERROR(CheckUsable());
+  return main_->store()->Read(first, n, states);
 }
 
 absl::Status Calibrator::Save(const std::string& path,

@@ -134,6 +134,11 @@ class BlockCalibrator {
     return ObserveOutput(RequestFor(needs));
   }
 
+  // Hidden states before the present block (after the last one, what it puts
+  // out) of samples [first, first + n): those that Observe's inputs come of.
+  virtual absl::Status ReadStates(int64_t first, int64_t n,
+                                  HiddenStates* states) const = 0;
+
   // What a later run needs to go on with the present block: complete under
   // its name or not at all. Restore, of a calibrator made of the same samples
   // and model: DataLoss for a damaged file or one of other samples, model or

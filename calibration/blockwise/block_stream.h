@@ -39,28 +39,6 @@
 
 namespace narrow {
 
-// While it lives, the overlay (may be null) shows the original weights, if
-// `on`.
-class OriginalsShown {
- public:
-  OriginalsShown(OverlaySource* overlay, bool on)
-      : overlay_(on ? overlay : nullptr) {
-    if (overlay_ != nullptr) {
-      overlay_->ShowOriginals(true);
-    }
-  }
-  ~OriginalsShown() {
-    if (overlay_ != nullptr) {
-      overlay_->ShowOriginals(false);
-    }
-  }
-  OriginalsShown(const OriginalsShown&) = delete;
-  OriginalsShown& operator=(const OriginalsShown&) = delete;
-
- private:
-  OverlaySource* const overlay_;
-};
-
 // How far a block has been computed. kAttended and kGated: up to the inputs of
 // a part's last matrix, which are kept beside the hidden states before it.
 enum class Place { kStart, kAttended, kMiddle, kGated, kEnd };

@@ -85,6 +85,10 @@ check "a dry run ends with the choice" test -s dry.txt -a ! -e dry.gguf
 choose solved.gguf --target-size "$size" --solver compensated --order one-shot \
   --probe solved.json --quiet
 check "with a solver" test "$(stat -c %s solved.gguf)" -le "$size"
+choose solved2.gguf --target-size "$size" --solver compensated \
+  --order one-shot --probe solved.json --quiet
+check "token weights that the losses came of are those computed anew" \
+  cmp solved.gguf solved2.gguf
 check "of which the losses are others" test -s solved.json
 check "that are not taken for it" \
   bash -c '! cmp -s solved.json tiny-llama-probe.json'

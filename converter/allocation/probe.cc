@@ -47,6 +47,7 @@ class Probe {
         pool_(options.n_threads) {}
 
   absl::StatusOr<LossTable> Run();
+  FisherWeights TakeFisher() { return std::move(fisher_); }
 
  private:
   // What is left of plain error where a solver was tried: sums of logarithms.
@@ -139,6 +140,7 @@ absl::Status Probe::ReadSome(const CheckpointTensor& source,
 absl::Status Probe::Weigh() {
   FisherOptions options;
   options.per_input = true;
+  options.max_moment_outputs = options_.max_moment_outputs;
   options.hidden_bytes = options_.hidden_bytes;
   options.n_threads = options_.n_threads;
   options.cancelled = options_.cancelled;
@@ -418,8 +420,14 @@ absl::StatusOr<uint64_t> ProbeFingerprint(
 absl::StatusOr<LossTable> ProbeLosses(const Checkpoint& model,
                                       const CalibrationSamples& samples,
                                       const std::vector<ProbeTensor>& tensors,
-                                      const ProbeOptions& options) {
-  return Probe(model, samples, tensors, options).Run();
+                                      const ProbeOptions& options,
+                                      FisherWeights* fisher) {
+  Probe probe(model, samples, tensors, options);
+  ASSIGN_OR_RETURN(LossTable table, probe.Run());
+  if (fisher != nullptr) {
+    *fisher = probe.TakeFisher();
+  }
+  return table;
 }
 
 }  // namespace narrow

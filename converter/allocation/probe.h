@@ -31,9 +31,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "calibration/backward/fisher_weights.h"
 #include "calibration/blockwise/samples.h"
 #include "converter/allocation/loss_table.h"
-#include "converter/compensated/solve_tensor.h"
+#include "converter/compensated/matrix/solve_tensor.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
 
@@ -49,6 +50,9 @@ struct ProbeOptions {
   CompensatedOptions solver_options;
   int64_t max_rows = 1024;  // of a tensor that are encoded; all experts'
   int64_t max_solved_rows = 128;
+  // Of the reverse pass, for who has a use for its moments afterwards; what is
+  // measured does not depend on it.
+  int64_t max_moment_outputs = 0;
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
   std::function<void(double share)> on_progress;  // may be empty
@@ -62,11 +66,13 @@ absl::StatusOr<uint64_t> ProbeFingerprint(
 
 // Tensors whose input or gradient is not seen are left out of the table; its
 // fingerprint is 0. The same for any number of threads and instruction set.
-// DataLoss names a weight that is not finite.
+// DataLoss names a weight that is not finite. `fisher` (may be null) gets the
+// weights of the reverse pass, per input.
 absl::StatusOr<LossTable> ProbeLosses(const Checkpoint& model,
                                       const CalibrationSamples& samples,
                                       const std::vector<ProbeTensor>& tensors,
-                                      const ProbeOptions& options);
+                                      const ProbeOptions& options,
+                                      FisherWeights* fisher = nullptr);
 
 }  // namespace narrow
 

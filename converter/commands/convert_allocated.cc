@@ -2,13 +2,12 @@
 
 #include <cstdio>
 #include <memory>
-#include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "calibration/text/sample_text.h"
+#include "calibration/text/fresh_windows.h"
 #include "converter/allocation/measure_divergence.h"
 #include "converter/allocation/probe.h"
 #include "converter/gguf/output_paths.h"
@@ -39,44 +38,6 @@ double FactorOf(const LossTable& table, const std::string& way) {
   return known != table.factors.end() ? known->second : kFactor;
 }
 
-// Windows of the text that are none of those calibrated on; without any if
-// there are no more.
-absl::StatusOr<CalibrationSamples> JudgeSamples(const Checkpoint& model,
-                                                const SolverRequest& solver) {
-  ASSIGN_OR_RETURN(const CalibrationSamples used,
-                   SampleTexts(model, solver.texts, solver.samples));
-  CalibrationSamples judge;
-  judge.sample_tokens = used.sample_tokens;
-  SampleOptions options = solver.samples;
-  options.n_samples = used.n_samples() + kJudgeWindows;
-  auto more = SampleTexts(model, solver.texts, options);
-  if (absl::IsInvalidArgument(more.status())) {  // too short
-    options.n_samples = 0;
-    more = SampleTexts(model, solver.texts, options);
-  }
-  RETURN_IF_ERROR(more.status());
-  const auto window = [](const CalibrationSamples& samples, int64_t i) {
-    const int64_t n = samples.sample_tokens;
-    return std::vector<int32_t>(samples.ids.begin() + i * n,
-                                samples.ids.begin() + (i + 1) * n);
-  };
-  std::set<std::vector<int32_t>> known;
-  for (int64_t i = 0; i < used.n_samples(); ++i) {
-    known.insert(window(used, i));
-  }
-  for (int64_t i = 0;
-       i < more->n_samples() && judge.n_samples() < kJudgeWindows; ++i) {
-    const std::vector<int32_t> ids = window(*more, i);
-    if (known.count(ids) == 0) {
-      const int64_t n = more->sample_tokens;
-      judge.ids.insert(judge.ids.end(), ids.begin(), ids.end());
-      judge.counts.insert(judge.counts.end(), more->counts.begin() + i * n,
-                          more->counts.begin() + (i + 1) * n);
-    }
-  }
-  return judge;
-}
-
 std::string ProbePath(const AllocationJob& job, const Checkpoint& model,
                       const std::string& output) {
   if (!job.probe_path.empty()) {
@@ -93,13 +54,14 @@ std::string ProbePath(const AllocationJob& job, const Checkpoint& model,
 absl::StatusOr<LossTable> Losses(const Checkpoint& model,
                                  const Candidates& candidates,
                                  const SolverRequest& solver,
+                                 const CalibrationSamples& samples,
                                  const std::string& path,
-                                 const AllocationRun& run) {
-  ASSIGN_OR_RETURN(const CalibrationSamples samples,
-                   SampleTexts(model, solver.texts, solver.samples));
+                                 const AllocationRun& run,
+                                 std::optional<FisherWeights>* fisher) {
   ProbeOptions options;
   options.solver = solver.on;
   options.solver_options = solver.options;
+  options.max_moment_outputs = solver.max_coupled_outputs;
   options.n_threads = run.n_threads;
   options.hidden_bytes = solver.hidden_bytes;
   options.cancelled = run.cancelled;
@@ -120,8 +82,13 @@ absl::StatusOr<LossTable> Losses(const Checkpoint& model,
     return Annotate(known.status(),
                     "give another file with --probe, or remove this one");
   }
+  fisher->emplace();
   ASSIGN_OR_RETURN(LossTable table,
-                   ProbeLosses(model, samples, candidates.tensors, options));
+                   ProbeLosses(model, samples, candidates.tensors, options,
+                               &fisher->value()));
+  if (!solver.fisher) {
+    fisher->reset();  // its memory
+  }
   bar->Finish();
   table.fingerprint = print;
   RETURN_IF_ERROR(WriteLossTable(table, path));
@@ -131,8 +98,10 @@ absl::StatusOr<LossTable> Losses(const Checkpoint& model,
 // Writes a file of the types chosen so far, measures it, and removes it.
 absl::Status JudgeTrial(const Checkpoint& model,
                         const ImportanceMatrix* importance,
-                        const SolverRequest& solver, const std::string& path,
-                        const AllocationRun& run, Chosen* chosen) {
+                        const SolverRequest& solver,
+                        const CalibrationSamples& samples,
+                        const std::string& path, const AllocationRun& run,
+                        Chosen* chosen) {
   Recipe recipe = chosen->allocation.recipe;
   recipe.split.reset();
   ASSIGN_OR_RETURN(const Plan plan, MakePlan(model, recipe, importance));
@@ -141,7 +110,8 @@ absl::Status JudgeTrial(const Checkpoint& model,
   options.cancelled = run.cancelled;
   const std::vector<Output> outputs = {{&plan, path}};
   RETURN_IF_ERROR(WriteOutputs(model, outputs, options));
-  const absl::Status judged = JudgeChoice(model, path, solver, run, chosen);
+  const absl::Status judged =
+      JudgeChoice(model, path, solver, samples, run, chosen);
   std::remove(path.c_str());
   chosen->measured.reset();  // it was of the trial
   return judged;
@@ -161,20 +131,19 @@ const char* TargetName(AllocationTarget target) {
 
 }  // namespace
 
-absl::StatusOr<Chosen> ChooseTypes(const Checkpoint& model,
-                                   const Recipe& recipe,
-                                   const ImportanceMatrix* importance,
-                                   const AllocationJob& job,
-                                   const SolverRequest& solver,
-                                   const std::string& output,
-                                   const AllocationRun& run) {
+absl::StatusOr<Chosen> ChooseTypes(
+    const Checkpoint& model, const Recipe& recipe,
+    const ImportanceMatrix* importance, const AllocationJob& job,
+    const SolverRequest& solver, const CalibrationSamples& samples,
+    const std::string& output, const AllocationRun& run) {
   ASSIGN_OR_RETURN(const Candidates candidates,
                    FindCandidates(model, recipe, importance, job.types));
   Chosen chosen;
   chosen.probe_path = ProbePath(job, model, output);
   chosen.way = WayOf(solver);
   ASSIGN_OR_RETURN(chosen.table,
-                   Losses(model, candidates, solver, chosen.probe_path, run));
+                   Losses(model, candidates, solver, samples, chosen.probe_path,
+                          run, &chosen.fisher));
   const auto allocate = [&]() -> absl::Status {
     AllocationRequest request = job.request;
     request.factor = FactorOf(chosen.table, chosen.way);
@@ -188,7 +157,7 @@ absl::StatusOr<Chosen> ChooseTypes(const Checkpoint& model,
   // Sizes do not depend on the factor; without a solver a trial costs little.
   if (job.request.target == AllocationTarget::kDivergence && !solver.on &&
       chosen.table.factors.count(chosen.way) == 0) {
-    RETURN_IF_ERROR(JudgeTrial(model, importance, solver,
+    RETURN_IF_ERROR(JudgeTrial(model, importance, solver, samples,
                                absl::StrCat(output, ".trial"), run, &chosen));
     RETURN_IF_ERROR(allocate());
   }
@@ -200,9 +169,12 @@ absl::StatusOr<Chosen> ChooseTypes(const Checkpoint& model,
 }
 
 absl::Status JudgeChoice(const Checkpoint& model, const std::string& file,
-                         const SolverRequest& solver, const AllocationRun& run,
-                         Chosen* chosen) {
-  ASSIGN_OR_RETURN(const CalibrationSamples judge, JudgeSamples(model, solver));
+                         const SolverRequest& solver,
+                         const CalibrationSamples& samples,
+                         const AllocationRun& run, Chosen* chosen) {
+  ASSIGN_OR_RETURN(const CalibrationSamples judge,
+                   SampleFreshTexts(model, solver.texts, solver.samples,
+                                    samples, kJudgeWindows));
   if (judge.n_samples() == 0) {
     return absl::OkStatus();
   }

@@ -1,9 +1,10 @@
 // The part of `narrow convert` that chooses types for a target.
 //
-//   ASSIGN_OR_RETURN(Chosen chosen, ChooseTypes(*model, recipe, importance,
-//                                               job, solver, path, run));
+//   ASSIGN_OR_RETURN(Chosen chosen,
+//                    ChooseTypes(*model, recipe, importance, job, solver,
+//                                samples, path, run));
 //   ... write the file that chosen.allocation.recipe is of ...
-//   RETURN_IF_ERROR(JudgeChoice(*model, file, solver, run, &chosen));
+//   RETURN_IF_ERROR(JudgeChoice(*model, file, solver, samples, run, &chosen));
 //   std::fputs(AllocationText(chosen, job).c_str(), stdout);
 //   AllocationJson(chosen, job, &json);
 
@@ -16,6 +17,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "calibration/backward/fisher_weights.h"
+#include "calibration/blockwise/samples.h"
 #include "calibration/importance/importance.h"
 #include "converter/allocation/allocate.h"
 #include "converter/allocation/loss_table.h"
@@ -43,25 +46,27 @@ struct Chosen {
   // where the text has no more.
   std::optional<double> measured;
   int64_t n_windows = 0;
+  // Of the reverse pass over the samples, if one was needed, as a solver wants
+  // them; none where losses were known.
+  std::optional<FisherWeights> fisher;
 };
 
-// Measures the losses, or reads them where they were measured before, and
-// chooses; writes the recipe if asked for. `output`: of the file, whose folder
-// gets the losses.
-absl::StatusOr<Chosen> ChooseTypes(const Checkpoint& model,
-                                   const Recipe& recipe,
-                                   const ImportanceMatrix* importance,
-                                   const AllocationJob& job,
-                                   const SolverRequest& solver,
-                                   const std::string& output,
-                                   const AllocationRun& run);
+// Measures the losses on `samples`, or reads them where they were measured
+// before, and chooses; writes the recipe if asked for. `output`: of the file,
+// whose folder gets the losses.
+absl::StatusOr<Chosen> ChooseTypes(
+    const Checkpoint& model, const Recipe& recipe,
+    const ImportanceMatrix* importance, const AllocationJob& job,
+    const SolverRequest& solver, const CalibrationSamples& samples,
+    const std::string& output, const AllocationRun& run);
 
 // Measures the divergence of the file that was written, and keeps with the
 // losses what it is of their sum, where that was not known: predictions from
 // then on have this factor.
 absl::Status JudgeChoice(const Checkpoint& model, const std::string& file,
-                         const SolverRequest& solver, const AllocationRun& run,
-                         Chosen* chosen);
+                         const SolverRequest& solver,
+                         const CalibrationSamples& samples,
+                         const AllocationRun& run, Chosen* chosen);
 
 // The choice in lines: tensors of a kind by type, what is predicted.
 std::string AllocationText(const Chosen& chosen, const AllocationJob& job);

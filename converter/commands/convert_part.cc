@@ -66,6 +66,11 @@ absl::StatusOr<PartJob> PartFromFlag(const std::string& flag,
         "--shard: with --order sequential every block depends on those "
         "before it; parts can be solved with --order one-shot");
   }
+  if (solver.verify_windows > 0) {
+    return absl::InvalidArgumentError(
+        "--shard: --verify-kld judges whole blocks, of which a part may have "
+        "some tensors only");
+  }
   if (solver.on) {
     job.request.whole_tensors = true;
     job.request.solver = SolverText(solver);
@@ -103,14 +108,12 @@ absl::StatusOr<int64_t> WriteOnePart(const Checkpoint& model, const Plan& plan,
   return WritePart(model, plan, job.request, path, options);
 }
 
-absl::StatusOr<int64_t> WriteSolvedPart(const Checkpoint& model,
-                                        const CalibrationSamples& samples,
-                                        const Plan& plan,
-                                        const std::string& path,
-                                        const PartJob& job,
-                                        const SolvedJob& solved) {
+absl::StatusOr<int64_t> WriteSolvedPart(
+    const Checkpoint& model, const SolverText& text, const Plan& plan,
+    const std::string& path, const PartJob& job, const SolvedJob& solved) {
   PartJob full = job;
-  absl::StrAppendFormat(&full.request.solver, " samples=%016x", samples.hash);
+  absl::StrAppendFormat(&full.request.solver, " samples=%016x",
+                        text.samples.hash);
   const Plan part = OnlyOfPart(plan, job.request);
   int64_t file_bytes = 0;
   const auto write = [&](absl::Span<const Output> outputs) -> absl::Status {
@@ -127,7 +130,7 @@ absl::StatusOr<int64_t> WriteSolvedPart(const Checkpoint& model,
     return absl::OkStatus();
   };
   RETURN_IF_ERROR(
-      WriteSolved(model, samples, {{&part, path}}, solved, write).status());
+      WriteSolved(model, text, {{&part, path}}, solved, write).status());
   return file_bytes;
 }
 

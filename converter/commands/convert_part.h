@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "calibration/blockwise/samples.h"
 #include "converter/commands/convert_solved.h"
 #include "converter/commands/flags/solver_flags.h"
 #include "converter/parts/write_part.h"
@@ -40,16 +39,13 @@ absl::StatusOr<PartJob> PartFromFlag(const std::string& flag,
 std::string PartPath(const std::string& model, const std::string& out,
                      const std::string& name, const Shard& shard);
 
-// Writes the part and returns its size. `samples` are for the solver.
+// Writes the part and returns its size. `text` is for the solver.
 absl::StatusOr<int64_t> WriteOnePart(const Checkpoint& model, const Plan& plan,
                                      const std::string& path,
                                      const PartJob& job);
-absl::StatusOr<int64_t> WriteSolvedPart(const Checkpoint& model,
-                                        const CalibrationSamples& samples,
-                                        const Plan& plan,
-                                        const std::string& path,
-                                        const PartJob& job,
-                                        const SolvedJob& solved);
+absl::StatusOr<int64_t> WriteSolvedPart(
+    const Checkpoint& model, const SolverText& text, const Plan& plan,
+    const std::string& path, const PartJob& job, const SolvedJob& solved);
 
 // "wrote PATH: part 2 of 4, BYTES bytes\n", and on a dry run what it would.
 std::string PartSummary(const Plan& plan, const std::string& path,

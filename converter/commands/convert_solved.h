@@ -1,8 +1,8 @@
 // The part of `narrow convert` that is done with a solver (--solver).
 //
-//   ASSIGN_OR_RETURN(auto samples, SolverSamples(*model, request, outputs));
-//   ASSIGN_OR_RETURN(auto outcomes, WriteSolved(*model, samples, outputs,
-//   job));
+//   ASSIGN_OR_RETURN(SolverText text, SampleSolverText(*model, request));
+//   WarnOfFewTokens(*model, outputs, text.samples);
+//   ASSIGN_OR_RETURN(auto outcomes, WriteSolved(*model, text, outputs, job));
 
 #ifndef NARROW_CONVERTER_COMMANDS_CONVERT_SOLVED_H_
 #define NARROW_CONVERTER_COMMANDS_CONVERT_SOLVED_H_
@@ -14,16 +14,26 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "calibration/backward/fisher_weights.h"
 #include "calibration/blockwise/samples.h"
 #include "converter/commands/flags/solver_flags.h"
+#include "converter/compensated/block_judge.h"
 #include "converter/compensated/compensated_convert.h"
 #include "converter/pipeline.h"
 #include "formats/arch/checkpoint.h"
 
 namespace narrow {
 
+// What is calibrated and judged on.
+struct SolverText {
+  CalibrationSamples samples;
+  VerifyWindows verify;  // the last of the samples
+};
+
 struct SolvedJob {
   SolverRequest request;
+  // Of the text's samples, where something before has computed them.
+  const FisherWeights* fisher = nullptr;
   int n_threads = 0;
   bool quiet = false;
   const std::atomic<bool>* cancelled = nullptr;
@@ -33,20 +43,24 @@ struct SolvedJob {
 // error.
 absl::Status CheckSolvable(const std::vector<Recipe>& recipes);
 
-// The text as windows; warns on standard error where it is short for the
-// model, and of a text that is not in the model's reach fails.
-absl::StatusOr<CalibrationSamples> SolverSamples(
-    const Checkpoint& model, const SolverRequest& request,
-    const std::vector<Output>& outputs);
+// The text as windows; those that blocks are judged on follow those calibrated
+// on, or where the text has no more are the last of these. InvalidArgument: a
+// text too short for both; errors as SampleTexts'.
+absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
+                                            const SolverRequest& request);
+// On standard error, where the text is short for the widest matrix.
+void WarnOfFewTokens(const Checkpoint& model,
+                     const std::vector<Output>& outputs,
+                     const CalibrationSamples& samples);
 
 // "would solve N tensors"; and what would not be, with the reason.
 std::string SolvedDryRun(const Checkpoint& model, const Output& output,
-                         const CalibrationSamples& samples);
+                         const SolverText& text);
 
 // Lines of progress go to standard error, one a block. `write` may be empty:
 // CompensatedConvertOptions::write.
 absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
-    const Checkpoint& model, const CalibrationSamples& samples,
+    const Checkpoint& model, const SolverText& text,
     const std::vector<Output>& outputs, const SolvedJob& job,
     const std::function<absl::Status(absl::Span<const Output>)>& write);
 

@@ -32,7 +32,7 @@ class Conversion {
              const CompensatedConvertOptions& options)
       : model_(model), samples_(samples), outputs_(outputs), options_(options) {
     outcomes_.resize(outputs.size());
-    const size_t step = options.run.one_shot ? outputs.size() : 1;
+    const size_t step = options.run.settings.one_shot ? outputs.size() : 1;
     for (size_t first = 0; first < outputs.size(); first += step) {
       works_.emplace_back();
       works_.back().first_output = first;
@@ -40,34 +40,19 @@ class Conversion {
     }
   }
 
-  absl::Status Solve() {
+  absl::Status Run(const PipelineOptions& pipeline) {
     // What is in the way of any is told before hours go into the first.
     for (Work& work : works_) {
       RETURN_IF_ERROR(Begin(&work));
     }
-    if (options_.run.fisher) {
+    if (options_.run.settings.fisher) {
       RETURN_IF_ERROR(WeighTokens());
     }
     for (Work& work : works_) {
-      RETURN_IF_ERROR(SolveOne(&work));
+      RETURN_IF_ERROR(Solve(&work));
+      RETURN_IF_ERROR(Write(work, pipeline));
     }
     return absl::OkStatus();
-  }
-
-  absl::Status Write(const PipelineOptions& pipeline) {
-    std::vector<Plan> plans;
-    plans.reserve(outputs_.size());
-    std::vector<Output> solved;
-    for (const Work& work : works_) {
-      for (size_t i = 0; i < work.n_outputs; ++i) {
-        const Output& output = outputs_[work.first_output + i];
-        plans.push_back(*output.plan);
-        RETURN_IF_ERROR(TakeRows(work, static_cast<int>(i), &plans.back()));
-        solved.push_back({&plans.back(), output.path});
-      }
-    }
-    return options_.write ? options_.write(solved)
-                          : WriteOutputs(model_, solved, pipeline);
   }
 
   std::vector<CompensatedOutcome> TakeOutcomes() {
@@ -121,14 +106,7 @@ class Conversion {
     if (FileExists(path)) {
       ASSIGN_OR_RETURN(fisher_, ReadFisherWeights(path, work.fingerprint));
     } else {
-      FisherOptions options;
-      options.per_input = true;
-      options.max_moment_outputs = options_.run.max_coupled_outputs;
-      options.hidden_bytes = options_.run.hidden_bytes;
-      options.n_threads = options_.run.n_threads;
-      options.cancelled = options_.run.cancelled;
-      ASSIGN_OR_RETURN(fisher_, ComputeFisherWeights(&model_, samples_, options,
-                                                     options_.on_weights));
+      RETURN_IF_ERROR(ComputeWeights());
       RETURN_IF_ERROR(WriteFisherWeights(fisher_, work.fingerprint, path));
     }
     work.has_blocks = true;  // enough to be worth keeping
@@ -141,21 +119,55 @@ class Conversion {
     return absl::OkStatus();
   }
 
-  absl::Status SolveOne(Work* work) {
+  absl::Status ComputeWeights() {
+    if (options_.fisher != nullptr) {
+      fisher_ = *options_.fisher;
+      return absl::OkStatus();
+    }
+    FisherOptions options;
+    options.per_input = true;
+    options.max_moment_outputs = options_.run.settings.max_coupled_outputs;
+    options.hidden_bytes = options_.run.hidden_bytes;
+    options.n_threads = options_.run.n_threads;
+    options.cancelled = options_.run.cancelled;
+    ASSIGN_OR_RETURN(fisher_, ComputeFisherWeights(&model_, samples_, options,
+                                                   options_.on_weights));
+    return absl::OkStatus();
+  }
+
+  absl::Status Solve(Work* work) {
     if (options_.on_run) {
       options_.on_run(work->first_output, work->n_outputs);
     }
     RETURN_IF_ERROR(work->run->Blocks(work->fingerprint, work->store.get(),
                                       [work] { work->has_blocks = true; }));
     for (size_t i = 0; i < work->n_outputs; ++i) {
+      const int output = static_cast<int>(i);
       CompensatedOutcome& outcome = outcomes_[work->first_output + i];
       outcome.n_blocks_resumed = work->run->n_resumed();
-      outcome.solved = work->store->reports(static_cast<int>(i));
+      outcome.solved = work->store->reports(output);
+      outcome.verdicts = work->store->verdicts(output);
+      outcome.n_verify_windows = options_.run.verify.n_windows;
+      outcome.n_blocks = model_.config().n_layers;
       const Plan& plan = *outputs_[work->first_output + i].plan;
       outcome.plain = FindSolveTargets(plan, model_).plain;
     }
     work->run.reset();  // its threads and what it shows
     return absl::OkStatus();
+  }
+
+  absl::Status Write(const Work& work, const PipelineOptions& pipeline) const {
+    std::vector<Plan> plans;
+    plans.reserve(work.n_outputs);
+    std::vector<Output> solved;
+    for (size_t i = 0; i < work.n_outputs; ++i) {
+      const Output& output = outputs_[work.first_output + i];
+      plans.push_back(*output.plan);
+      RETURN_IF_ERROR(TakeRows(work, static_cast<int>(i), &plans.back()));
+      solved.push_back({&plans.back(), output.path});
+    }
+    return options_.write ? options_.write(solved)
+                          : WriteOutputs(model_, solved, pipeline);
   }
 
   absl::Status TakeRows(const Work& work, int output, Plan* plan) const {
@@ -190,10 +202,7 @@ absl::StatusOr<std::vector<CompensatedOutcome>> WriteCompensated(
     absl::Span<const Output> outputs, const CompensatedConvertOptions& options,
     const PipelineOptions& pipeline) {
   Conversion conversion(model, samples, outputs, options);
-  absl::Status status = conversion.Solve();
-  if (status.ok()) {
-    status = conversion.Write(pipeline);
-  }
+  const absl::Status status = conversion.Run(pipeline);
   if (!status.ok()) {
     return conversion.Stopped(status);
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -31,6 +32,7 @@ absl::StatusOr<CompensatedResult> Plain(const CompensatedProblem& problem) {
                                           geometry.block_bytes));
   problem.codec->EncodeRows(problem.weights, problem.n_rows, problem.n_cols,
                             nullptr, result.bytes.data());
+  result.plain_bytes = result.bytes;
   result.relative_error = 0.5;
   result.relative_error_plain = 1;
   result.accepted = true;
@@ -91,7 +93,7 @@ class CompensatedConvertTest : public testing::Test {
   }
   CompensatedConvertOptions Options(bool one_shot) {
     CompensatedConvertOptions options;
-    options.run.one_shot = one_shot;
+    options.run.settings.one_shot = one_shot;
     options.run.n_threads = 2;
     options.run.solve = Plain;
     return options;
@@ -218,7 +220,7 @@ TEST_F(CompensatedConvertTest, GoesOnAfterTheLastFinishedBlock) {
 
     // Other options are another job.
     options = Options(one_shot);
-    options.run.solver.damping = 0.5;
+    options.run.settings.solver.damping = 0.5;
     outcomes = WriteCompensated(*model_, samples_, {&output, 1}, options, {});
     EXPECT_TRUE(absl::IsFailedPrecondition(outcomes.status()))
         << outcomes.status();
@@ -251,6 +253,187 @@ TEST_F(CompensatedConvertTest, AnErrorLeavesNothing) {
   EXPECT_EQ(outcomes.status().message(),
             "too bad; solving blk.1.ffn_down_exps.weight, expert 0");
   EXPECT_TRUE(Files().empty());
+}
+
+// Zeros in the place of what Plain gives: as solved in even blocks, as plain
+// in odd ones.
+absl::StatusOr<CompensatedResult> ZerosSomewhere(
+    const CompensatedProblem& problem) {
+  auto result = Plain(problem);
+  CompensatedProblem other = problem;
+  const std::vector<float> zeros(
+      static_cast<size_t>(problem.n_rows * problem.n_cols), 0.0f);
+  other.weights = zeros.data();
+  const bool even = problem.name.substr(0, 6) == "blk.0.";
+  (even ? result->bytes : result->plain_bytes) = Plain(other)->bytes;
+  return result;
+}
+
+TEST_F(CompensatedConvertTest, KeepsTheBlocksThatTheModelIsNearerWith) {
+  for (const char* folder : {"testdata/arch/llama3", "testdata/arch/mixtral"}) {
+    SCOPED_TRACE(folder);
+    samples_ = CalibrationSamples();
+    Open(folder);
+    const std::string plain = PlainFile(FileType::kQ4_0);
+    const Plan plan = PlanOf(FileType::kQ4_0, true);
+    const Output output = {&plan, Path("solved.gguf")};
+    for (const bool one_shot : {true, false}) {
+      SCOPED_TRACE(one_shot);
+      // Stopped after the first block, it goes on with the same verdicts.
+      std::atomic<bool> cancelled = false;
+      CompensatedConvertOptions options = Options(one_shot);
+      options.run.solve = ZerosSomewhere;
+      options.run.verify.n_windows = 2;
+      options.run.verify.counts.assign(2 * 16, 1);
+      std::fill(samples_.counts.end() - 2 * 16, samples_.counts.end(), 0);
+      samples_.hash = HashSamples(samples_);
+      options.run.cancelled = &cancelled;
+      options.run.on_block = [&](const SolveProgress& now) {
+        EXPECT_EQ(now.verdicts.size(), 1u);
+        cancelled = true;
+      };
+      auto outcomes =
+          WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+      EXPECT_TRUE(absl::IsCancelled(outcomes.status())) << outcomes.status();
+      options.run.cancelled = nullptr;
+      options.run.on_block = nullptr;
+      outcomes = WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+      ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+      EXPECT_EQ(Bytes(output.path), plain);
+      const CompensatedOutcome& outcome = outcomes->front();
+      EXPECT_EQ(outcome.n_blocks_resumed, 1);
+      EXPECT_EQ(outcome.n_verify_windows, 2);
+      ASSERT_GE(outcome.verdicts.size(), 2u);
+      for (const BlockVerdict& verdict : outcome.verdicts) {
+        const bool even = verdict.block == 0;
+        EXPECT_EQ(verdict.accepted, !even) << verdict.block;
+        EXPECT_EQ(verdict.divergence < verdict.divergence_plain, !even);
+      }
+      for (const SolvedReport& report : outcome.solved) {
+        const bool even = report.name.substr(0, 6) == "blk.0.";
+        EXPECT_EQ(report.rejected, even) << report.name;
+        EXPECT_EQ(report.n_accepted, even ? 0 : report.n_matrices);
+        EXPECT_EQ(report.relative_error, even ? 1 : 0.5);
+      }
+    }
+  }
+}
+
+// What the judge saw one-shot is one block alone: the order of verdicts and
+// other outputs do not matter.
+TEST_F(CompensatedConvertTest, OneShotVerdictsAreOfEachBlockAlone) {
+  Open("testdata/arch/llama3");
+  const Plan a = PlanOf(FileType::kQ4_0, true);
+  const Plan b = PlanOf(FileType::kQ8_0, true);
+  CompensatedConvertOptions options = Options(true);
+  options.run.solve = ZerosSomewhere;
+  options.run.verify.n_windows = 2;
+  options.run.verify.counts.assign(2 * 16, 1);
+  const std::vector<Output> both = {{&a, Path("a.gguf")}, {&b, Path("b.gguf")}};
+  const auto together = WriteCompensated(*model_, samples_, both, options, {});
+  ASSERT_TRUE(together.ok()) << together.status();
+  const auto alone =
+      WriteCompensated(*model_, samples_, {&both[1], 1}, options, {});
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  ASSERT_EQ((*together)[1].verdicts.size(), alone->front().verdicts.size());
+  for (size_t i = 0; i < alone->front().verdicts.size(); ++i) {
+    EXPECT_EQ((*together)[1].verdicts[i].divergence,
+              alone->front().verdicts[i].divergence);
+  }
+  EXPECT_EQ(Bytes(Path("b.gguf")), PlainFile(FileType::kQ8_0));
+}
+
+TEST_F(CompensatedConvertTest, SequentialFilesAppearOneAfterAnother) {
+  Open("testdata/arch/llama3");
+  const Plan a = PlanOf(FileType::kQ4_0, true);
+  const Plan b = PlanOf(FileType::kQ8_0, true);
+  const std::vector<Output> outputs = {{&a, Path("a.gguf")},
+                                       {&b, Path("b.gguf")}};
+  CompensatedConvertOptions options = Options(false);
+  std::atomic<bool> cancelled = false;
+  options.run.cancelled = &cancelled;
+  options.on_run = [&](size_t first, size_t) {
+    EXPECT_EQ(FileExists(Path("a.gguf")), first == 1);
+    cancelled = first == 1;
+  };
+  auto outcomes = WriteCompensated(*model_, samples_, outputs, options, {});
+  EXPECT_TRUE(absl::IsCancelled(outcomes.status())) << outcomes.status();
+  EXPECT_EQ(Bytes(Path("a.gguf")), PlainFile(FileType::kQ4_0));
+  EXPECT_FALSE(FileExists(Path("b.gguf")));
+  // The first is not solved again.
+  int n_runs = 0;
+  options.on_run = [&](size_t, size_t) { ++n_runs; };
+  options.run.solve = [&](const CompensatedProblem& problem) {
+    EXPECT_EQ(n_runs, 2) << problem.name;
+    return Plain(problem);
+  };
+  options.run.cancelled = nullptr;
+  outcomes = WriteCompensated(*model_, samples_, outputs, options, {});
+  ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+  EXPECT_EQ(Bytes(Path("a.gguf")), PlainFile(FileType::kQ4_0));
+  EXPECT_EQ(Bytes(Path("b.gguf")), PlainFile(FileType::kQ8_0));
+}
+
+// The scale of NVFP4's matrices: what is solved are the weights over it, as
+// the file will multiply by it, and what later blocks see is the product.
+TEST_F(CompensatedConvertTest, MatricesWithAScaleAreSolvedOverIt) {
+  Open("testdata/arch/llama3");
+  const std::string plain = PlainFile(FileType::kNVFP4);
+  const Plan plan = PlanOf(FileType::kNVFP4, true);
+  const Output output = {&plan, Path("solved.gguf")};
+  const auto is_scaled = [&plan](absl::string_view name) {
+    for (const PlannedTensor& tensor : plan.tensors) {
+      if (tensor.meta.name == name) {
+        return tensor.has_scale();
+      }
+    }
+    return false;
+  };
+  for (const bool one_shot : {true, false}) {
+    SCOPED_TRACE(one_shot);
+    int n_scaled = 0;
+    std::map<std::string, std::vector<double>> grams;
+    CompensatedConvertOptions options = Options(one_shot);
+    options.run.solve = [&](const CompensatedProblem& problem) {
+      float largest = 0;
+      for (int64_t i = 0; i < problem.n_rows * problem.n_cols; ++i) {
+        largest = std::max(largest, std::fabs(problem.weights[i]));
+      }
+      if (is_scaled(problem.name)) {
+        // 6 x 240, the largest code times the largest scale of a block.
+        EXPECT_NEAR(largest, 1440, 0.01) << problem.name;
+        ++n_scaled;
+      } else {
+        EXPECT_LT(largest, 100) << problem.name;
+      }
+      grams[std::string(problem.name)] = problem.stats->gram;
+      return Plain(problem);
+    };
+    ASSERT_TRUE(
+        WriteCompensated(*model_, samples_, {&output, 1}, options, {}).ok());
+    EXPECT_GT(n_scaled, 0);
+    EXPECT_EQ(Bytes(output.path), plain);
+    if (!one_shot) {
+      // A file's first matrices in NVFP4 change what comes after by little:
+      // shown without their scales they would change it a thousandfold.
+      const std::vector<double>& gram = grams.at("blk.1.attn_q.weight");
+      options = Options(true);
+      options.run.solve = [&](const CompensatedProblem& problem) {
+        if (problem.name == "blk.1.attn_q.weight") {
+          const size_t step = static_cast<size_t>(problem.n_cols) + 1;
+          double seen = 0, original = 0;
+          for (size_t i = 0; i < gram.size(); i += step) {
+            seen += gram[i];
+            original += problem.stats->gram[i];
+          }
+          EXPECT_NEAR(seen / original, 1, 0.2);
+        }
+        return Plain(problem);
+      };
+      ASSERT_TRUE(
+          WriteCompensated(*model_, samples_, {&output, 1}, options, {}).ok());
+    }
+  }
 }
 
 TEST_F(CompensatedConvertTest, TensorsWithoutStatisticsAreNamed) {

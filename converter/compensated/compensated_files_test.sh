@@ -55,6 +55,21 @@ done
 check "the orders differ" bash -c '! cmp -s sequential.gguf one-shot.gguf'
 check "no work is left" bash -c '! ls -d *.partial 2>/dev/null'
 
+# Blocks judged by the model's divergence on windows of their own.
+for order in sequential one-shot; do
+  solve verified.gguf --order $order --verify-kld --verify-windows 4 \
+    --json verified.json --threads 1
+  check "$order: verified blocks are kept" \
+    test "$(grep -o '"accepted": true' verified.json | wc -l)" -ge 4
+  check "$order: all being better, the bytes are the same" \
+    cmp $order.gguf verified.gguf
+  cp verified.json first.json
+  NARROW_ISA=avx2 solve verified.gguf --order $order --verify-kld \
+    --verify-windows 4 --json verified.json
+  check "$order: verdicts do not depend on threads and instruction set" \
+    cmp <(grep '"kl_div' first.json) <(grep '"kl_div' verified.json)
+done
+
 # Killed at several moments, it goes on, and ends with the same bytes.
 weights=fisher
 begin=$(date +%s%N)
@@ -113,6 +128,14 @@ check "a solver needs a text" \
   refused 2 "--calibration" --to Q4_K_M --solver compensated
 check "flags of a solver need one" \
   refused 2 "is for solvers" --to Q4_K_M --drift 0.5
+check "so do those of verdicts" \
+  refused 2 "is for solvers" --to Q4_K_M --verify-kld
+check "windows to verify on are for verdicts" \
+  refused 2 "is for --verify-kld" --to Q4_K_M --solver compensated \
+  --calibration "$text" --verify-windows 4
+check "and are not those calibrated on" \
+  refused 1 "verify-kld needs 4000 windows" --to Q4_K_M --solver compensated \
+  --calibration "$text" --verify-kld --verify-windows 4000 --samples 4
 check "a copy has nothing to solve" \
   refused 2 "COPY" --to COPY --solver compensated --calibration "$text"
 echo "too short" > short.txt

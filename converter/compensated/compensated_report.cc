@@ -49,6 +49,62 @@ std::string NamesLine(const std::vector<std::string>& names) {
   return text;
 }
 
+// The output matrix comes after all blocks.
+std::string BlockName(const BlockVerdict& verdict, int64_t n_blocks) {
+  return verdict.block < n_blocks ? absl::StrCat("block ", verdict.block)
+                                  : "the output matrix";
+}
+
+std::string VerdictLines(const CompensatedOutcome& outcome) {
+  if (outcome.n_verify_windows == 0) {
+    return "";
+  }
+  int64_t n_accepted = 0;
+  std::string rejections;
+  for (const BlockVerdict& verdict : outcome.verdicts) {
+    if (verdict.accepted) {
+      ++n_accepted;
+      continue;
+    }
+    absl::StrAppendFormat(
+        &rejections,
+        "  rejected, plain blocks kept: %s, whose KL divergence would be %.4g "
+        "instead of %.4g\n",
+        BlockName(verdict, outcome.n_blocks), verdict.divergence,
+        verdict.divergence_plain);
+  }
+  return absl::StrFormat(
+             "  verified on %d windows: the model's KL divergence is lower "
+             "with %d of %d solved blocks\n",
+             outcome.n_verify_windows, n_accepted, outcome.verdicts.size()) +
+         rejections;
+}
+
+void VerdictsJson(const CompensatedOutcome& outcome, JsonWriter* json) {
+  json->Key("verified");
+  if (outcome.n_verify_windows == 0) {
+    json->Null();
+    return;
+  }
+  json->BeginObject();
+  json->Key("windows").Integer(outcome.n_verify_windows);
+  json->Key("blocks").BeginArray();
+  for (const BlockVerdict& verdict : outcome.verdicts) {
+    json->BeginObject();
+    json->Key("block");
+    if (verdict.block < outcome.n_blocks) {
+      json->Integer(verdict.block);
+    } else {
+      json->Null();
+    }
+    json->Key("kl_divergence").Number(verdict.divergence);
+    json->Key("kl_divergence_plain").Number(verdict.divergence_plain);
+    json->Key("accepted").Bool(verdict.accepted);
+    json->EndObject();
+  }
+  json->EndArray().EndObject();
+}
+
 }  // namespace
 
 std::string CompensatedSummary(const CompensatedOutcome& outcome) {
@@ -64,6 +120,7 @@ std::string CompensatedSummary(const CompensatedOutcome& outcome) {
                           "loss, %.4f nats a token\n",
                           *outcome.mean_loss);
   }
+  text += VerdictLines(outcome);
   std::map<std::string, std::vector<std::string>> by_reason;
   for (const UnsolvedTensor& tensor : outcome.plain) {
     by_reason[absl::StrCat("not solved, ", tensor.why)].push_back(tensor.name);
@@ -72,7 +129,7 @@ std::string CompensatedSummary(const CompensatedOutcome& outcome) {
     if (!report.plain_why.empty()) {
       by_reason[absl::StrCat("not solved, ", report.plain_why)].push_back(
           report.name);
-    } else if (report.n_accepted < report.n_matrices) {
+    } else if (!report.rejected && report.n_accepted < report.n_matrices) {
       by_reason[report.n_matrices > 1
                     ? "plain blocks kept in some matrices, none better found"
                     : "plain blocks kept, none better found"]
@@ -109,6 +166,7 @@ void CompensatedJson(const CompensatedOutcome& outcome, JsonWriter* json) {
     json->Key("accepted").Integer(report.n_accepted);
     json->Key("error").Number(report.relative_error);
     json->Key("error_plain").Number(report.relative_error_plain);
+    json->Key("rejected").Bool(report.rejected);
     json->Key("notes").BeginArray();
     for (const std::string& note : report.notes) {
       json->String(note);
@@ -128,6 +186,7 @@ void CompensatedJson(const CompensatedOutcome& outcome, JsonWriter* json) {
     json->EndObject();
   }
   json->EndArray();
+  VerdictsJson(outcome, json);
   json->EndObject();
 }
 

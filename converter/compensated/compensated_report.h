@@ -15,13 +15,16 @@
 
 namespace narrow {
 
-// A line of totals, one for each reason why tensors kept plain blocks, and one
-// for each kind of note, with the tensors it is about.
+// A line of totals, one for each reason why tensors kept plain blocks, one for
+// each block that the model's divergence was against, and one for each kind of
+// note, with the tensors it is about.
 std::string CompensatedSummary(const CompensatedOutcome& outcome);
 
 // The key "compensated": {"error", "error_plain", "mean_loss",
 // "blocks_resumed", "tensors": [{"name", "matrices", "accepted", "error",
-// "error_plain", "notes", "plain_because"}], "plain": [{"name", "because"}]}.
+// "error_plain", "rejected", "notes", "plain_because"}], "plain": [{"name",
+// "because"}], "verified": {"windows", "blocks": [{"block" (null: the output
+// matrix), "kl_divergence", "kl_divergence_plain", "accepted"}]} or null}.
 void CompensatedJson(const CompensatedOutcome& outcome, JsonWriter* json);
 
 }  // namespace narrow

@@ -24,16 +24,15 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "calibration/backward/fisher_weights.h"
-#include "calibration/backward/output_moments.h"
 #include "calibration/blockwise/block_calibrator.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "calibration/blockwise/observe_request.h"
 #include "calibration/blockwise/samples.h"
-#include "calibration/blockwise/token_weights.h"
 #include "calibration/model_runner.h"
-#include "converter/compensated/solve_targets.h"
-#include "converter/compensated/solve_tensor.h"
+#include "converter/compensated/block_judge.h"
+#include "converter/compensated/run_fingerprint.h"
 #include "converter/compensated/solved_store.h"
+#include "converter/compensated/tensor_solver.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
@@ -47,28 +46,19 @@ struct SolveProgress {
   int64_t n_blocks = 0;
   double observe_seconds = 0;
   double solve_seconds = 0;
+  double verify_seconds = 0;
   double advance_seconds = 0;
   double error = 0;  // mean relative error of its matrices
   double error_plain = 0;
+  std::vector<BlockVerdict> verdicts;
 };
 
-using SolveFn =
-    std::function<absl::StatusOr<CompensatedResult>(const CompensatedProblem&)>;
-
 struct CompensatedRunOptions {
-  bool one_shot = false;
-  CompensatedOptions solver;
-  // Sequentially: the last of every so many windows judges how much of the
-  // drift is corrected, and is left out of all else; 0: none is.
-  int64_t held_out_every = 8;
-  // Tokens weigh as the reverse pass says; WriteCompensated makes `weights`.
-  bool fisher = false;
-  const TokenWeights* weights = nullptr;
-  // Outputs of matrices with at most so many of them weigh together, by the
-  // second moments of their gradients; 0: of none. Needs `fisher`.
-  int64_t max_coupled_outputs = 0;
-  const OutputMoments* moments = nullptr;  // likewise
-  SolveFn solve;                           // SolveCompensated, but for tests
+  SolveSettings settings;
+  // The last windows of the samples, on which blocks are judged; with none,
+  // all are kept as solved.
+  VerifyWindows verify;
+  SolveFn solve;  // SolveCompensated, but for tests
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
   std::function<void(const SolveProgress&)> on_block;
@@ -91,51 +81,49 @@ class CompensatedRun {
   absl::Status Blocks(uint64_t fingerprint, SolvedStore* store,
                       const std::function<void()>& on_saved);
   int64_t n_resumed() const { return n_resumed_; }
-  // Before Blocks; must outlive it.
-  void set_fisher(const FisherWeights* fisher) {
-    options_.weights = &fisher->tokens;
-    options_.moments = fisher->moments.get();
-  }
+  // Token weights and, where outputs are coupled, their moments. Before
+  // Blocks; must outlive it.
+  void set_fisher(const FisherWeights* fisher) { fisher_ = fisher; }
 
  private:
-  // One tensor of one plan.
-  struct Job {
-    int output;
-    SolveTarget target;
-    const PlannedTensor* planned;
-  };
+  // What is solved in one block, by what can be observed together.
+  using Sites = std::vector<std::vector<SolveJob>>;
 
-  ObserveRequest Request(const std::vector<Job>& jobs) const;
-  std::vector<Job> JobsOf(int block) const;
-  std::vector<std::vector<Job>> SitesOf(const BlockSites& sites,
-                                        std::vector<Job> jobs) const;
-  absl::Status ReadMatrix(const PlannedTensor& planned, int64_t matrix,
-                          std::vector<float>* weights);
-  absl::Status OneBlock(BlockCalibrator* calibrator, SolvedStore* store);
-  absl::Status OutputMatrix(BlockCalibrator* calibrator, SolvedStore* store);
-  absl::Status Solve(const std::vector<Job>& jobs, const BlockStats& stats,
+  ObserveRequest Request(const std::vector<SolveJob>& jobs) const;
+  std::vector<SolveJob> JobsOf(int64_t block) const;
+  Sites SitesOf(const BlockSites& sites, std::vector<SolveJob> jobs) const;
+  absl::Status Begin(uint64_t fingerprint, SolvedStore* store,
+                     const std::function<void()>& on_saved);
+  absl::Status OneBlock(SolvedStore* store);
+  absl::Status OutputMatrix(SolvedStore* store);
+  absl::Status Solve(const std::vector<SolveJob>& jobs, const BlockStats& stats,
                      std::vector<SolvedTensor>* solved);
-  absl::StatusOr<SolvedTensor> SolveTensor(const Job& job,
-                                           const BlockStats& stats,
-                                           std::vector<float>* shown);
-  absl::StatusOr<CompensatedResult> SolveMatrix(const PlannedTensor& planned,
-                                                int64_t matrix,
-                                                const LayerStats* stats,
-                                                std::vector<float>* weights,
-                                                SolvedReport* report);
-  void Decode(const BlockCodec& codec, const std::vector<uint8_t>& bytes,
-              int64_t n_rows, int64_t n_cols, float* out);
-  void Report(const std::vector<SolvedTensor>& solved, SolveProgress progress);
+  absl::Status Show(const std::vector<SolveJob>& jobs,
+                    const std::vector<SolvedTensor>& solved, int output,
+                    bool plain);
+  absl::Status Verify(const std::vector<SolveJob>& jobs,
+                      std::vector<SolvedTensor>* solved,
+                      SolveProgress* progress);
+  absl::StatusOr<BlockVerdict> Judge(const std::vector<SolveJob>& jobs,
+                                     const std::vector<SolvedTensor>& solved,
+                                     int output);
+  void Report(const std::vector<SolvedTensor>& solved,
+              SolveProgress progress) const;
 
   const Checkpoint& model_;
   const std::vector<const Plan*> plans_;
   const CalibrationSamples& samples_;
-  CompensatedRunOptions options_;
+  const CompensatedRunOptions options_;
+  const FisherWeights* fisher_ = nullptr;
   ThreadPool pool_;
-  std::vector<Job> jobs_;
+  std::vector<SolveJob> jobs_;
   // The model as the runner sees it, and what it shows of solved matrices.
   std::unique_ptr<Checkpoint> shown_;
   OverlaySource* overlay_ = nullptr;
+  // From Begin on.
+  std::unique_ptr<BlockCalibrator> calibrator_;
+  std::unique_ptr<TensorSolver> solver_;
+  std::unique_ptr<BlockJudge> judge_;  // nullptr: blocks are not judged
   int64_t n_resumed_ = 0;
 };
 

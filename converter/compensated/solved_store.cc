@@ -13,6 +13,7 @@ namespace narrow {
 namespace {
 
 constexpr char kReportsKey[] = "reports";
+constexpr char kVerdictsKey[] = "verdicts";
 
 // "0/blk.0.ffn_up.weight": the output before the name.
 std::string StoredName(const SolvedTensor& tensor) {
@@ -33,11 +34,28 @@ std::string ReportsJson(const std::vector<SolvedTensor>& tensors) {
     json.Key("error").Number(report.relative_error);
     json.Key("error_plain").Number(report.relative_error_plain);
     json.Key("plain_why").String(report.plain_why);
+    json.Key("rejected").Bool(report.rejected);
     json.Key("notes").BeginArray();
     for (const std::string& note : report.notes) {
       json.String(note);
     }
     json.EndArray().EndObject();
+  }
+  json.EndArray();
+  return json.text();
+}
+
+std::string VerdictsJson(const std::vector<BlockVerdict>& verdicts) {
+  JsonWriter json(JsonWriter::kCompact);
+  json.BeginArray();
+  for (const BlockVerdict& verdict : verdicts) {
+    json.BeginObject();
+    json.Key("output").Integer(verdict.output);
+    json.Key("block").Integer(verdict.block);
+    json.Key("divergence").Number(verdict.divergence);
+    json.Key("divergence_plain").Number(verdict.divergence_plain);
+    json.Key("accepted").Bool(verdict.accepted);
+    json.EndObject();
   }
   json.EndArray();
   return json.text();
@@ -59,6 +77,22 @@ absl::StatusOr<double> Number(const JsonValue& json, absl::string_view key) {
   return value.GetNumber();
 }
 
+absl::StatusOr<bool> Bool(const JsonValue& json, absl::string_view key) {
+  ASSIGN_OR_RETURN(const JsonValue value, json.Get(key));
+  return value.GetBool();
+}
+
+absl::StatusOr<BlockVerdict> ReadVerdict(const JsonValue& json) {
+  BlockVerdict verdict;
+  ASSIGN_OR_RETURN(const int64_t output, Integer(json, "output"));
+  verdict.output = static_cast<int>(output);
+  ASSIGN_OR_RETURN(verdict.block, Integer(json, "block"));
+  ASSIGN_OR_RETURN(verdict.divergence, Number(json, "divergence"));
+  ASSIGN_OR_RETURN(verdict.divergence_plain, Number(json, "divergence_plain"));
+  ASSIGN_OR_RETURN(verdict.accepted, Bool(json, "accepted"));
+  return verdict;
+}
+
 // All of a tensor but its bytes.
 absl::Status ReadReport(const JsonValue& json, SolvedTensor* tensor) {
   SolvedReport& report = tensor->report;
@@ -71,6 +105,7 @@ absl::Status ReadReport(const JsonValue& json, SolvedTensor* tensor) {
   ASSIGN_OR_RETURN(report.relative_error, Number(json, "error"));
   ASSIGN_OR_RETURN(report.relative_error_plain, Number(json, "error_plain"));
   ASSIGN_OR_RETURN(report.plain_why, Text(json, "plain_why"));
+  ASSIGN_OR_RETURN(report.rejected, Bool(json, "rejected"));
   ASSIGN_OR_RETURN(const JsonValue notes, json.Get("notes"));
   ASSIGN_OR_RETURN(const std::vector<JsonValue> lines, notes.GetElements());
   for (const JsonValue& line : lines) {
@@ -117,8 +152,9 @@ bool SolvedStore::Has(int64_t block) const {
   return FileExists(BlockPath(block));
 }
 
-absl::Status SolvedStore::Save(int64_t block,
-                               const std::vector<SolvedTensor>& tensors) const {
+absl::Status SolvedStore::Save(
+    int64_t block, const std::vector<SolvedTensor>& tensors,
+    const std::vector<BlockVerdict>& verdicts) const {
   std::vector<TensorMeta> metas;
   for (const SolvedTensor& tensor : tensors) {
     metas.push_back({StoredName(tensor),
@@ -127,6 +163,7 @@ absl::Status SolvedStore::Save(int64_t block,
   }
   Metadata metadata;
   metadata.Set(kReportsKey, ReportsJson(tensors));
+  metadata.Set(kVerdictsKey, VerdictsJson(verdicts));
   const std::unique_ptr<TensorSink> sink =
       NewSafetensorsWriter(BlockPath(block));
   RETURN_IF_ERROR(sink->Begin(metas, metadata));
@@ -136,36 +173,49 @@ absl::Status SolvedStore::Save(int64_t block,
   return sink->Finish();
 }
 
+absl::Status SolvedStore::LoadBlock(const std::string& path) {
+  ASSIGN_OR_RETURN(auto source, OpenSafetensors(path));
+  const auto reports = source->metadata().GetString(kReportsKey);
+  const auto verdicts = source->metadata().GetString(kVerdictsKey);
+  if (!reports.has_value() || !verdicts.has_value()) {
+    return absl::DataLossError(
+        absl::StrCat("no block of an unfinished run; reading ", path));
+  }
+  ASSIGN_OR_RETURN(const auto document, JsonDocument::Parse(*reports, path));
+  ASSIGN_OR_RETURN(const std::vector<JsonValue> entries,
+                   document->root().GetElements());
+  for (const JsonValue& entry : entries) {
+    SolvedTensor tensor;
+    RETURN_IF_ERROR(ReadReport(entry, &tensor));
+    const TensorView* view = source->Find(StoredName(tensor));
+    if (view == nullptr || tensor.row_bytes < 1 ||
+        view->meta.n_bytes() % tensor.row_bytes != 0) {
+      return absl::DataLossError(absl::StrCat("tensor ",
+                                              QuotedName(tensor.report.name),
+                                              " has no rows; reading ", path));
+    }
+    rows_[{tensor.output, tensor.report.name}] =
+        std::make_unique<Rows>(view->data, tensor.row_bytes);
+    reports_[tensor.output].push_back(std::move(tensor.report));
+  }
+  ASSIGN_OR_RETURN(const auto judged, JsonDocument::Parse(*verdicts, path));
+  ASSIGN_OR_RETURN(const std::vector<JsonValue> lines,
+                   judged->root().GetElements());
+  for (const JsonValue& line : lines) {
+    ASSIGN_OR_RETURN(const BlockVerdict verdict, ReadVerdict(line));
+    verdicts_[verdict.output].push_back(verdict);
+  }
+  blocks_.push_back(std::move(source));
+  return absl::OkStatus();
+}
+
 absl::Status SolvedStore::Load(int64_t n_blocks) {
   rows_.clear();
   blocks_.clear();
   reports_.clear();
+  verdicts_.clear();
   for (int64_t block = 0; block < n_blocks; ++block) {
-    const std::string path = BlockPath(block);
-    ASSIGN_OR_RETURN(auto source, OpenSafetensors(path));
-    const auto reports = source->metadata().GetString(kReportsKey);
-    if (!reports.has_value()) {
-      return absl::DataLossError(
-          absl::StrCat("no block of an unfinished run; reading ", path));
-    }
-    ASSIGN_OR_RETURN(const auto document, JsonDocument::Parse(*reports, path));
-    ASSIGN_OR_RETURN(const std::vector<JsonValue> entries,
-                     document->root().GetElements());
-    for (const JsonValue& entry : entries) {
-      SolvedTensor tensor;
-      RETURN_IF_ERROR(ReadReport(entry, &tensor));
-      const TensorView* view = source->Find(StoredName(tensor));
-      if (view == nullptr || tensor.row_bytes < 1 ||
-          view->meta.n_bytes() % tensor.row_bytes != 0) {
-        return absl::DataLossError(
-            absl::StrCat("tensor ", QuotedName(tensor.report.name),
-                         " has no rows; reading ", path));
-      }
-      rows_[{tensor.output, tensor.report.name}] =
-          std::make_unique<Rows>(view->data, tensor.row_bytes);
-      reports_[tensor.output].push_back(std::move(tensor.report));
-    }
-    blocks_.push_back(std::move(source));
+    RETURN_IF_ERROR(LoadBlock(BlockPath(block)));
   }
   return absl::OkStatus();
 }
@@ -185,6 +235,13 @@ const std::vector<SolvedReport>& SolvedStore::reports(int output) const {
       new std::vector<SolvedReport>();
   const auto it = reports_.find(output);
   return it == reports_.end() ? *kNone : it->second;
+}
+
+const std::vector<BlockVerdict>& SolvedStore::verdicts(int output) const {
+  static const std::vector<BlockVerdict>* const kNone =
+      new std::vector<BlockVerdict>();
+  const auto it = verdicts_.find(output);
+  return it == verdicts_.end() ? *kNone : it->second;
 }
 
 }  // namespace narrow

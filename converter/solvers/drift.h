@@ -24,7 +24,7 @@
 // Sources: Li et al., "GPTAQ" (arXiv 2504.02692); Zhang et al., "Qronos"
 // (arXiv 2505.11695); the residual's part and the limits are ours.
 //
-// Tested by solver_test.cc and compensated/solve_tensor_test.cc.
+// Tested by solver_test.cc and compensated/matrix/solve_tensor_test.cc.
 
 #ifndef NARROW_CONVERTER_SOLVERS_DRIFT_H_
 #define NARROW_CONVERTER_SOLVERS_DRIFT_H_

@@ -15,7 +15,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "calibration/text/sample_text.h"
-#include "converter/compensated/solve_tensor.h"
+#include "converter/compensated/matrix/solve_tensor.h"
 
 namespace narrow {
 
@@ -30,6 +30,8 @@ struct SolverFlags {
   bool no_pack = false;
   CompensatedOptions options;
   int64_t held_out = 8;
+  bool verify_kld = false;
+  int64_t verify_windows = 8;
   std::string memory = "4GiB";
   bool restart = false;
 };
@@ -43,6 +45,7 @@ struct SolverRequest {
   SampleOptions samples;
   CompensatedOptions options;
   int64_t held_out_every = 0;
+  int64_t verify_windows = 0;  // 0: blocks are not judged
   int64_t hidden_bytes = 0;
   bool restart = false;
 };

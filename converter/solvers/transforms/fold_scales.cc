@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <memory>
+#include <utility>
 
 #include "formats/packing/scale_type.h"
 
@@ -74,6 +76,18 @@ LayerStats ScaleStats(const LayerStats& stats, absl::Span<const float> scales) {
     for (size_t i = 0; i < matrix->size(); ++i) {
       (*matrix)[i] /= double{scales[i / n]} * double{scales[i % n]};
     }
+  }
+  for (size_t i = 0; i < scaled.residual.size(); ++i) {
+    scaled.residual[i] /= double{scales[i % n]};
+  }
+  if (stats.held_out != nullptr) {
+    auto rows = std::make_shared<HeldOutRows>(*stats.held_out);
+    for (std::vector<float>* inputs : {&rows->inputs, &rows->originals}) {
+      for (size_t i = 0; i < inputs->size(); ++i) {
+        (*inputs)[i] /= scales[i % n];
+      }
+    }
+    scaled.held_out = std::move(rows);
   }
   return scaled;
 }

@@ -43,9 +43,9 @@ void DivideRows(absl::Span<const float> row_scales, int64_t n_cols,
 void ScaleColumns(absl::Span<const float> scales, int64_t n_rows,
                   float* weights);
 
-// Of inputs divided by the scales. Largest and least value over all columns
-// become bounds: the largest magnitude and its negative (no more than 0 where
-// no input was below it).
+// Of inputs divided by the scales: sums, moments and held-out rows. Largest and
+// least value over all columns become bounds: the largest magnitude and its
+// negative (no more than 0 where no input was below it).
 LayerStats ScaleStats(const LayerStats& stats, absl::Span<const float> scales);
 
 }  // namespace narrow

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -247,7 +248,25 @@ TEST(FoldScales, StatisticsAreThoseOfTheDividedInputs) {
     scales.push_back(std::ldexp(1.0f, j % 5 - 2));  // divides exactly
   }
   inputs.stats.cross = inputs.stats.gram;
+  // Two outputs of a residual stream, and two rows held out.
+  inputs.stats.residual.assign(2 * kCols, 3.0);
+  auto rows = std::make_shared<HeldOutRows>();
+  rows->n_rows = 2;
+  rows->inputs.assign(inputs.x.begin(), inputs.x.begin() + 2 * kCols);
+  rows->originals.assign(2 * kCols, 5.0f);
+  rows->residual.assign(2 * 7, 11.0f);
+  rows->weights = {1.0f, 2.0f};
+  inputs.stats.held_out = rows;
   const LayerStats scaled = ScaleStats(inputs.stats, scales);
+  ASSERT_NE(scaled.held_out, nullptr);
+  EXPECT_EQ(scaled.held_out->residual, rows->residual);
+  EXPECT_EQ(scaled.held_out->weights, rows->weights);
+  for (size_t i = 0; i < 2 * kCols; ++i) {
+    EXPECT_EQ(scaled.residual[i], 3.0 / double{scales[i % kCols]});
+    EXPECT_EQ(scaled.held_out->inputs[i], rows->inputs[i] / scales[i % kCols]);
+    EXPECT_EQ(scaled.held_out->originals[i], 5.0f / scales[i % kCols]);
+  }
+  EXPECT_EQ(rows->originals[0], 5.0f);  // theirs is as it was
   float top = 0;
   for (size_t j = 0; j < kCols; ++j) {
     double square = 0;

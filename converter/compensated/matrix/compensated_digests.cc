@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "converter/compensated/solve_tensor.h"
+#include "converter/compensated/matrix/solve_tensor.h"
 #include "formats/quant_type.h"
 #include "kernels/compensated/compensated.h"
 

@@ -1,7 +1,7 @@
 // Properties of SolveCompensated over types, its correction of drift, and
 // statistics that are odd.
 
-#include "converter/compensated/solve_tensor.h"
+#include "converter/compensated/matrix/solve_tensor.h"
 
 #include <gtest/gtest.h>
 

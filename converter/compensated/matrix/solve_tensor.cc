@@ -40,8 +40,8 @@
 // 0.449, 0.498; three, and two within each block before its errors are fed on
 // 0.441, 0.498; pivots replaced by mean squares in the fit 0.442, 0.500;
 // damping 0.03 for 0.01 0.440, 0.491; with what feedback alone adds (see
-// kFeedDamping) q2_k 0.484. Then, at damping 0.01, two column orders 0.432,
-// 0.482 (1.4 times the time), four 0.428, 0.471 (3 times).
+// kFeedDamping in metric.cc) q2_k 0.484. Then, at damping 0.01, two column
+// orders 0.432, 0.482 (1.4 times the time), four 0.428, 0.471 (3 times).
 //
 // When things go wrong. H + damping I is factored in double. A pivot that is
 // not positive (a Gram matrix of fewer rows than columns, damping 0) raises
@@ -51,235 +51,26 @@
 //
 // Tested by solve_tensor_test.cc.
 
-#include "converter/compensated/solve_tensor.h"
+#include "converter/compensated/matrix/solve_tensor.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <numeric>
+#include <optional>
 #include <utility>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "converter/compensated/couple_rows.h"
+#include "converter/compensated/matrix/check_problem.h"
+#include "converter/compensated/matrix/couple_rows.h"
+#include "converter/compensated/matrix/metric.h"
+#include "converter/compensated/matrix/plain_blocks.h"
 #include "converter/solvers/drift.h"
-#include "converter/solvers/solver.h"
-#include "converter/solvers/solver_inputs.h"
 #include "formats/base/status.h"
-#include "formats/quant_type.h"
 #include "kernels/compensated/compensated.h"
-#include "kernels/linalg/cholesky.h"
 
 namespace narrow {
 namespace {
-
-// Dampings tried before giving up: the last is 2^11 steps.
-constexpr int kMaxTries = 12;
-constexpr double kDampingStep = 0.01;
-// Added for error feedback where blocks have 256 weights: fields are fitted
-// when a block's first column comes, so the less the columns behind it are
-// moved, the better they fit. Measured on tiny-llama, error on another text
-// with nothing added, 0.1, 0.2: Q2_K 1, 0.985, 0.982; Q4_K 1, 0.989, 0.986;
-// IQ2_S 1, 0.989, 0.988; Q4_0, whose blocks are of 32, 1, 1.004, 1.013.
-constexpr double kFeedDamping = 0.1;
-constexpr int kLargeBlock = 256;
-// No column counts less than this share of the mean for the encoder.
-constexpr double kLeastImportance = 1e-6;
-
-absl::Status CheckProblem(const CompensatedProblem& problem) {
-  if (!SupportsCompensation(*problem.codec)) {
-    return absl::UnimplementedError(absl::StrCat(
-        "tensor ", QuotedName(problem.name), ": ",
-        TypeName(problem.codec->type), " has no blocks to compensate in"));
-  }
-  if (problem.n_cols % problem.codec->block != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "tensor ", QuotedName(problem.name), " has ", problem.n_cols,
-        " columns, no multiple of ", problem.codec->block, ", a block of ",
-        TypeName(problem.codec->type)));
-  }
-  const CompensatedOptions& options = *problem.options;
-  if (!(options.damping >= 0) || options.rounds < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("damping ", options.damping, " and rounds ",
-                     options.rounds, " must be 0 or more"));
-  }
-  SolverProblem inputs;
-  inputs.name = problem.name;
-  inputs.weights = problem.weights;
-  inputs.n_rows = problem.n_rows;
-  inputs.n_cols = problem.n_cols;
-  inputs.pool = problem.pool;
-  RETURN_IF_ERROR(CheckWeights(inputs));
-  return CheckGram(problem.name, problem.n_cols, problem.stats);
-}
-
-// A problem's Gram matrix with what is added to its diagonal.
-struct Metric {
-  const double* gram = nullptr;
-  int64_t n = 0;
-  double mean = 0;          // of the diagonal
-  double damping = 0;       // times the mean
-  double feed_damping = 0;  // the same, added for error feedback
-
-  double At(int64_t i, int64_t j) const {
-    return gram[i * n + j] + (i == j ? damping * mean : 0);
-  }
-};
-
-Metric MakeMetric(const CompensatedProblem& problem) {
-  Metric metric;
-  metric.gram = problem.stats->gram.data();
-  metric.n = problem.n_cols;
-  metric.damping = problem.options->damping;
-  metric.feed_damping = problem.codec->block >= kLargeBlock ? kFeedDamping : 0;
-  double sum = 0;
-  for (int64_t i = 0; i < metric.n; ++i) {
-    sum += metric.gram[i * metric.n + i];
-  }
-  metric.mean = sum / static_cast<double>(metric.n);
-  return metric;
-}
-
-// The encoder's bytes, rows shared out.
-std::vector<uint8_t> EncodePlainly(const CompensatedProblem& problem,
-                                   const Metric& metric) {
-  const int64_t n = problem.n_cols;
-  std::vector<float> squares;
-  const float* importance = problem.importance;
-  if (importance == nullptr && metric.mean > 0) {
-    for (int64_t i = 0; i < n; ++i) {
-      squares.push_back(static_cast<float>(
-          std::max(metric.gram[i * n + i] / metric.mean, kLeastImportance)));
-    }
-    importance = squares.data();
-  }
-  if (importance == nullptr && problem.codec->requires_importance) {
-    squares.assign(static_cast<size_t>(n), 1.0f);
-    importance = squares.data();
-  }
-  const int64_t row_bytes =
-      n / problem.codec->block * Geometry(problem.codec->type).block_bytes;
-  std::vector<uint8_t> bytes(static_cast<size_t>(problem.n_rows * row_bytes));
-  constexpr int64_t kRows = 16;
-  problem.pool->ParallelFor(
-      (problem.n_rows + kRows - 1) / kRows, [&](int64_t part) {
-        const int64_t first = part * kRows;
-        problem.codec->EncodeRows(
-            problem.weights + first * n,
-            std::min(kRows, problem.n_rows - first), n,
-            problem.codec->uses_importance ? importance : nullptr,
-            bytes.data() + first * row_bytes);
-      });
-  return bytes;
-}
-
-// R of H, its rows and columns in an order (empty: the natural one).
-FactorResult FactorInOrder(const CompensatedProblem& problem,
-                           const Metric& metric,
-                           const std::vector<int32_t>& order,
-                           std::vector<double>* h) {
-  const int64_t n = metric.n;
-  h->resize(static_cast<size_t>(n * n));
-  problem.pool->ParallelFor(n, [&](int64_t i) {
-    for (int64_t j = i; j < n; ++j) {
-      (*h)[static_cast<size_t>(i * n + j)] =
-          order.empty() ? metric.At(i, j)
-                        : metric.At(order[static_cast<size_t>(i)],
-                                    order[static_cast<size_t>(j)]);
-    }
-    (*h)[static_cast<size_t>(i * n + i)] += metric.feed_damping * metric.mean;
-  });
-  return FactorUpper(problem.pool, n, h->data());
-}
-
-FeedFactor MakeFactor(const CompensatedProblem& problem, const Metric& metric,
-                      const std::vector<double>& r,
-                      std::vector<int32_t> order) {
-  // Inputs that have nothing in common and equal sizes have pivots 1.
-  return MakeFeedFactor(
-      problem.pool, *problem.codec, metric.n, r.data(),
-      metric.mean * (1 + metric.damping + metric.feed_damping),
-      std::move(order));
-}
-
-// Raises metric->damping until H has a factor.
-absl::StatusOr<FeedFactor> FactorMetric(const CompensatedProblem& problem,
-                                        Metric* metric,
-                                        std::vector<std::string>* notes) {
-  const double asked = metric->damping;
-  std::vector<double> h;
-  FactorResult result;
-  double step = kDampingStep;
-  for (int tries = 0; tries < kMaxTries; ++tries, step *= 2) {
-    result = FactorInOrder(problem, *metric, {}, &h);
-    if (result.failed_at < 0) {
-      break;
-    }
-    metric->damping += step;
-  }
-  if (result.failed_at >= 0) {
-    return absl::DataLossError(
-        absl::StrCat("the Gram matrix of tensor ", QuotedName(problem.name),
-                     " is not positive even with ", metric->damping,
-                     " of its mean diagonal added; pivot ", result.failed_at,
-                     " is ", result.failed_pivot));
-  }
-  if (metric->damping != asked) {
-    notes->push_back(absl::StrCat(
-        "damping raised from ", asked, " to ", metric->damping,
-        ", as the Gram matrix is not positive definite in float64"));
-  }
-  return MakeFactor(problem, *metric, h, {});
-}
-
-// Column order number `number`, 1 and up, whole units together: the largest
-// mean squares first, backwards, then shuffles.
-std::vector<int32_t> MakeOrder(const CompensatedProblem& problem,
-                               const Metric& metric, int number) {
-  const int64_t unit = problem.codec->unit;
-  std::vector<int64_t> units(static_cast<size_t>(metric.n / unit));
-  std::iota(units.begin(), units.end(), int64_t{0});
-  if (number == 1) {
-    std::vector<double> squares(units.size(), 0.0);
-    for (int64_t i = 0; i < metric.n; ++i) {
-      squares[static_cast<size_t>(i / unit)] += metric.gram[i * metric.n + i];
-    }
-    std::stable_sort(units.begin(), units.end(), [&](int64_t a, int64_t b) {
-      return squares[static_cast<size_t>(a)] > squares[static_cast<size_t>(b)];
-    });
-  } else if (number == 2) {
-    std::reverse(units.begin(), units.end());
-  } else {
-    uint64_t state = static_cast<uint64_t>(number);
-    for (size_t i = units.size() - 1; i > 0; --i) {
-      state = state * 6364136223846793005u + 1442695040888963407u;
-      std::swap(units[i], units[(state >> 33) % (i + 1)]);
-    }
-  }
-  std::vector<int32_t> order;
-  for (const int64_t place : units) {
-    for (int64_t i = 0; i < unit; ++i) {
-      order.push_back(static_cast<int32_t>(place * unit + i));
-    }
-  }
-  return order;
-}
-
-// H / mean diagonal in float32: sums of large activations stay in range.
-std::vector<float> GramInFloat(const CompensatedProblem& problem,
-                               const Metric& metric) {
-  const int64_t n = metric.n;
-  std::vector<float> gram(static_cast<size_t>(n * n));
-  problem.pool->ParallelFor(n, [&](int64_t i) {
-    for (int64_t j = 0; j < n; ++j) {
-      gram[static_cast<size_t>(i * n + j)] =
-          static_cast<float>(metric.At(i, j) / metric.mean);
-    }
-  });
-  return gram;
-}
 
 // A matrix on its way.
 class Solve {
@@ -290,12 +81,12 @@ class Solve {
         metric_(metric),
         targets_(std::move(targets)),
         result_(*result),
-        plain_(result->bytes),
-        row_bytes_(result->bytes.size() / static_cast<size_t>(problem.n_rows)) {
-  }
+        plain_(result->plain_bytes),
+        row_bytes_(plain_.size() / static_cast<size_t>(problem.n_rows)) {}
 
   absl::Status Run() {
     std::vector<uint8_t>& bytes = result_.bytes;
+    bytes = plain_;
     {
       ASSIGN_OR_RETURN(const FeedFactor factor,
                        FactorMetric(p_, &metric_, &result_.notes));
@@ -395,13 +186,12 @@ class Solve {
   void TryOrder(int number) {
     std::vector<uint8_t> bytes = result_.bytes;
     {
-      std::vector<int32_t> order = MakeOrder(p_, metric_, number);
-      std::vector<double> r;
-      if (FactorInOrder(p_, metric_, order, &r).failed_at >= 0) {
+      const std::optional<FeedFactor> factor =
+          FactorInOrder(p_, metric_, MakeOrder(p_, metric_, number));
+      if (!factor.has_value()) {
         return;
       }
-      const FeedFactor factor = MakeFactor(p_, metric_, r, std::move(order));
-      RefeedRows(*p_.codec, targets_.data(), p_.n_rows, factor, bytes.data(),
+      RefeedRows(*p_.codec, targets_.data(), p_.n_rows, *factor, bytes.data(),
                  p_.pool);
     }
     Descend(&bytes);
@@ -462,27 +252,10 @@ class Solve {
   Metric metric_;
   const std::vector<float> targets_;
   CompensatedResult& result_;
-  const std::vector<uint8_t> plain_;
+  const std::vector<uint8_t>& plain_;
   const size_t row_bytes_;
   std::vector<float> gram_;
 };
-
-void NoteWhatIsOdd(const CompensatedProblem& problem, const Metric& metric,
-                   std::vector<std::string>* notes) {
-  int64_t n_dead = 0;
-  for (int64_t i = 0; i < metric.n; ++i) {
-    n_dead += metric.gram[i * metric.n + i] == 0;
-  }
-  if (n_dead > 0) {
-    notes->push_back(absl::StrCat(n_dead, " of ", problem.n_cols,
-                                  " columns never had an input"));
-  }
-  if (problem.stats->n_rows < problem.n_cols && problem.stats->shrinkage == 0) {
-    notes->push_back(absl::StrCat("only ", problem.stats->n_rows,
-                                  " rows were seen for ", problem.n_cols,
-                                  " columns"));
-  }
-}
 
 }  // namespace
 
@@ -491,7 +264,10 @@ absl::StatusOr<CompensatedResult> SolveCompensated(
   RETURN_IF_ERROR(CheckProblem(problem));
   CompensatedResult result;
   const Metric metric = MakeMetric(problem);
-  result.bytes = EncodePlainly(problem, metric);
+  result.plain_bytes = EncodePlainly(problem, metric);
+  if (problem.n_rows == 0 || !(metric.mean > 0)) {
+    result.bytes = result.plain_bytes;
+  }
   if (problem.n_rows == 0) {
     return result;
   }

@@ -1,4 +1,4 @@
-#include "converter/compensated/couple_rows.h"
+#include "converter/compensated/matrix/couple_rows.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -10,8 +10,8 @@
 // as importance; no row of the result is worse than it under the Gram matrix.
 // The bytes are the same for any number of threads and instruction set.
 
-#ifndef NARROW_CONVERTER_COMPENSATED_SOLVE_TENSOR_H_
-#define NARROW_CONVERTER_COMPENSATED_SOLVE_TENSOR_H_
+#ifndef NARROW_CONVERTER_COMPENSATED_MATRIX_SOLVE_TENSOR_H_
+#define NARROW_CONVERTER_COMPENSATED_MATRIX_SOLVE_TENSOR_H_
 
 #include <cstdint>
 #include <string>
@@ -58,6 +58,7 @@ struct CompensatedProblem {
 
 struct CompensatedResult {
   std::vector<uint8_t> bytes;
+  std::vector<uint8_t> plain_bytes;  // the baseline's
   // Of the output, against the original's: the result's and the baseline's.
   double relative_error = 0;
   double relative_error_plain = 0;
@@ -70,4 +71,4 @@ absl::StatusOr<CompensatedResult> SolveCompensated(
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMPENSATED_SOLVE_TENSOR_H_
+#endif  // NARROW_CONVERTER_COMPENSATED_MATRIX_SOLVE_TENSOR_H_

@@ -21,8 +21,8 @@
 //
 // Tested by solve_tensor_test.cc.
 
-#ifndef NARROW_CONVERTER_COMPENSATED_COUPLE_ROWS_H_
-#define NARROW_CONVERTER_COMPENSATED_COUPLE_ROWS_H_
+#ifndef NARROW_CONVERTER_COMPENSATED_MATRIX_COUPLE_ROWS_H_
+#define NARROW_CONVERTER_COMPENSATED_MATRIX_COUPLE_ROWS_H_
 
 #include <cstdint>
 
@@ -57,4 +57,4 @@ CoupleResult CoupleRows(const CoupleProblem& problem, uint8_t* bytes);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMPENSATED_COUPLE_ROWS_H_
+#endif  // NARROW_CONVERTER_COMPENSATED_MATRIX_COUPLE_ROWS_H_

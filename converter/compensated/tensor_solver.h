@@ -1,0 +1,95 @@
+// A tensor of a plan solved: all of its matrices, one or an expert each.
+//
+//   TensorSolver solver(&model, &pool, options);
+//   ASSIGN_OR_RETURN(SolvedTensor solved, solver.Solve(planned, stats));
+//   std::vector<float> shown = solver.Decode(planned, solved.bytes,
+//                                            solved.scales);
+//
+// Experts are solved side by side, a thread each, as long as what they take in
+// memory allows; larger ones, and dense matrices, one after another by all
+// threads. The bytes are the same either way. Belongs to one thread, and uses
+// the pool's.
+
+#ifndef NARROW_CONVERTER_COMPENSATED_TENSOR_SOLVER_H_
+#define NARROW_CONVERTER_COMPENSATED_TENSOR_SOLVER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "calibration/backward/output_moments.h"
+#include "calibration/blockwise/layer_stats.h"
+#include "converter/compensated/matrix/solve_tensor.h"
+#include "converter/compensated/solved_store.h"
+#include "converter/plan.h"
+#include "formats/arch/checkpoint.h"
+#include "formats/base/parallel.h"
+
+namespace narrow {
+
+// Called by several threads at once.
+using SolveFn =
+    std::function<absl::StatusOr<CompensatedResult>(const CompensatedProblem&)>;
+
+struct TensorSolverOptions {
+  CompensatedOptions solver;
+  SolveFn solve;  // SolveCompensated, but for tests
+  // Of outputs' gradients; nullptr: outputs are not coupled.
+  const OutputMoments* moments = nullptr;
+  const std::atomic<bool>* cancelled = nullptr;
+  // What experts solved side by side may take.
+  int64_t batch_bytes = int64_t{2} << 30;
+};
+
+class TensorSolver {
+ public:
+  // Pointers must outlive the solver.
+  TensorSolver(const Checkpoint* model, ThreadPool* pool,
+               const TensorSolverOptions& options)
+      : model_(*model), pool_(pool), options_(options) {}
+
+  // The tensor's blocks, its `output` left 0. A matrix without statistics is
+  // encoded plainly. DataLoss names a weight that is not finite.
+  absl::StatusOr<SolvedTensor> Solve(const PlannedTensor& planned,
+                                     const BlockStats& stats);
+  // What a reader of the file will see; `scales`: a matrix's, SolvedTensor's.
+  std::vector<float> Decode(const PlannedTensor& planned,
+                            absl::Span<const uint8_t> bytes,
+                            absl::Span<const float> scales) const;
+
+ private:
+  // One matrix's.
+  struct Part {
+    CompensatedResult result;
+    float scale = 1;
+    std::string plain_why;
+  };
+
+  std::vector<absl::StatusOr<Part>> SolveParts(const PlannedTensor& planned,
+                                               const BlockStats& stats);
+  absl::StatusOr<Part> SolvePart(const PlannedTensor& planned, int64_t matrix,
+                                 const BlockStats& stats, ThreadPool* pool);
+  absl::StatusOr<std::vector<float>> ReadMatrix(const PlannedTensor& planned,
+                                                int64_t matrix,
+                                                ThreadPool* pool) const;
+  absl::Status SolveMatrix(const PlannedTensor& planned, int64_t matrix,
+                           const LayerStats& stats,
+                           const std::vector<float>& weights, ThreadPool* pool,
+                           Part* part);
+  absl::Status EncodeMatrix(const PlannedTensor& planned, int64_t matrix,
+                            const std::vector<float>& weights, ThreadPool* pool,
+                            Part* part) const;
+  bool SideBySide(const PlannedTensor& planned) const;
+
+  const Checkpoint& model_;
+  ThreadPool* const pool_;
+  const TensorSolverOptions options_;
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_CONVERTER_COMPENSATED_TENSOR_SOLVER_H_
