@@ -21,6 +21,10 @@ namespace {
 // group by group.
 constexpr int64_t kGroupTokens = 4096;
 
+// Hidden states of a batch that are worth keeping: more only save decoding a
+// block's weights again, which is little work beside that of one group.
+constexpr int64_t kMostBatchBytes = int64_t{1} << 30;
+
 absl::Status CheckInputs(const Checkpoint& model,
                          const CalibrationSamples& samples,
                          const FisherOptions& options) {
@@ -52,6 +56,13 @@ class Computation {
         norms_(norms),
         moments_(moments),
         group_(std::max<int64_t>(1, kGroupTokens / samples.sample_tokens)) {
+    // Samples behind the last that counts give nothing.
+    for (int64_t t = static_cast<int64_t>(samples.counts.size()); t-- > 0;) {
+      if (samples.counts[static_cast<size_t>(t)] != 0) {
+        n_samples_ = t / samples.sample_tokens + 1;
+        break;
+      }
+    }
     shape_.sample_tokens = samples.sample_tokens;
     shape_.hidden_size = gradient->runner()->hidden_size();
   }
@@ -81,7 +92,8 @@ class Computation {
   ModelGradient* const gradient_;
   GradientNorms* const norms_;
   OutputMoments* const moments_;
-  const int64_t group_;  // samples
+  const int64_t group_;    // samples
+  int64_t n_samples_ = 0;  // all that count are before
   HiddenShape shape_;
   std::vector<float> gradients_;  // of the batch, at some block's output
   double work_ = 0, all_work_ = 1;
@@ -94,13 +106,13 @@ int64_t Computation::BatchSamples() const {
   // States at the input of every block, at the last one's output, and
   // gradients.
   const int64_t bytes = shape_.sample_bytes() * (gradient_->n_blocks() + 2);
-  const int64_t groups =
-      std::max<int64_t>(1, options_.hidden_bytes / bytes / group_);
-  return std::min(samples_.n_samples(), groups * group_);
+  const int64_t groups = std::max<int64_t>(
+      1, std::min(options_.hidden_bytes, kMostBatchBytes) / bytes / group_);
+  return std::min(n_samples_, groups * group_);
 }
 
 absl::Status Computation::Run(std::vector<int32_t>* labels, double* loss) {
-  const int64_t n_samples = samples_.n_samples();
+  const int64_t n_samples = n_samples_;
   // A block has some 12 hidden^2 weights.
   const double loss_work =
       static_cast<double>(gradient_->runner()->vocab_size()) /

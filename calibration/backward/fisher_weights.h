@@ -12,17 +12,19 @@
 // gradient of -log p(label), summed over positions, at the output (Amari,
 // "Natural Gradient Works Efficiently in Learning", 1998; as a weight of
 // tokens in quantization: Kim et al., "SqueezeLLM", 2023, section 3 has it of
-// single weights). One draw a position, and only the trace of F_t,
+// single weights). One draw a position, of a pair of labels whose difference
+// has the same F_t (layers/loss_gradient.h), and only its trace,
 //   omega_t = |g_t|^2, divided by its mean over the tokens that count,
 // are kept: a solver that weighs its rows x_t x_t^T so minimises the KL
 // divergence as if the outputs of a layer were alike. Off the trace,
 // `moments` is the mean of g g^T over tokens.
 //
 // Samples go through in batches whose hidden states at every block fit
-// options.hidden_bytes; where one group of samples does not, the rest is
-// kept in a file, compressed. The cost is about three forward passes, and two
-// products with the output matrix. The result is the same for any number of
-// threads, memory limit and instruction set.
+// options.hidden_bytes (more than a gigabyte of them is no use); where one
+// group of samples does not, the rest is kept in a file, compressed. The cost
+// is about three forward passes of the blocks, and one product with the output
+// matrix. The result is the same for any number of threads, memory limit and
+// instruction set.
 
 #ifndef NARROW_CALIBRATION_BACKWARD_FISHER_WEIGHTS_H_
 #define NARROW_CALIBRATION_BACKWARD_FISHER_WEIGHTS_H_
@@ -48,7 +50,8 @@ struct FisherOptions {
   // Weights are omega^power, then scaled to mean 1. 0 gives all 1.
   double power = 1;
   uint64_t seed = 1;  // of the labels
-  // One label a token, to be taken instead of draws; empty: draws.
+  // One label a token, to be taken instead of draws, and the gradient of their
+  // own loss instead of pairs'; empty: draws.
   std::vector<int32_t> labels;
   // Layers fed by one input (q, k, v; gate, up) get one vector, the mean of
   // theirs, so that they share their Gram matrix too.

@@ -192,6 +192,50 @@ TEST(FisherWeights, DrawLabelsFromTheModel) {
   EXPECT_NEAR(hits, chance, 4 * std::sqrt(spread));
 }
 
+// The gradient of a pair of draws is the difference of the gradients of their
+// losses, each drawn by a seed of its own, over the root of 2.
+TEST(FisherWeights, GradientsAreOfPairsOfDraws) {
+  for (const char* path : {kDense, "testdata/arch/gemma2"}) {  // a soft cap
+    const auto model = Open(path);
+    ASSERT_NE(model, nullptr);
+    const auto samples = Samples(*model, 3, 20);
+    const size_t n = samples.ids.size();
+    const auto gradient_of = [&](uint64_t seed, int64_t cached,
+                                 std::vector<int32_t>* labels) {
+      GradientOptions options;
+      options.seed = seed;
+      options.max_cached_bytes = cached;
+      const auto gradient = ModelGradient::Create(model.get(), options);
+      EXPECT_TRUE(gradient.ok());
+      HiddenStates hidden;
+      EXPECT_TRUE((*gradient)->runner()->Embed(samples.ids, 20, &hidden).ok());
+      std::vector<float> values(hidden.values.size());
+      double loss = 0;
+      EXPECT_TRUE((*gradient)
+                      ->Loss(hidden, samples.counts.data(), 0, labels->data(),
+                             values.data(), &loss, nullptr)
+                      .ok());
+      return values;
+    };
+    std::vector<int32_t> first(n, -1), second(n, -1);
+    const std::vector<float> pair = gradient_of(7, 1 << 28, &first);
+    std::vector<int32_t> again(n, -1);
+    EXPECT_EQ(gradient_of(7, 0, &again), pair);
+    EXPECT_EQ(again, first);
+    gradient_of(~uint64_t{7}, 1 << 28, &second);
+    EXPECT_NE(first, second);
+    const std::vector<float> a = gradient_of(7, 1 << 28, &first);
+    const std::vector<float> b = gradient_of(7, 1 << 28, &second);
+    double error = 0, size = 0;
+    for (size_t i = 0; i < pair.size(); ++i) {
+      const double want = (double{a[i]} - double{b[i]}) / std::sqrt(2.0);
+      error += (double{pair[i]} - want) * (double{pair[i]} - want);
+      size += want * want;
+    }
+    EXPECT_LT(std::sqrt(error / size), 1e-5);
+  }
+}
+
 // Sums of outer products of the gradients that an observer sees.
 class Outer : public GradientObserver {
  public:
@@ -236,7 +280,7 @@ TEST(FisherWeights, MomentsAreMeansOfOuterProducts) {
       ASSERT_TRUE((*gradient)->runner()->RunBlock(b, nullptr, &hidden).ok());
     }
     Outer outer;
-    std::vector<int32_t> labels = fisher.labels;
+    std::vector<int32_t> labels(fisher.labels.size(), -1);  // the same draws
     std::vector<float> values(hidden.values.size());
     double loss = 0;
     ASSERT_TRUE((*gradient)
@@ -314,7 +358,7 @@ TEST(FisherWeights, PowerFlattensThem) {
   const auto& b = *root.tokens.Find(kName);
   const auto& c = *flat.tokens.Find(kName);
   for (size_t t = 1; t < a.size(); ++t) {
-    if (samples.counts[t] != 0 && samples.counts[t - 1] != 0) {
+    if (a[t] > 0 && a[t - 1] > 0) {
       EXPECT_NEAR(std::sqrt(a[t] / a[t - 1]), b[t] / b[t - 1],
                   1e-5 * b[t] / b[t - 1]);
     }

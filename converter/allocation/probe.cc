@@ -24,7 +24,7 @@
 namespace narrow {
 namespace {
 
-constexpr char kVersion[] = "narrow probe 1";
+constexpr char kVersion[] = "narrow probe 2";
 constexpr char kOutput[] = "output.weight";
 // Share of the time that the reverse pass takes, for progress.
 constexpr double kFisherShare = 0.4;

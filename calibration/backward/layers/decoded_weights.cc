@@ -27,6 +27,12 @@ absl::Status DecodedWeights::ReadRowsOf(const WeightRows& weight, int64_t first,
   return absl::OkStatus();
 }
 
+absl::Status DecodedWeights::ReadRow(const WeightRows& weight, int64_t row,
+                                     float* out) const {
+  return ReadScaledRows(*model_, *weight.tensor, weight.first_row + row, 1,
+                        out);
+}
+
 absl::StatusOr<std::shared_ptr<const DecodedMatrix>> DecodedWeights::Get(
     absl::Span<const WeightRows> parts) {
   const Key key(parts.front().tensor, parts.front().first_row);

@@ -52,6 +52,9 @@ class DecodedWeights {
   absl::Status ReadRowsOf(const WeightRows& weight, int64_t first, int64_t n,
                           float* out);
 
+  // One row, from any thread.
+  absl::Status ReadRow(const WeightRows& weight, int64_t row, float* out) const;
+
   // Keeps nothing of what was asked for so far.
   void Forget() {
     kept_.clear();

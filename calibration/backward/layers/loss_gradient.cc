@@ -17,13 +17,16 @@ namespace narrow {
 namespace {
 
 // Logits held at a time.
-constexpr int64_t kLogitBytes = int64_t{256} << 20;
+constexpr int64_t kLogitBytes = int64_t{128} << 20;
 constexpr int64_t kMostRows = 1024;
 // Rows of the output matrix whose products with gradients are one sum in
 // float32; the sums are added in double.
 constexpr int64_t kSliceTokens = 4096;
 // Probabilities are summed in parts of so many, for draws to pass over.
 constexpr int64_t kPartTokens = 1024;
+
+// Of second draws: the seed with all bits turned.
+uint64_t SecondSeed(uint64_t seed) { return ~seed; }
 
 // Uniform in [0, 1), of 53 bits: splitmix64's output function (calibration/
 // text/seeded_choice.h) of a counter, so that draws have no order.
@@ -112,10 +115,11 @@ absl::Status LossGradient::RunRows(const HiddenStates& hidden,
   RETURN_IF_ERROR(Multiply(n_rows));
 
   std::vector<double> losses(tokens.size());
+  pairs_.assign(tokens.size(), Pair());
   context_->pool.ParallelFor(n_rows, [&](int64_t r) {
-    const int64_t token = tokens[static_cast<size_t>(r)];
-    losses[static_cast<size_t>(r)] = Softmax(
-        logits_.data() + r * n_vocab, first_token + token, labels + token);
+    const size_t i = static_cast<size_t>(r);
+    losses[i] = Softmax(logits_.data() + r * n_vocab, first_token + tokens[i],
+                        labels + tokens[i], &pairs_[i]);
   });
   for (int64_t r = 0; r < n_rows; ++r) {
     const double loss = losses[static_cast<size_t>(r)];
@@ -137,7 +141,10 @@ absl::Status LossGradient::RunRows(const HiddenStates& hidden,
     RETURN_IF_ERROR(observer->OnGradient(shown));
   }
 
-  RETURN_IF_ERROR(MultiplyBack(n_rows));
+  const bool drawn =
+      std::all_of(pairs_.begin(), pairs_.end(),
+                  [](const Pair& pair) { return pair.plus >= 0; });
+  RETURN_IF_ERROR(drawn ? Subtract(n_rows) : MultiplyBack(n_rows));
   ForEachRow(&context_->pool, n_rows, [&](int64_t r) {
     const int64_t token = tokens[static_cast<size_t>(r)];
     float* row = gradient + token * n_hidden;
@@ -195,8 +202,40 @@ absl::Status LossGradient::MultiplyBack(int64_t n_rows) {
   });
 }
 
-double LossGradient::Softmax(float* logits, int64_t token,
-                             int32_t* label) const {
+absl::Status LossGradient::Subtract(int64_t n_rows) {
+  const WeightRows& output = tensors_->output;
+  const int64_t n_hidden = output.n_cols();
+  const float scale = std::sqrt(0.5f);
+  ASSIGN_OR_RETURN(const auto kept, weights_->GetIfKept(output));
+  sums_.resize(static_cast<size_t>(n_rows * n_hidden));
+  std::vector<absl::Status> results(static_cast<size_t>(n_rows));
+  context_->pool.ParallelFor(n_rows, [&](int64_t r) {
+    const Pair& pair = pairs_[static_cast<size_t>(r)];
+    std::vector<float> rows(static_cast<size_t>(kept ? 0 : 2 * n_hidden));
+    const float* plus = rows.data();
+    const float* minus = rows.data() + n_hidden;
+    if (kept != nullptr) {
+      plus = kept->values.data() + pair.plus * n_hidden;
+      minus = kept->values.data() + pair.minus * n_hidden;
+    } else {
+      absl::Status& result = results[static_cast<size_t>(r)];
+      result = weights_->ReadRow(output, pair.plus, rows.data());
+      result.Update(
+          weights_->ReadRow(output, pair.minus, rows.data() + n_hidden));
+    }
+    for (int64_t i = 0; i < n_hidden; ++i) {
+      sums_[static_cast<size_t>(r * n_hidden + i)] = static_cast<double>(
+          scale * (pair.plus_slope * plus[i] - pair.minus_slope * minus[i]));
+    }
+  });
+  for (const absl::Status& result : results) {
+    RETURN_IF_ERROR(result);
+  }
+  return absl::OkStatus();
+}
+
+double LossGradient::Softmax(float* logits, int64_t token, int32_t* label,
+                             Pair* pair) const {
   const RowKernels& rows = context_->rows;
   const int64_t n = tensors_->output.n_rows;
   const float cap = context_->config().final_logit_softcap;
@@ -221,6 +260,16 @@ double LossGradient::Softmax(float* logits, int64_t token,
   double log_term = static_cast<double>(given) - static_cast<double>(top);
   if (*label < 0) {
     *label = Draw(logits, n, parts, Uniform(seed_, token) * total);
+    pair->minus = *label;
+    pair->plus =
+        Draw(logits, n, parts, Uniform(SecondSeed(seed_), token) * total);
+    if (cap > 0) {
+      // As for whole rows below.
+      SoftCapGradient(cap, &capped[static_cast<size_t>(pair->plus)], 1,
+                      &pair->plus_slope);
+      SoftCapGradient(cap, &capped[static_cast<size_t>(pair->minus)], 1,
+                      &pair->minus_slope);
+    }
     log_term = Log(static_cast<double>(logits[*label]));
   }
   rows.scale(logits, static_cast<float>(1.0 / total), n, logits);
