@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/types/span.h"
+#include "converter/compensated/block_verifier.h"
 #include "converter/compensated/checkpoint_source.h"
 #include "converter/compensated/solve_targets.h"
 #include "formats/base/file.h"
@@ -34,18 +35,6 @@ class Stopwatch {
   double* const seconds_;
   const Clock::time_point start_;
 };
-
-// Plain blocks in the place of all of one output's.
-void Reject(int output, std::vector<SolvedTensor>* solved) {
-  for (SolvedTensor& tensor : *solved) {
-    if (tensor.output == output && tensor.report.plain_why.empty()) {
-      tensor.bytes = tensor.plain_bytes;
-      tensor.report.relative_error = tensor.report.relative_error_plain;
-      tensor.report.n_accepted = 0;
-      tensor.report.rejected = true;
-    }
-  }
-}
 
 }  // namespace
 
@@ -135,13 +124,19 @@ CompensatedRun::Sites CompensatedRun::SitesOf(
 absl::Status CompensatedRun::Solve(const std::vector<SolveJob>& jobs,
                                    const BlockStats& stats,
                                    std::vector<SolvedTensor>* solved) {
+  std::vector<const PlannedTensor*> tensors;
   for (const SolveJob& job : jobs) {
-    ASSIGN_OR_RETURN(SolvedTensor tensor, solver_->Solve(*job.planned, stats));
-    tensor.output = job.output;
+    tensors.push_back(job.planned);
+  }
+  ASSIGN_OR_RETURN(std::vector<SolvedTensor> made,
+                   solver_->Solve(tensors, stats));
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    SolvedTensor& tensor = made[i];
+    tensor.output = jobs[i].output;
     if (!options_.settings.one_shot) {
       RETURN_IF_ERROR(overlay_->Replace(
-          job.planned->source->meta.name,
-          solver_->Decode(*job.planned, tensor.bytes, tensor.scales)));
+          tensors[i]->source->meta.name,
+          solver_->Decode(*tensors[i], tensor.bytes, tensor.scales)));
     }
     if (judge_ == nullptr) {
       tensor.plain_bytes = {};
@@ -151,46 +146,6 @@ absl::Status CompensatedRun::Solve(const std::vector<SolveJob>& jobs,
   return absl::OkStatus();
 }
 
-// Makes the overlay show the block as one output has it, solved or plain.
-absl::Status CompensatedRun::Show(const std::vector<SolveJob>& jobs,
-                                  const std::vector<SolvedTensor>& solved,
-                                  int output, bool plain) {
-  for (size_t i = 0; i < solved.size(); ++i) {
-    const SolvedTensor& tensor = solved[i];
-    if (tensor.output == output) {
-      RETURN_IF_ERROR(overlay_->Replace(
-          jobs[i].planned->source->meta.name,
-          solver_->Decode(*jobs[i].planned,
-                          plain ? tensor.plain_bytes : tensor.bytes,
-                          tensor.scales)));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<BlockVerdict> CompensatedRun::Judge(
-    const std::vector<SolveJob>& jobs, const std::vector<SolvedTensor>& solved,
-    int output) {
-  BlockVerdict verdict;
-  verdict.output = output;
-  verdict.block = calibrator_->next_block();
-  HiddenStates states;
-  RETURN_IF_ERROR(calibrator_->ReadStates(judge_->first_window(),
-                                          judge_->n_windows(), &states));
-  const auto show = [&](int variant) {
-    return Show(jobs, solved, output, /*plain=*/variant == 1);
-  };
-  ASSIGN_OR_RETURN(
-      const std::vector<double> divergences,
-      judge_->Divergences(verdict.block, states, /*n_variants=*/2, show));
-  verdict.divergence = divergences[0];
-  verdict.divergence_plain = divergences[1];
-  verdict.accepted = divergences[0] < divergences[1];
-  return verdict;
-}
-
-// Sequentially, the overlay shows afterwards what was decided; one-shot, the
-// original.
 absl::Status CompensatedRun::Verify(const std::vector<SolveJob>& jobs,
                                     std::vector<SolvedTensor>* solved,
                                     SolveProgress* progress) {
@@ -198,27 +153,13 @@ absl::Status CompensatedRun::Verify(const std::vector<SolveJob>& jobs,
     return absl::OkStatus();
   }
   const Stopwatch watch(&progress->verify_seconds);
-  for (int output = 0; output < static_cast<int>(plans_.size()); ++output) {
-    const bool differs = std::any_of(
-        solved->begin(), solved->end(), [output](const SolvedTensor& tensor) {
-          return tensor.output == output && tensor.bytes != tensor.plain_bytes;
-        });
-    if (!differs) {
-      continue;
-    }
-    ASSIGN_OR_RETURN(const BlockVerdict verdict, Judge(jobs, *solved, output));
-    if (!verdict.accepted) {
-      Reject(output, solved);
-    } else if (!options_.settings.one_shot) {
-      RETURN_IF_ERROR(Show(jobs, *solved, output, /*plain=*/false));
-    }
-    progress->verdicts.push_back(verdict);
-  }
-  for (const SolveJob& job : jobs) {
-    if (options_.settings.one_shot) {
-      overlay_->Restore(job.planned->source->meta.name);
-    }
-  }
+  HiddenStates states;
+  RETURN_IF_ERROR(calibrator_->ReadStates(judge_->first_window(),
+                                          judge_->n_windows(), &states));
+  BlockVerifier verifier(solver_.get(), overlay_, judge_.get(),
+                         options_.settings.one_shot);
+  ASSIGN_OR_RETURN(progress->verdicts,
+                   verifier.Verify(progress->block, states, jobs, solved));
   return absl::OkStatus();
 }
 

@@ -98,15 +98,9 @@ class CompensatedRun {
   absl::Status OutputMatrix(SolvedStore* store);
   absl::Status Solve(const std::vector<SolveJob>& jobs, const BlockStats& stats,
                      std::vector<SolvedTensor>* solved);
-  absl::Status Show(const std::vector<SolveJob>& jobs,
-                    const std::vector<SolvedTensor>& solved, int output,
-                    bool plain);
   absl::Status Verify(const std::vector<SolveJob>& jobs,
                       std::vector<SolvedTensor>* solved,
                       SolveProgress* progress);
-  absl::StatusOr<BlockVerdict> Judge(const std::vector<SolveJob>& jobs,
-                                     const std::vector<SolvedTensor>& solved,
-                                     int output);
   void Report(const std::vector<SolvedTensor>& solved,
               SolveProgress progress) const;
 

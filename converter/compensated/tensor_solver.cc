@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
 #include <utility>
 
@@ -115,7 +116,8 @@ absl::StatusOr<std::vector<float>> TensorSolver::ReadMatrix(
 absl::Status TensorSolver::SolveMatrix(const PlannedTensor& planned,
                                        int64_t matrix, const LayerStats& stats,
                                        const std::vector<float>& weights,
-                                       ThreadPool* pool, Part* part) {
+                                       FactorCache* factors, ThreadPool* pool,
+                                       Part* part) {
   const TensorMeta& meta = planned.meta;
   CompensatedProblem problem;
   problem.name = meta.name;
@@ -126,6 +128,7 @@ absl::Status TensorSolver::SolveMatrix(const PlannedTensor& planned,
   problem.stats = &stats;
   problem.options = &options_.solver;
   problem.pool = pool;
+  problem.factors = factors;
   const std::string& name = planned.source->meta.name;
   const int expert = ExpertOf(meta, matrix);
   std::vector<double> moments;
@@ -170,7 +173,7 @@ absl::Status TensorSolver::EncodeMatrix(const PlannedTensor& planned,
 
 absl::StatusOr<TensorSolver::Part> TensorSolver::SolvePart(
     const PlannedTensor& planned, int64_t matrix, const BlockStats& stats,
-    ThreadPool* pool) {
+    FactorCache* factors, ThreadPool* pool) {
   if (options_.cancelled != nullptr && options_.cancelled->load()) {
     return absl::CancelledError("stopped while solving");
   }
@@ -190,60 +193,93 @@ absl::StatusOr<TensorSolver::Part> TensorSolver::SolvePart(
   RETURN_IF_ERROR(
       seen == nullptr
           ? EncodeMatrix(planned, matrix, weights, pool, &part)
-          : SolveMatrix(planned, matrix, *seen, weights, pool, &part));
+          : SolveMatrix(planned, matrix, *seen, weights, factors, pool, &part));
   return part;
 }
 
-// Weights and targets, Gram matrix, factor and its float32 forms, and moments
-// of one matrix, as many as there are threads.
-bool TensorSolver::SideBySide(const PlannedTensor& planned) const {
-  const TensorMeta& meta = planned.meta;
-  const int64_t n_matrices = MatricesOf(meta);
-  const int64_t n_rows = meta.n_rows() / n_matrices;
-  const int64_t n_cols = meta.n_cols();
-  const int64_t moments = options_.moments == nullptr ? 0 : 8 * n_rows * n_rows;
-  const int64_t bytes = 12 * n_rows * n_cols + 20 * n_cols * n_cols + moments;
-  return n_matrices > 1 &&
+// Weights and targets, the Gram matrix with its factors and float32 forms, and
+// moments of one matrix, as many as there are threads.
+bool TensorSolver::SideBySide(const Group& group) const {
+  int64_t bytes = 0;
+  for (const PlannedTensor* tensor : group) {
+    const TensorMeta& meta = tensor->meta;
+    const int64_t n_rows = meta.n_rows() / MatricesOf(meta);
+    const int64_t n_cols = meta.n_cols();
+    const int64_t moments =
+        options_.moments == nullptr ? 0 : 8 * n_rows * n_rows;
+    bytes =
+        std::max(bytes, 12 * n_rows * n_cols + 24 * n_cols * n_cols + moments);
+  }
+  return MatricesOf(group.front()->meta) > 1 &&
          bytes <= options_.batch_bytes / std::max(1, pool_->n_threads());
 }
 
-std::vector<absl::StatusOr<TensorSolver::Part>> TensorSolver::SolveParts(
-    const PlannedTensor& planned, const BlockStats& stats) {
-  const int64_t n_matrices = MatricesOf(planned.meta);
-  std::vector<absl::StatusOr<Part>> parts(static_cast<size_t>(n_matrices),
-                                          absl::CancelledError("not reached"));
-  if (SideBySide(planned)) {
+void TensorSolver::SolveMatrices(const Group& group, int64_t matrix,
+                                 const BlockStats& stats, ThreadPool* pool,
+                                 Parts* parts) {
+  FactorCache factors;
+  for (size_t t = 0; t < group.size(); ++t) {
+    // What nothing shares need not be kept until the matrix is solved.
+    FactorCache* const shared =
+        group.size() > 1 && !group[t]->has_scale() ? &factors : nullptr;
+    absl::StatusOr<Part>& part = (*parts)[t][static_cast<size_t>(matrix)];
+    part = SolvePart(*group[t], matrix, stats, shared, pool);
+    if (!part.ok()) {
+      return;
+    }
+  }
+}
+
+TensorSolver::Parts TensorSolver::SolveGroup(const Group& group,
+                                             const BlockStats& stats) {
+  const int64_t n_matrices = MatricesOf(group.front()->meta);
+  Parts parts(group.size());
+  for (std::vector<absl::StatusOr<Part>>& part : parts) {
+    part.assign(static_cast<size_t>(n_matrices),
+                absl::AbortedError("not reached"));
+  }
+  if (SideBySide(group)) {
     pool_->ParallelFor(n_matrices, [&](int64_t m) {
       ThreadPool own(1);  // loops inside are this thread's
-      parts[static_cast<size_t>(m)] = SolvePart(planned, m, stats, &own);
+      SolveMatrices(group, m, stats, &own, &parts);
     });
     return parts;
   }
   for (int64_t m = 0; m < n_matrices; ++m) {
-    absl::StatusOr<Part>& part = parts[static_cast<size_t>(m)];
-    part = SolvePart(planned, m, stats, pool_);
-    if (!part.ok()) {
+    SolveMatrices(group, m, stats, pool_, &parts);
+    if (!parts.back()[static_cast<size_t>(m)].ok()) {
       break;
     }
   }
   return parts;
 }
 
-absl::StatusOr<SolvedTensor> TensorSolver::Solve(const PlannedTensor& planned,
-                                                 const BlockStats& stats) {
-  const std::string& name = planned.meta.name;
-  std::vector<absl::StatusOr<Part>> parts = SolveParts(planned, stats);
+// Of the first matrix that has one.
+absl::Status TensorSolver::FirstError(const Group& group, const Parts& parts) {
+  for (size_t m = 0; m < parts.front().size(); ++m) {
+    for (size_t t = 0; t < group.size(); ++t) {
+      const absl::Status& status = parts[t][m].status();
+      if (!status.ok() && !absl::IsAborted(status)) {
+        const std::string& name = group[t]->meta.name;
+        return Annotate(status,
+                        parts[t].size() > 1
+                            ? absl::StrCat("solving ", name, ", expert ", m)
+                            : absl::StrCat("solving ", name));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+SolvedTensor TensorSolver::Join(const PlannedTensor& planned,
+                                std::vector<absl::StatusOr<Part>> parts) {
   SolvedTensor solved;
   solved.row_bytes = planned.meta.row_bytes();
   SolvedReport& report = solved.report;
-  report.name = name;
+  report.name = planned.meta.name;
   report.n_matrices = static_cast<int64_t>(parts.size());
   const double share = 1.0 / static_cast<double>(parts.size());
   for (size_t m = 0; m < parts.size(); ++m) {
-    RETURN_IF_ERROR(Annotate(
-        parts[m].status(), parts.size() > 1
-                               ? absl::StrCat("solving ", name, ", expert ", m)
-                               : absl::StrCat("solving ", name)));
     const CompensatedResult& result = parts[m]->result;
     report.relative_error += result.relative_error * share;
     report.relative_error_plain += result.relative_error_plain * share;
@@ -256,6 +292,38 @@ absl::StatusOr<SolvedTensor> TensorSolver::Solve(const PlannedTensor& planned,
     Append(result.plain_bytes, &solved.plain_bytes);
     solved.scales.push_back(parts[m]->scale);
     *parts[m] = Part();  // its memory
+  }
+  return solved;
+}
+
+absl::StatusOr<std::vector<SolvedTensor>> TensorSolver::Solve(
+    const std::vector<const PlannedTensor*>& tensors, const BlockStats& stats) {
+  // By input, in order of appearance: layers that see the same one have the
+  // same statistics.
+  std::vector<std::vector<size_t>> groups;
+  std::map<std::pair<const LayerStats*, int64_t>, size_t> known;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const TensorMeta& meta = tensors[i]->meta;
+    const LayerStats* seen =
+        stats.Find(tensors[i]->source->meta.name, ExpertOf(meta, 0));
+    const auto [at, is_new] =
+        known.insert({{seen, MatricesOf(meta)}, groups.size()});
+    if (is_new) {
+      groups.emplace_back();
+    }
+    groups[at->second].push_back(i);
+  }
+  std::vector<SolvedTensor> solved(tensors.size());
+  for (const std::vector<size_t>& members : groups) {
+    Group group;
+    for (const size_t i : members) {
+      group.push_back(tensors[i]);
+    }
+    Parts parts = SolveGroup(group, stats);
+    RETURN_IF_ERROR(FirstError(group, parts));
+    for (size_t k = 0; k < members.size(); ++k) {
+      solved[members[k]] = Join(*group[k], std::move(parts[k]));
+    }
   }
   return solved;
 }

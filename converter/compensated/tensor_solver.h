@@ -1,14 +1,16 @@
-// A tensor of a plan solved: all of its matrices, one or an expert each.
+// Tensors of a plan solved: all of their matrices, one or an expert each.
 //
 //   TensorSolver solver(&model, &pool, options);
-//   ASSIGN_OR_RETURN(SolvedTensor solved, solver.Solve(planned, stats));
-//   std::vector<float> shown = solver.Decode(planned, solved.bytes,
-//                                            solved.scales);
+//   ASSIGN_OR_RETURN(std::vector<SolvedTensor> solved,
+//                    solver.Solve({&gate, &up}, stats));
+//   std::vector<float> shown = solver.Decode(gate, solved[0].bytes,
+//                                            solved[0].scales);
 //
-// Experts are solved side by side, a thread each, as long as what they take in
-// memory allows; larger ones, and dense matrices, one after another by all
-// threads. The bytes are the same either way. Belongs to one thread, and uses
-// the pool's.
+// Tensors of one call that see the same input share the factors of its Gram
+// matrix. Experts are solved side by side, a thread each, as long as what they
+// take in memory allows; larger ones, and dense matrices, one after another by
+// all threads. The bytes are the same either way. Belongs to one thread, and
+// uses the pool's.
 
 #ifndef NARROW_CONVERTER_COMPENSATED_TENSOR_SOLVER_H_
 #define NARROW_CONVERTER_COMPENSATED_TENSOR_SOLVER_H_
@@ -23,6 +25,7 @@
 #include "absl/types/span.h"
 #include "calibration/backward/output_moments.h"
 #include "calibration/blockwise/layer_stats.h"
+#include "converter/compensated/matrix/factor_cache.h"
 #include "converter/compensated/matrix/solve_tensor.h"
 #include "converter/compensated/solved_store.h"
 #include "converter/plan.h"
@@ -52,10 +55,12 @@ class TensorSolver {
                const TensorSolverOptions& options)
       : model_(*model), pool_(pool), options_(options) {}
 
-  // The tensor's blocks, its `output` left 0. A matrix without statistics is
-  // encoded plainly. DataLoss names a weight that is not finite.
-  absl::StatusOr<SolvedTensor> Solve(const PlannedTensor& planned,
-                                     const BlockStats& stats);
+  // The tensors' blocks in the same order, each `output` left 0. A matrix
+  // without statistics is encoded plainly. DataLoss names a weight that is not
+  // finite.
+  absl::StatusOr<std::vector<SolvedTensor>> Solve(
+      const std::vector<const PlannedTensor*>& tensors,
+      const BlockStats& stats);
   // What a reader of the file will see; `scales`: a matrix's, SolvedTensor's.
   std::vector<float> Decode(const PlannedTensor& planned,
                             absl::Span<const uint8_t> bytes,
@@ -69,21 +74,31 @@ class TensorSolver {
     std::string plain_why;
   };
 
-  std::vector<absl::StatusOr<Part>> SolveParts(const PlannedTensor& planned,
-                                               const BlockStats& stats);
+  // Tensors that see one input, and of each tensor its matrices.
+  using Group = std::vector<const PlannedTensor*>;
+  using Parts = std::vector<std::vector<absl::StatusOr<Part>>>;
+
+  Parts SolveGroup(const Group& group, const BlockStats& stats);
+  // Matrix number `matrix` of each tensor.
+  void SolveMatrices(const Group& group, int64_t matrix,
+                     const BlockStats& stats, ThreadPool* pool, Parts* parts);
   absl::StatusOr<Part> SolvePart(const PlannedTensor& planned, int64_t matrix,
-                                 const BlockStats& stats, ThreadPool* pool);
+                                 const BlockStats& stats, FactorCache* factors,
+                                 ThreadPool* pool);
+  static absl::Status FirstError(const Group& group, const Parts& parts);
+  static SolvedTensor Join(const PlannedTensor& planned,
+                           std::vector<absl::StatusOr<Part>> parts);
   absl::StatusOr<std::vector<float>> ReadMatrix(const PlannedTensor& planned,
                                                 int64_t matrix,
                                                 ThreadPool* pool) const;
   absl::Status SolveMatrix(const PlannedTensor& planned, int64_t matrix,
                            const LayerStats& stats,
-                           const std::vector<float>& weights, ThreadPool* pool,
-                           Part* part);
+                           const std::vector<float>& weights,
+                           FactorCache* factors, ThreadPool* pool, Part* part);
   absl::Status EncodeMatrix(const PlannedTensor& planned, int64_t matrix,
                             const std::vector<float>& weights, ThreadPool* pool,
                             Part* part) const;
-  bool SideBySide(const PlannedTensor& planned) const;
+  bool SideBySide(const Group& group) const;
 
   const Checkpoint& model_;
   ThreadPool* const pool_;

@@ -171,10 +171,10 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
       "--verify-kld", flags->verify_kld,
       "solver: a block keeps its solved bytes only where the model's KL "
       "divergence on windows not calibrated on is lower with them than with "
-      "plain ones; later blocks are the original's then (one-shot: all "
+      "plain ones, blocks after it being the original's (one-shot: all "
       "others). Each verdict runs the windows through the rest of the model "
-      "twice: with 8 windows and 128 samples that is two thirds of the time "
-      "again for 18 blocks, and grows with the square of the blocks");
+      "twice: about a third more time for 18 blocks, growing with the square "
+      "of their number");
   command
       ->add_option("--verify-windows", flags->verify_windows,
                    "with --verify-kld: windows to judge on, those of the text "

@@ -57,12 +57,14 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "converter/compensated/matrix/check_problem.h"
 #include "converter/compensated/matrix/couple_rows.h"
+#include "converter/compensated/matrix/factor_cache.h"
 #include "converter/compensated/matrix/metric.h"
 #include "converter/compensated/matrix/plain_blocks.h"
 #include "converter/solvers/drift.h"
@@ -87,18 +89,7 @@ class Solve {
   absl::Status Run() {
     std::vector<uint8_t>& bytes = result_.bytes;
     bytes = plain_;
-    {
-      ASSIGN_OR_RETURN(const FeedFactor factor,
-                       FactorMetric(p_, &metric_, &result_.notes));
-      FeedOptions feed;
-      feed.refit = p_.options->refit;
-      feed.sweep = p_.options->sweep;
-      if (p_.options->rounds == 0) {
-        feed.block_rounds = 0;
-      }
-      FeedRows(*p_.codec, targets_.data(), p_.n_rows, factor, feed,
-               bytes.data(), p_.pool);
-    }
+    RETURN_IF_ERROR(FeedErrors(&bytes));
     gram_ = GramInFloat(p_, metric_);
     const std::vector<RowError> plain = MeasurePlain();
     TakePlainWhereBetter(plain, Measure(bytes.data()), /*strictly=*/false);
@@ -119,6 +110,25 @@ class Solve {
   std::vector<RowError> Measure(const uint8_t* bytes) const {
     return MeasureRows(*p_.codec, targets_.data(), p_.n_rows, p_.n_cols,
                        gram_.data(), bytes, p_.pool);
+  }
+
+  // Blocks by error feedback, under the metric as far as it had to be damped.
+  absl::Status FeedErrors(std::vector<uint8_t>* bytes) {
+    ASSIGN_OR_RETURN(
+        const std::shared_ptr<const FactoredMetric> factored,
+        p_.factors != nullptr ? p_.factors->Get(p_) : FactorProblem(p_));
+    metric_ = factored->metric;
+    result_.notes.insert(result_.notes.end(), factored->notes.begin(),
+                         factored->notes.end());
+    FeedOptions feed;
+    feed.refit = p_.options->refit;
+    feed.sweep = p_.options->sweep;
+    if (p_.options->rounds == 0) {
+      feed.block_rounds = 0;
+    }
+    FeedRows(*p_.codec, targets_.data(), p_.n_rows, factored->factor, feed,
+             bytes->data(), p_.pool);
+    return absl::OkStatus();
   }
 
   // The baseline's errors; infinite where its encoder overflowed.

@@ -38,6 +38,8 @@ struct CompensatedOptions {
   int n_orders = 1;  // column orders tried; the best row is kept
 };
 
+class FactorCache;  // factor_cache.h
+
 // Borrows everything.
 struct CompensatedProblem {
   absl::string_view name;
@@ -54,6 +56,8 @@ struct CompensatedProblem {
   // nullptr. With them what falls in the end is tr(H_O E H E^T), and a row's
   // own error may rise (couple_rows.h).
   const double* output_moments = nullptr;
+  // Shared by problems of the same statistics and options; may be nullptr.
+  FactorCache* factors = nullptr;
 };
 
 struct CompensatedResult {

@@ -14,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
+#include "converter/compensated/matrix/factor_cache.h"
 #include "formats/quant_type.h"
 #include "kernels/compensated/compensated.h"
 
@@ -136,6 +137,25 @@ std::vector<double> RowErrors(const std::vector<float>& targets,
 }
 
 class SolveTensorTest : public testing::TestWithParam<const BlockCodec*> {};
+
+// All types through one cache: what is kept for one is not taken for another
+// with other blocks or units.
+TEST(SolveTensor, FactorsMayBeShared) {
+  FactorCache factors;
+  for (const BlockCodec* codec : AllCodecs()) {
+    if (!SupportsCompensation(*codec)) {
+      continue;
+    }
+    Case alone(codec->type);
+    const auto want = SolveCompensated(alone.problem);
+    Case shared(codec->type);
+    shared.problem.factors = &factors;
+    const auto got = SolveCompensated(shared.problem);
+    ASSERT_TRUE(want.ok() && got.ok());
+    EXPECT_EQ(got->bytes, want->bytes) << TypeName(codec->type);
+    EXPECT_EQ(got->notes, want->notes);
+  }
+}
 
 TEST_P(SolveTensorTest, NoRowIsWorseThanThePlainEncoding) {
   Case c(GetParam()->type);
