@@ -12,8 +12,8 @@
 // gradient of -log p(label), summed over positions, at the output (Amari,
 // "Natural Gradient Works Efficiently in Learning", 1998; as a weight of
 // tokens in quantization: Kim et al., "SqueezeLLM", 2023, section 3 has it of
-// single weights). One draw a position, of a pair of labels whose difference
-// has the same F_t (layers/loss_gradient.h), and only its trace,
+// single weights). One gradient a position, of a few draws whose sum has the
+// same F_t (layers/loss_gradient.h), and only its trace,
 //   omega_t = |g_t|^2, divided by its mean over the tokens that count,
 // are kept: a solver that weighs its rows x_t x_t^T so minimises the KL
 // divergence as if the outputs of a layer were alike. Off the trace,
@@ -51,7 +51,7 @@ struct FisherOptions {
   double power = 1;
   uint64_t seed = 1;  // of the labels
   // One label a token, to be taken instead of draws, and the gradient of their
-  // own loss instead of pairs'; empty: draws.
+  // own loss instead of draws'; empty: draws.
   std::vector<int32_t> labels;
   // Layers fed by one input (q, k, v; gate, up) get one vector, the mean of
   // theirs, so that they share their Gram matrix too.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "calibration/backward/layers/loss_gradient.h"
 #include "calibration/backward/model_gradient.h"
 #include "gtest/gtest.h"
 
@@ -192,9 +193,9 @@ TEST(FisherWeights, DrawLabelsFromTheModel) {
   EXPECT_NEAR(hits, chance, 4 * std::sqrt(spread));
 }
 
-// The gradient of a pair of draws is the difference of the gradients of their
-// losses, each drawn by a seed of its own, over the root of 2.
-TEST(FisherWeights, GradientsAreOfPairsOfDraws) {
+// What goes back is the sum of the gradients of the losses of all draws, with
+// changing signs, over the root of their number.
+TEST(FisherWeights, GradientsAreOfSeveralDraws) {
   for (const char* path : {kDense, "testdata/arch/gemma2"}) {  // a soft cap
     const auto model = Open(path);
     ASSERT_NE(model, nullptr);
@@ -217,20 +218,26 @@ TEST(FisherWeights, GradientsAreOfPairsOfDraws) {
                       .ok());
       return values;
     };
-    std::vector<int32_t> first(n, -1), second(n, -1);
-    const std::vector<float> pair = gradient_of(7, 1 << 28, &first);
+    std::vector<int32_t> labels(n, -1);
+    const std::vector<float> sum = gradient_of(7, 1 << 28, &labels);
     std::vector<int32_t> again(n, -1);
-    EXPECT_EQ(gradient_of(7, 0, &again), pair);
-    EXPECT_EQ(again, first);
-    gradient_of(~uint64_t{7}, 1 << 28, &second);
-    EXPECT_NE(first, second);
-    const std::vector<float> a = gradient_of(7, 1 << 28, &first);
-    const std::vector<float> b = gradient_of(7, 1 << 28, &second);
+    EXPECT_EQ(gradient_of(7, 0, &again), sum);
+    EXPECT_EQ(again, labels);
+    std::vector<double> want(sum.size(), 0.0);
+    for (int d = 0; d < LossGradient::kDraws; ++d) {
+      std::vector<int32_t> drawn(n, -1);
+      gradient_of(LossGradient::SeedOfDraw(7, d), 1 << 28, &drawn);
+      EXPECT_EQ(drawn == labels, d == 0);
+      const std::vector<float> one = gradient_of(7, 1 << 28, &drawn);
+      for (size_t i = 0; i < sum.size(); ++i) {
+        want[i] += (d % 2 == 0 ? 1 : -1) * double{one[i]} /
+                   std::sqrt(double{LossGradient::kDraws});
+      }
+    }
     double error = 0, size = 0;
-    for (size_t i = 0; i < pair.size(); ++i) {
-      const double want = (double{a[i]} - double{b[i]}) / std::sqrt(2.0);
-      error += (double{pair[i]} - want) * (double{pair[i]} - want);
-      size += want * want;
+    for (size_t i = 0; i < sum.size(); ++i) {
+      error += (double{sum[i]} - want[i]) * (double{sum[i]} - want[i]);
+      size += want[i] * want[i];
     }
     EXPECT_LT(std::sqrt(error / size), 1e-5);
   }

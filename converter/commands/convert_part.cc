@@ -17,7 +17,7 @@ namespace narrow {
 namespace {
 
 // All that a solved tensor depends on but the model, the samples and the type.
-std::string SolverText(const SolverRequest& solver) {
+std::string SettingsText(const SolverRequest& solver) {
   const CompensatedOptions& o = solver.options;
   return absl::StrFormat(
       "compensated one-shot fisher=%d couple=%d rounds=%d refit=%d sweep=%d "
@@ -73,7 +73,7 @@ absl::StatusOr<PartJob> PartFromFlag(const std::string& flag,
   }
   if (solver.on) {
     job.request.whole_tensors = true;
-    job.request.solver = SolverText(solver);
+    job.request.solver = SettingsText(solver);
     job.request.recipe.emplace_back("solver", job.request.solver);
   }
   job.request.recipe.emplace_back("file type", RecipeName(recipes.front()));

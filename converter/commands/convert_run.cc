@@ -69,7 +69,6 @@ class Conversion {
         part_(part) {
     part_.n_threads = flags.n_threads;
     part_.quiet = flags.quiet;
-    part_.cancelled = CatchSignals();
   }
 
   absl::Status Run() {
@@ -177,8 +176,9 @@ class Conversion {
   }
 
   // One part of the output, instead of the output; the plan is checked.
-  absl::Status RunPart() const {
+  absl::Status RunPart() {
     const auto start = std::chrono::steady_clock::now();
+    part_.cancelled = CatchSignals();
     const Output& output = outputs_.front();
     const Plan& plan = *output.plan;
     int64_t file_bytes = 0;

@@ -78,6 +78,9 @@ check "a target size" refused 2 "--tensor-type-file" \
   convert "$tiny" --target-size 1MB --calibration "$text" --shard 1/2
 check "sequential solving" refused 2 "--order one-shot" convert "$tiny" \
   --to Q4_K_M --solver compensated --calibration "$text" --shard 1/2
+check "verdicts on blocks" refused 2 "judges whole blocks" convert "$tiny" \
+  --to Q4_K_M --solver compensated --calibration "$text" --order one-shot \
+  --verify-kld --shard 1/2
 check "no such part" refused 2 "1 <= K <= N" \
   convert "$tiny" --to Q4_K_M --shard 3/2
 check "nothing was written" test ! -e m.gguf

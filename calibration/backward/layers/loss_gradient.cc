@@ -25,9 +25,6 @@ constexpr int64_t kSliceTokens = 4096;
 // Probabilities are summed in parts of so many, for draws to pass over.
 constexpr int64_t kPartTokens = 1024;
 
-// Of second draws: the seed with all bits turned.
-uint64_t SecondSeed(uint64_t seed) { return ~seed; }
-
 // Uniform in [0, 1), of 53 bits: splitmix64's output function (calibration/
 // text/seeded_choice.h) of a counter, so that draws have no order.
 double Uniform(uint64_t seed, int64_t token) {
@@ -64,6 +61,11 @@ int32_t Draw(const float* terms, int64_t n, const std::vector<double>& parts,
 }
 
 }  // namespace
+
+uint64_t LossGradient::SeedOfDraw(uint64_t seed, int i) {
+  // No multiple of Uniform's step, which would be another token's draw.
+  return seed + static_cast<uint64_t>(i) * 0xd1342543de82ef95u;
+}
 
 absl::Status LossGradient::Run(const HiddenStates& hidden,
                                const uint8_t* counts, int64_t first_token,
@@ -115,11 +117,11 @@ absl::Status LossGradient::RunRows(const HiddenStates& hidden,
   RETURN_IF_ERROR(Multiply(n_rows));
 
   std::vector<double> losses(tokens.size());
-  pairs_.assign(tokens.size(), Pair());
+  draws_.assign(tokens.size(), Draws());
   context_->pool.ParallelFor(n_rows, [&](int64_t r) {
     const size_t i = static_cast<size_t>(r);
     losses[i] = Softmax(logits_.data() + r * n_vocab, first_token + tokens[i],
-                        labels + tokens[i], &pairs_[i]);
+                        labels + tokens[i], &draws_[i]);
   });
   for (int64_t r = 0; r < n_rows; ++r) {
     const double loss = losses[static_cast<size_t>(r)];
@@ -142,9 +144,9 @@ absl::Status LossGradient::RunRows(const HiddenStates& hidden,
   }
 
   const bool drawn =
-      std::all_of(pairs_.begin(), pairs_.end(),
-                  [](const Pair& pair) { return pair.plus >= 0; });
-  RETURN_IF_ERROR(drawn ? Subtract(n_rows) : MultiplyBack(n_rows));
+      std::all_of(draws_.begin(), draws_.end(),
+                  [](const Draws& draws) { return draws.drawn; });
+  RETURN_IF_ERROR(drawn ? AddDraws(n_rows) : MultiplyBack(n_rows));
   ForEachRow(&context_->pool, n_rows, [&](int64_t r) {
     const int64_t token = tokens[static_cast<size_t>(r)];
     float* row = gradient + token * n_hidden;
@@ -202,30 +204,27 @@ absl::Status LossGradient::MultiplyBack(int64_t n_rows) {
   });
 }
 
-absl::Status LossGradient::Subtract(int64_t n_rows) {
+absl::Status LossGradient::AddDraws(int64_t n_rows) {
   const WeightRows& output = tensors_->output;
   const int64_t n_hidden = output.n_cols();
-  const float scale = std::sqrt(0.5f);
   ASSIGN_OR_RETURN(const auto kept, weights_->GetIfKept(output));
-  sums_.resize(static_cast<size_t>(n_rows * n_hidden));
+  sums_.assign(static_cast<size_t>(n_rows * n_hidden), 0.0);
   std::vector<absl::Status> results(static_cast<size_t>(n_rows));
   context_->pool.ParallelFor(n_rows, [&](int64_t r) {
-    const Pair& pair = pairs_[static_cast<size_t>(r)];
-    std::vector<float> rows(static_cast<size_t>(kept ? 0 : 2 * n_hidden));
-    const float* plus = rows.data();
-    const float* minus = rows.data() + n_hidden;
-    if (kept != nullptr) {
-      plus = kept->values.data() + pair.plus * n_hidden;
-      minus = kept->values.data() + pair.minus * n_hidden;
-    } else {
-      absl::Status& result = results[static_cast<size_t>(r)];
-      result = weights_->ReadRow(output, pair.plus, rows.data());
-      result.Update(
-          weights_->ReadRow(output, pair.minus, rows.data() + n_hidden));
-    }
-    for (int64_t i = 0; i < n_hidden; ++i) {
-      sums_[static_cast<size_t>(r * n_hidden + i)] = static_cast<double>(
-          scale * (pair.plus_slope * plus[i] - pair.minus_slope * minus[i]));
+    const Draws& draws = draws_[static_cast<size_t>(r)];
+    double* sums = sums_.data() + r * n_hidden;
+    std::vector<float> own(static_cast<size_t>(kept ? 0 : n_hidden));
+    for (int d = 0; d < kDraws; ++d) {
+      const float* row = own.data();
+      if (kept != nullptr) {
+        row = kept->values.data() + draws.tokens[d] * n_hidden;
+      } else {
+        results[static_cast<size_t>(r)].Update(
+            weights_->ReadRow(output, draws.tokens[d], own.data()));
+      }
+      for (int64_t i = 0; i < n_hidden; ++i) {
+        sums[i] += double{draws.factors[d]} * double{row[i]};
+      }
     }
   });
   for (const absl::Status& result : results) {
@@ -235,7 +234,7 @@ absl::Status LossGradient::Subtract(int64_t n_rows) {
 }
 
 double LossGradient::Softmax(float* logits, int64_t token, int32_t* label,
-                             Pair* pair) const {
+                             Draws* draws) const {
   const RowKernels& rows = context_->rows;
   const int64_t n = tensors_->output.n_rows;
   const float cap = context_->config().final_logit_softcap;
@@ -259,17 +258,18 @@ double LossGradient::Softmax(float* logits, int64_t token, int32_t* label,
   }
   double log_term = static_cast<double>(given) - static_cast<double>(top);
   if (*label < 0) {
-    *label = Draw(logits, n, parts, Uniform(seed_, token) * total);
-    pair->minus = *label;
-    pair->plus =
-        Draw(logits, n, parts, Uniform(SecondSeed(seed_), token) * total);
-    if (cap > 0) {
-      // As for whole rows below.
-      SoftCapGradient(cap, &capped[static_cast<size_t>(pair->plus)], 1,
-                      &pair->plus_slope);
-      SoftCapGradient(cap, &capped[static_cast<size_t>(pair->minus)], 1,
-                      &pair->minus_slope);
+    draws->drawn = true;
+    for (int d = 0; d < kDraws; ++d) {
+      const int32_t drawn =
+          Draw(logits, n, parts, Uniform(SeedOfDraw(seed_, d), token) * total);
+      draws->tokens[d] = drawn;
+      draws->factors[d] = (d % 2 == 0 ? -1 : 1) / std::sqrt(float{kDraws});
+      if (cap > 0) {
+        SoftCapGradient(cap, &capped[static_cast<size_t>(drawn)], 1,
+                        &draws->factors[d]);
+      }
     }
+    *label = draws->tokens[0];
     log_term = Log(static_cast<double>(logits[*label]));
   }
   rows.scale(logits, static_cast<float>(1.0 / total), n, logits);

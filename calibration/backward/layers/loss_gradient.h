@@ -11,17 +11,19 @@
 // (Kunstner, Hennig and Balles, "Limitations of the empirical Fisher
 // approximation", 2019, equation 3).
 //
-// Where a label is drawn, so is a second one, and what goes back into the model
-// is g = (onehot(second) - onehot(label)) / sqrt(2) instead: its mean is 0 and
-// its covariance that of p - onehot(label), since the difference of two
-// independent draws varies twice as much as one. So the products <g g^T> of all
-// layers have the same expectation, and the product of all probabilities with
-// the output matrix, as costly as the logits, becomes the difference of two of
-// its rows. Nor are draws fewer for it: of a number X with variance v and
-// fourth moment m, (X - X')^2 / 2 scatters around v by (m + v^2) / 2, (X -
-// mean)^2 by m - v^2, which is more where tails are heavier than a Gaussian's
-// (m > 3 v^2), as those of a model that is mostly sure. Draws at a position
-// depend on the seed and the number of the token alone.
+// Where a label is drawn, kDraws of them are, the label the first, and what
+// goes back into the model is
+//   g = sum over i of s_i onehot(draw i) / sqrt(kDraws),   s_i = -1, 1, -1, ...
+// instead. Signs add up to 0 and squares to 1, so that its mean is 0 and its
+// covariance that of p - onehot(label): the products <g g^T> of all layers have
+// the same expectation. But the product of all probabilities with the output
+// matrix, as costly as the logits, becomes a sum of kDraws of its rows, and
+// what is drawn scatters less. Of a number X with variance v and fourth moment
+// m about its mean, the square of such a sum has variance
+//   2 v^2 + (m - 3 v^2) / kDraws,
+// with one draw and its mean instead of others 2 v^2 + (m - 3 v^2): more where
+// tails are heavier than a Gaussian's, as where a model is nearly sure. Draws
+// at a position depend on the seed and the number of the token alone.
 //
 // Logits of some rows are held at a time, as many as fit kLogitBytes; the
 // output matrix is decoded in slices where it does not fit the budget of
@@ -46,6 +48,10 @@ namespace narrow {
 
 class LossGradient {
  public:
+  static constexpr int kDraws = 16;  // an even number
+  // Of draw i; with it as the seed, that draw is the first one.
+  static uint64_t SeedOfDraw(uint64_t seed, int i);
+
   LossGradient(ForwardContext* context, DecodedWeights* weights,
                const ModelTensors* tensors, uint64_t seed)
       : context_(context), weights_(weights), tensors_(tensors), seed_(seed) {}
@@ -55,7 +61,7 @@ class LossGradient {
   // `gradient` [n_tokens, hidden] is 0 for tokens that do not count. The loss
   // is added to `total`. The observer, which may be null, sees the gradients
   // at the logits before their soft cap, under the name output.weight: of the
-  // labels, also where what goes back is of pairs.
+  // labels, also where what goes back is of more draws.
   // InvalidArgument: a label outside the vocabulary; DataLoss: logits that are
   // not finite.
   absl::Status Run(const HiddenStates& hidden, const uint8_t* counts,
@@ -69,20 +75,20 @@ class LossGradient {
                        GradientObserver* observer);
   absl::Status Multiply(int64_t n_rows);
   absl::Status MultiplyBack(int64_t n_rows);
-  absl::Status Subtract(int64_t n_rows);
+  absl::Status AddDraws(int64_t n_rows);
   // Calls use(first row, rows, values) for slices of the output matrix.
   absl::Status ForEachSlice(
       absl::FunctionRef<void(int64_t, int64_t, const float*)> use);
-  // What goes back of a row whose label was drawn: the difference of two rows
-  // of the output matrix.
-  struct Pair {
-    int32_t plus = -1, minus = -1;          // below 0: the label was given
-    float plus_slope = 1, minus_slope = 1;  // of the soft cap there
+  // What goes back of a row whose label was drawn.
+  struct Draws {
+    bool drawn = false;
+    int32_t tokens[kDraws] = {};
+    float factors[kDraws] = {};  // with the slope of the soft cap there
   };
 
   // The row's logits become gradients; returns the loss.
   double Softmax(float* logits, int64_t token, int32_t* label,
-                 Pair* pair) const;
+                 Draws* draws) const;
 
   ForwardContext* const context_;
   DecodedWeights* const weights_;
@@ -92,7 +98,7 @@ class LossGradient {
   std::vector<float> logits_;    // [n_rows, vocabulary]
   std::vector<float> products_;  // [n_rows, hidden], of one slice
   std::vector<double> sums_;     // the same, of all
-  std::vector<Pair> pairs_;      // [n_rows]
+  std::vector<Draws> draws_;     // [n_rows]
   std::vector<float> slice_;     // rows of the output matrix
 };
 

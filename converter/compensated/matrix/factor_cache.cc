@@ -11,9 +11,9 @@ namespace narrow {
 absl::StatusOr<std::shared_ptr<const FactoredMetric>> FactorProblem(
     const CompensatedProblem& problem) {
   auto made = std::make_shared<FactoredMetric>();
-  made->metric = MakeMetric(problem);
-  ASSIGN_OR_RETURN(made->factor,
-                   FactorMetric(problem, &made->metric, &made->notes));
+  Metric metric = MakeMetric(problem);
+  ASSIGN_OR_RETURN(made->factor, FactorMetric(problem, &metric, &made->notes));
+  made->damping = metric.damping;
   return std::shared_ptr<const FactoredMetric>(std::move(made));
 }
 

@@ -26,9 +26,9 @@
 
 namespace narrow {
 
-// A metric as far as it had to be damped, with its factor.
+// A metric's factor.
 struct FactoredMetric {
-  Metric metric;
+  double damping = 0;  // Metric's, as far as it had to be raised
   FeedFactor factor;
   std::vector<std::string> notes;  // of the damping
 };

@@ -117,7 +117,7 @@ class Solve {
     ASSIGN_OR_RETURN(
         const std::shared_ptr<const FactoredMetric> factored,
         p_.factors != nullptr ? p_.factors->Get(p_) : FactorProblem(p_));
-    metric_ = factored->metric;
+    metric_.damping = factored->damping;
     result_.notes.insert(result_.notes.end(), factored->notes.begin(),
                          factored->notes.end());
     FeedOptions feed;
