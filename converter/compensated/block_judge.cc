@@ -9,7 +9,7 @@
 
 #include "absl/types/span.h"
 #include "formats/base/status.h"
-#include "validate/divergence.h"
+#include "validate/measures/divergence.h"
 
 namespace narrow {
 namespace {
