@@ -210,6 +210,10 @@ TEST(FisherWeights, GradientsAreOfSeveralDraws) {
       EXPECT_TRUE(gradient.ok());
       HiddenStates hidden;
       EXPECT_TRUE((*gradient)->runner()->Embed(samples.ids, 20, &hidden).ok());
+      // States that make no model sure of its next token.
+      for (size_t i = 0; i < hidden.values.size(); ++i) {
+        hidden.values[i] = static_cast<float>(std::sin(0.7 * i * i));
+      }
       std::vector<float> values(hidden.values.size());
       double loss = 0;
       EXPECT_TRUE((*gradient)
