@@ -45,7 +45,7 @@ std::string InstructionSets() {
 
 std::string Devices() {
   std::string why;
-  const auto device = OpenDevice(DeviceChoice::kAuto, 0, &why);
+  const auto device = OpenDevice(DeviceChoice::kAuto, &why);
   if (device.ok() && device->kind() == DeviceKind::kCuda) {
     return absl::StrCat("cpu, ", device->Description());
   }
