@@ -66,7 +66,7 @@ class Validation {
     if (original_ != nullptr) {
       original_->Report(&report_);
     }
-    if (options_.limits.any() && !report_.candidates.empty()) {
+    if (IsJudged() && !report_.candidates.empty()) {
       Verdict worst = Verdict::kPass;
       for (const CandidateReport& candidate : report_.candidates) {
         worst = Worse(worst, *candidate.verdict);
@@ -77,6 +77,17 @@ class Validation {
   }
 
  private:
+  static bool IsInsane(const CandidateReport& candidate) {
+    return candidate.sanity.has_value() && !candidate.sanity->ok();
+  }
+
+  // A candidate that is not sane fails, gate or not.
+  bool IsJudged() const {
+    return options_.limits.any() ||
+           std::any_of(report_.candidates.begin(), report_.candidates.end(),
+                       IsInsane);
+  }
+
   absl::Status OpenReference() {
     if (inputs_.base != nullptr) {
       base_ = std::make_unique<BaseReference>(inputs_.base.get(), &pool_);
@@ -148,8 +159,9 @@ class Validation {
       report.overall = MakeComparison(overall, options_.seed);
     }
     RETURN_IF_ERROR(RunTasks(options_.candidates[i], runner.get(), &report));
-    if (options_.limits.any()) {
-      report.verdict = WorstOf(report.criteria);
+    if (IsJudged()) {
+      report.verdict =
+          IsInsane(report) ? Verdict::kFail : WorstOf(report.criteria);
     }
     return absl::OkStatus();
   }

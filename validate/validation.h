@@ -30,6 +30,7 @@
 #include "validate/gate/verdict.h"
 #include "validate/measures/figures.h"
 #include "validate/reference/window_pass.h"
+#include "validate/sanity/sanity.h"
 #include "validate/tasks/task.h"
 #include "validate/tasks/task_report.h"
 #include "validate/weights/weight_error.h"
@@ -110,10 +111,12 @@ struct CandidateReport {
   std::optional<Comparison> overall;
   // Every criterion on every text and task; empty without a gate.
   std::vector<CriterionVerdict> criteria;
-  // The worst of them; none without a gate.
+  // The worst of them; none without a gate. What is not sane fails it.
   std::optional<Verdict> verdict;
   // Where they were compared.
   std::optional<WeightErrors> weights;
+  // Against the original, if that is a model.
+  std::optional<SanityReport> sanity;
   double seconds = 0;  // in the model
   int64_t n_run_tokens = 0;
 };

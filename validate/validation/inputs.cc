@@ -9,6 +9,7 @@
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "formats/digest/model_digest.h"
+#include "validate/sanity/sanity.h"
 #include "validate/text.h"
 
 namespace narrow {
@@ -236,6 +237,12 @@ absl::Status CheckCandidate(const ValidationOptions& options,
   CandidateReport described;
   ASSIGN_OR_RETURN(described.model,
                    Describe(*candidate, options.runner.n_threads));
+  if (inputs->original != nullptr) {
+    SanityOptions sanity;
+    sanity.n_threads = options.runner.n_threads;
+    ASSIGN_OR_RETURN(described.sanity,
+                     CheckSanity(*inputs->original, *candidate, sanity));
+  }
   report->candidates.push_back(std::move(described));
   return absl::OkStatus();
 }

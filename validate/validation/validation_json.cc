@@ -4,6 +4,7 @@
 #include "absl/strings/str_format.h"
 #include "formats/json/json_writer.h"
 #include "validate/report.h"
+#include "validate/sanity/sanity.h"
 
 namespace narrow {
 namespace {
@@ -202,6 +203,9 @@ void AddCandidate(const CandidateReport& candidate, JsonWriter* json) {
   AddModel(candidate.model, json);
   AddVerdict(candidate.verdict, json);
   AddCriteria(candidate.criteria, json);
+  if (candidate.sanity) {
+    AddSanityJson(*candidate.sanity, json);
+  }
   json->Key("seconds").Number(candidate.seconds);
   json->Key("tokens_run").Integer(candidate.n_run_tokens);
   json->Key("texts").BeginArray();

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "validate/report.h"
+#include "validate/sanity/sanity.h"
 #include "validate/text_table.h"
 
 namespace narrow {
@@ -327,6 +328,12 @@ std::string RenderValidation(const ValidationReport& report) {
       columns.push_back({FileName(candidate.model.path), &*candidate.overall});
     }
     absl::StrAppend(&text, "all texts together:\n\n", FigureTable(columns));
+  }
+  for (const CandidateReport& candidate : report.candidates) {
+    if (candidate.sanity && !candidate.sanity->findings.empty()) {
+      absl::StrAppend(&text, "\n", FileName(candidate.model.path), ":\n",
+                      RenderSanity(*candidate.sanity));
+    }
   }
   if (report.verdict) {
     absl::StrAppend(&text, Verdicts(report));

@@ -1,0 +1,29 @@
+// The checks of sanity.h, one function a kind; findings are appended.
+
+#ifndef NARROW_VALIDATE_SANITY_CHECKS_H_
+#define NARROW_VALIDATE_SANITY_CHECKS_H_
+
+#include "absl/status/status.h"
+#include "formats/arch/checkpoint.h"
+#include "formats/metadata.h"
+#include "validate/sanity/sanity.h"
+
+namespace narrow {
+
+// Names, shapes, and what is left unquantized beside its like.
+void CheckTensors(const Checkpoint& original, const Checkpoint& candidate,
+                  SanityReport* report);
+// Every weight of the candidate: finite, and not all zero.
+absl::Status CheckWeights(const Checkpoint& original,
+                          const Checkpoint& candidate,
+                          const SanityOptions& options, SanityReport* report);
+// tokenizer.ggml.* of both, and the ids of the fixed text.
+void CheckTokenizer(const Metadata& original, const Metadata& candidate,
+                    SanityReport* report);
+// tokenizer.chat_template* of both, and the fixed conversations.
+void CheckChatTemplate(const Metadata& original, const Metadata& candidate,
+                       SanityReport* report);
+
+}  // namespace narrow
+
+#endif  // NARROW_VALIDATE_SANITY_CHECKS_H_
