@@ -13,8 +13,10 @@
 #include "converter/commands/command.h"
 #include "converter/commands/convert_hf.h"
 #include "converter/commands/convert_part.h"
+#include "converter/commands/convert_plans.h"
 #include "converter/commands/convert_run.h"
 #include "converter/commands/convert_solved.h"
+#include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/mix/mix_rules.h"
 #include "formats/base/status.h"
@@ -89,10 +91,24 @@ CommandResult WriteHfDirectory(const CLI::App& command,
                                const ConvertFlags& flags) {
   return ConvertToHf(
       command, {flags.model, flags.out, flags.hf, flags.dry_run, flags.quiet,
-                flags.n_threads, flags.json, CatchSignals()});
+                flags.n_threads, flags.json, CatchSignals(), flags.manifest});
+}
+
+// A part by its own plan: no type is chosen any more.
+CommandResult RunPlanned(const CLI::App& command, const ConvertFlags& flags) {
+  const absl::Status usage = CheckPlannedOptions(command);
+  if (!usage.ok()) {
+    return {usage, kExitUsage};
+  }
+  return {WritePlannedShard(flags.model, flags.plans.plan,
+                            flags.importance.path, flags.out, flags.n_threads,
+                            flags.quiet)};
 }
 
 CommandResult CheckAndRun(const CLI::App& command, const ConvertFlags& flags) {
+  if (!flags.plans.plan.empty()) {
+    return RunPlanned(command, flags);
+  }
   const absl::Status usage = CheckNoHfOptions(command);
   if (!usage.ok()) {
     return {usage, kExitUsage};
@@ -125,6 +141,11 @@ CommandResult CheckAndRun(const CLI::App& command, const ConvertFlags& flags) {
       PartFromFlag(flags.shard, *recipes, *solver, allocation->on);
   if (!part.ok()) {
     return {part.status(), kExitUsage};
+  }
+  const absl::Status plans =
+      CheckPlanFlags(flags.plans, recipes->size(), solver->on, part->on);
+  if (!plans.ok()) {
+    return {plans, kExitUsage};
   }
   return {RunConversion(command, flags, *recipes, *solver, *allocation, *part)};
 }
@@ -182,6 +203,9 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
                    "do part K of N, about as many bytes each, to be put "
                    "together by narrow merge: for parts on several machines")
       ->type_name("K/N");
+  command->add_option("--only-tensor", flags->only)->group("");  // hidden
+  AddPlanFlags(command, &flags->plans);
+  AddManifestFlag(command, &flags->manifest);
   command->add_flag("--dry-run", flags->dry_run,
                     "print every tensor's type, the reason and the exact "
                     "size, and write nothing");

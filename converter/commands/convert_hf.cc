@@ -12,8 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "converter/commands/flags/byte_size.h"
+#include "converter/commands/flags/manifest_flags.h"
 #include "converter/hf/hf_export.h"
 #include "converter/progress.h"
+#include "converter/provenance/recorder.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
@@ -24,8 +26,9 @@ namespace {
 
 // Options of `narrow convert` that a directory heeds.
 constexpr const char* kHeeded[] = {
-    "model",     "--to",    "--out",     "--dtype", "--max-shard-size",
-    "--dry-run", "--quiet", "--threads", "--json",  "--help"};
+    "model",        "--to",    "--out",     "--dtype", "--max-shard-size",
+    "--dry-run",    "--quiet", "--threads", "--json",  "--help",
+    "--no-manifest"};
 constexpr const char* kHfOnly[] = {"--dtype", "--max-shard-size"};
 
 bool IsOneOf(const CLI::Option& option, absl::Span<const char* const> names) {
@@ -94,17 +97,24 @@ void PrintTensors(const HfExport& plan) {
   }
 }
 
-absl::Status Write(const Checkpoint& model, const HfExport& plan,
-                   const std::string& out, const HfRequest& request) {
+absl::Status Write(const CLI::App& command, const Checkpoint& model,
+                   const HfExport& plan, const std::string& out,
+                   const HfRequest& request) {
+  const auto recorder = ProvenanceRecorder::Begin(
+      ProvenanceOf(command, request.manifest, request.n_threads));
   Progress progress("writing", "B", plan.n_bytes, request.quiet);
   PipelineOptions options;
   options.n_threads = request.n_threads;
   options.on_progress = [&progress](int64_t n) { progress.Add(n); };
   options.cancelled = request.cancelled;
-  return WriteHfExport(model, plan, out, options);
+  return WriteHfExport(model, plan, out, options,
+                       [&](const std::string& folder) {
+                         return recorder->WriteInto(folder, out, {});
+                       });
 }
 
-absl::Status Run(const HfRequest& request, const HfExportOptions& options) {
+absl::Status Run(const CLI::App& command, const HfRequest& request,
+                 const HfExportOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(request.json));
   const std::string out =
@@ -123,7 +133,7 @@ absl::Status Run(const HfRequest& request, const HfExportOptions& options) {
       PrintTensors(plan);
     }
   } else {
-    RETURN_IF_ERROR(Write(*model, plan, out, request));
+    RETURN_IF_ERROR(Write(command, *model, plan, out, request));
   }
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
@@ -180,7 +190,7 @@ CommandResult ConvertToHf(const CLI::App& command, const HfRequest& request) {
   HfExportOptions options;
   options.dtype = request.hf.dtype;
   options.max_shard_bytes = *max_bytes;
-  return {Run(request, options)};
+  return {Run(command, request, options)};
 }
 
 }  // namespace narrow

@@ -28,6 +28,7 @@ struct HfRequest {
   int n_threads = 0;
   std::string json;
   const std::atomic<bool>* cancelled = nullptr;
+  bool manifest = true;
 };
 
 void AddHfOptions(CLI::App* command, HfFlags* flags);

@@ -30,8 +30,7 @@ std::string SettingsText(const SolverRequest& solver) {
 Plan OnlyOfPart(const Plan& plan, const PartRequest& request) {
   Plan part = plan;
   part.tensors.clear();
-  for (const RowRange& range :
-       ShardRows(SourceMetas(plan), request.shard, request.whole_tensors)) {
+  for (const RowRange& range : RangesOf(plan, request)) {
     part.tensors.push_back(plan.tensors[range.tensor]);
   }
   return part;
@@ -96,8 +95,7 @@ absl::StatusOr<int64_t> WriteOnePart(const Checkpoint& model, const Plan& plan,
                                      const PartJob& job) {
   int64_t n_bytes = 0;
   const std::vector<TensorMeta> sources = SourceMetas(plan);
-  for (const RowRange& range :
-       ShardRows(sources, job.request.shard, job.request.whole_tensors)) {
+  for (const RowRange& range : RangesOf(plan, job.request)) {
     n_bytes += range.n_rows * sources[range.tensor].row_bytes();
   }
   Progress progress("converting", "B", n_bytes, job.quiet);

@@ -10,7 +10,9 @@
 #include "converter/commands/command.h"
 #include "converter/commands/convert_allocated.h"
 #include "converter/commands/convert_checks.h"
+#include "converter/commands/convert_manifest.h"
 #include "converter/commands/convert_solved.h"
+#include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/compensated/compensated_report.h"
 #include "converter/conversion_report.h"
@@ -18,6 +20,7 @@
 #include "converter/pipeline.h"
 #include "converter/plan.h"
 #include "converter/progress.h"
+#include "converter/provenance/recorder.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -84,6 +87,12 @@ class Conversion {
     if (solver_.on) {
       RETURN_IF_ERROR(Sample());
       WarnOfFewTokens(*model_, outputs_, text_->samples);
+    }
+    provenance_ = ProvenanceOf(command_, flags_.manifest, flags_.n_threads);
+    if (!flags_.plans.folder.empty() && !flags_.dry_run) {
+      return WriteThePlans(*model_, plans_.front(), flags_.plans,
+                           flags_.importance, flags_.checkpoint, provenance_,
+                           flags_.quiet);
     }
     if (part_.on) {
       return RunPart();
@@ -158,6 +167,33 @@ class Conversion {
   }
 
   absl::Status Write() {
+    const auto recorder = ProvenanceRecorder::Begin(provenance_);
+    RETURN_IF_ERROR(WriteFiles());
+    return WriteManifests(recorder.get());
+  }
+
+  absl::Status WriteManifests(ProvenanceRecorder* recorder) {
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      const Recipe& recipe = outputs_[i].plan->recipe;
+      recorder->set_arguments(
+          chosen_.has_value()
+              ? AllocatedArguments(provenance_.arguments, recipe, solver_.on)
+              : WithOption(provenance_.arguments, "--to", RecipeName(recipe)));
+      Measurements measured;
+      if (chosen_.has_value() && chosen_->measured.has_value()) {
+        measured.push_back(
+            Measured("KL divergence", *chosen_->measured, chosen_->n_windows));
+      }
+      if (i < outcomes_.size() && !outcomes_[i].solved.empty()) {
+        measured.push_back(MeanError(outcomes_[i].solved));
+      }
+      RETURN_IF_ERROR(
+          recorder->WriteBeside(FilesOf(outputs_[i]).front(), measured));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteFiles() {
     if (solver_.on) {
       SolvedJob job = solved_job();
       if (chosen_.has_value() && chosen_->fisher.has_value()) {
@@ -179,6 +215,11 @@ class Conversion {
   absl::Status RunPart() {
     const auto start = std::chrono::steady_clock::now();
     part_.cancelled = CatchSignals();
+    part_.request.only = flags_.only;
+    if (flags_.manifest && part_.request.shard.index == 1 && !flags_.dry_run) {
+      ASSIGN_OR_RETURN(part_.request.provenance,
+                       ProvenanceForParts(provenance_));
+    }
     const Output& output = outputs_.front();
     const Plan& plan = *output.plan;
     int64_t file_bytes = 0;
@@ -268,6 +309,7 @@ class Conversion {
   const SolverRequest& solver_;
   const AllocationJob& allocation_;
   PartJob part_;
+  ProvenanceRequest provenance_;
   std::vector<std::string> paths_;
   std::unique_ptr<Checkpoint> model_;
   std::optional<ImportanceMatrix> importance_;

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "converter/commands/convert_hf.h"
 #include "converter/commands/convert_part.h"
+#include "converter/commands/convert_plans.h"
 #include "converter/commands/flags/allocation_flags.h"
 #include "converter/commands/flags/gguf_flags.h"
 #include "converter/commands/flags/importance_flags.h"
@@ -29,6 +30,9 @@ struct ConvertFlags {
   SolverFlags solver;
   AllocationFlags allocation;
   std::string shard;
+  std::vector<std::string> only;  // tensors of a part, for verify
+  PlanFlags plans;
+  bool manifest = true;
   bool dry_run = false;
   bool quiet = false;
   GgufFlags gguf;

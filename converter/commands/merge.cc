@@ -9,9 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "converter/commands/command.h"
+#include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/parts/merge_parts.h"
 #include "converter/progress.h"
+#include "converter/provenance/digest_files.h"
+#include "converter/provenance/recorder.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/json/json_writer.h"
@@ -33,6 +36,7 @@ struct Flags {
   std::vector<std::string> parts;
   std::string out;
   bool quiet = false;
+  bool manifest = true;
   int n_threads = 0;
   std::string json;
 };
@@ -84,6 +88,37 @@ std::string Json(const MergedParts& merged,
   return json.text();
 }
 
+// That of the run whose parts they are: the same bytes, the same recipe.
+absl::StatusOr<ProvenanceRequest> ProvenanceOfParts(const MergedParts& merged,
+                                                    const Flags& flags) {
+  ProvenanceRequest request;
+  request.on = flags.manifest;
+  request.n_threads = flags.n_threads;
+  for (const PartFile& part : merged.parts) {
+    request.n_parts += part.description().index() > 0 ? 1 : 0;
+  }
+  provenance::Manifest made;
+  if (!made.ParseFromString(merged.provenance)) {
+    return absl::DataLossError(absl::StrCat(
+        "the provenance of the parts does not parse; make part 1 again; "
+        "reading ",
+        merged.parts.front().path()));
+  }
+  request.command = made.command();
+  request.arguments.assign(made.arguments().begin(), made.arguments().end());
+  for (const provenance::Setting& setting : made.recipe()) {
+    request.recipe.emplace_back(setting.name(), setting.value());
+  }
+  request.used.assign(made.used().begin(), made.used().end());
+  provenance::Model input = ModelOf(merged.model);
+  input.set_role("original");
+  for (const provenance::Model& model : made.inputs()) {
+    input.set_path(model.path());
+  }
+  request.hashed.push_back(std::move(input));
+  return request;
+}
+
 absl::Status Run(const Flags& flags) {
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
@@ -99,7 +134,11 @@ absl::Status Run(const Flags& flags) {
   options.n_threads = flags.n_threads;
   options.on_progress = [&progress](int64_t n) { progress.Add(n); };
   options.cancelled = CatchSignals();
+  ASSIGN_OR_RETURN(ProvenanceRequest provenance,
+                   ProvenanceOfParts(merged, flags));
+  const auto recorder = ProvenanceRecorder::Begin(std::move(provenance));
   RETURN_IF_ERROR(WriteMerged(merged, flags.out, options));
+  RETURN_IF_ERROR(recorder->WriteBeside(files.front(), {}));
   progress.Finish();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
@@ -122,7 +161,10 @@ void AddMergeCommand(CLI::App* app, CommandResult* result) {
   CLI::App* command =
       app->add_subcommand("merge", "put the parts of convert --shard together");
   command->footer(kExamples);
-  command->add_option("parts", flags->parts, "files of convert --shard K/N")
+  command
+      ->add_option("parts", flags->parts,
+                   "files of convert --shard K/N, or of convert --plan with "
+                   "head.plan")
       ->type_name("PART")
       ->required();
   command
@@ -131,6 +173,7 @@ void AddMergeCommand(CLI::App* app, CommandResult* result) {
                    "shards")
       ->type_name("FILE")
       ->required();
+  AddManifestFlag(command, &flags->manifest);
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->n_threads);
   AddJsonOption(command, &flags->json);

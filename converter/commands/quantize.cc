@@ -17,9 +17,11 @@
 #include "calibration/importance/importance.h"
 #include "converter/commands/command.h"
 #include "converter/commands/flags/byte_size.h"
+#include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/flags/quantize_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
+#include "converter/provenance/recorder.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
 #include "converter/quantize/quantize_run.h"
@@ -72,6 +74,7 @@ struct Flags {
   int n_threads = 0;
   bool quiet = false;
   std::string json;
+  bool manifest = true;
   std::string command;  // as given, without folders, for the model card
 };
 
@@ -81,6 +84,7 @@ struct Job {
   QuantizeRecipe recipe;
   PlanOptions plan_options;
   int64_t hidden_bytes = 0;
+  ProvenanceRequest provenance;
 };
 
 absl::StatusOr<Job> JobFromFlags(const CLI::App& command, const Flags& flags) {
@@ -90,6 +94,7 @@ absl::StatusOr<Job> JobFromFlags(const CLI::App& command, const Flags& flags) {
   ASSIGN_OR_RETURN(job.plan_options.max_shard_bytes,
                    ParseByteSize(flags.max_shard_size, "--max-shard-size"));
   ASSIGN_OR_RETURN(job.hidden_bytes, ParseByteSize(flags.memory, "--memory"));
+  job.provenance = ProvenanceOf(command, flags.manifest, flags.n_threads);
   job.plan_options.merge_only = flags.merge_only;
   job.plan_options.recipe_only = flags.print_recipe;
   if (flags.merge_only && flags.lora.empty() && !flags.decode_quantized) {
@@ -157,10 +162,32 @@ void ShowBlock(const BlockProgress& now, double seconds, int64_t n_before) {
                FormatDuration(left).c_str());
 }
 
+// What was measured, for the manifest.
+Measurements Measured(const std::optional<MeasuredLoss>& loss) {
+  Measurements rows;
+  if (!loss.has_value()) {
+    return rows;
+  }
+  const auto add = [&](const char* name, double value) {
+    provenance::Measurement row;
+    row.set_name(name);
+    row.set_value(value);
+    row.set_text(absl::StrCat(loss->text, ", ", loss->n_tokens, " tokens"));
+    rows.push_back(std::move(row));
+  };
+  add("perplexity of the original", loss->perplexity_original);
+  add("perplexity", loss->perplexity);
+  if (loss->has_divergence) {
+    add("KL divergence", loss->divergence);
+  }
+  return rows;
+}
+
 absl::Status Write(const Job& job, const ModelInput& input,
                    const QuantizePlan& plan, const ModelInputOptions& options,
                    QuantizeOutcome* outcome) {
   const Flags& flags = *job.flags;
+  const auto recorder = ProvenanceRecorder::Begin(job.provenance);
   std::optional<ImportanceMatrix> importance;
   if (!plan.recipe.imatrix().empty()) {
     ASSIGN_OR_RETURN(importance, ReadImportance(plan.recipe.imatrix()));
@@ -229,6 +256,9 @@ absl::Status Write(const Job& job, const ModelInput& input,
     }
     return QuantizeCard(card);
   };
+  run.before_finish = [&](const std::string& folder) {
+    return recorder->WriteInto(folder, flags.out, Measured(outcome->measured));
+  };
   ASSIGN_OR_RETURN(outcome->result, RunQuantize(input, plan, run));
   bar.reset();
   if (outcome->result.was_complete && !flags.quiet) {
@@ -286,8 +316,9 @@ absl::Status Run(const Job& job) {
 
 // Flags that the bytes of the output do not depend on.
 bool IsForTheRunAlone(const std::string& name) {
-  for (const char* row : {"--out", "--threads", "--json", "--quiet", "--memory",
-                          "--restart", "--no-verify", "--help"}) {
+  for (const char* row :
+       {"--out", "--threads", "--json", "--quiet", "--memory", "--restart",
+        "--no-verify", "--help", "--no-manifest"}) {
     if (name == row) {
       return true;
     }
@@ -368,6 +399,7 @@ void AddRunFlags(CLI::App* command, Flags* flags) {
                     "print the recipe that the flags amount to, and stop");
   command->add_flag("--restart", flags->restart,
                     "discard what a stopped run has done");
+  AddManifestFlag(command, &flags->manifest);
   command->add_flag("!--no-verify", flags->verify,
                     "do not read the output back and compare");
   CLI::Option* measure =

@@ -12,8 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "converter/commands/command.h"
 #include "converter/commands/flags/byte_size.h"
+#include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
+#include "converter/provenance/recorder.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/json/json_writer.h"
@@ -41,6 +43,7 @@ struct Flags {
   bool quiet = false;
   std::string json;
   std::string type = "auto";
+  bool manifest = true;
   RepackOptions options;
 };
 
@@ -108,6 +111,11 @@ CommandResult Run(const CLI::App& command, Flags* flags) {
   if (!json.ok()) {
     return {json};
   }
+  const auto recorder = ProvenanceRecorder::Begin(
+      ProvenanceOf(command, flags->manifest, flags->n_threads));
+  options.before_finish = [&](const std::string& folder) {
+    return recorder->WriteInto(folder, options.out, {});
+  };
   std::unique_ptr<Progress> progress;
   options.on_size = [&](int64_t n_bytes) {
     progress =
@@ -118,6 +126,12 @@ CommandResult Run(const CLI::App& command, Flags* flags) {
   progress.reset();
   if (!result.ok()) {
     return {result.status()};
+  }
+  if (options.format == kGguf) {
+    const absl::Status manifest = recorder->WriteBeside(options.out, {});
+    if (!manifest.ok()) {
+      return {manifest};
+    }
   }
   for (const std::string& note : result->notes) {
     std::fprintf(stderr, "narrow: note: %s\n", OneLine(note).c_str());
@@ -182,6 +196,7 @@ void AddRepackCommand(CLI::App* app, CommandResult* result) {
       ->capture_default_str()
       ->type_name("SIZE");
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
+  AddManifestFlag(command, &flags->manifest);
   AddThreadsOption(command, &flags->n_threads);
   AddJsonOption(command, &flags->json);
   command->callback(

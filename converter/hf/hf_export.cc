@@ -195,7 +195,8 @@ absl::Status WriteTensors(const Checkpoint& model, const HfExport& plan,
 bool IsOurs(absl::string_view name) {
   absl::ConsumeSuffix(&name, ".partial");
   return absl::EndsWith(name, ".json") ||
-         absl::EndsWith(name, ".safetensors") || name == "tokenizer.model";
+         absl::EndsWith(name, ".safetensors") || name == "tokenizer.model" ||
+         absl::StartsWith(name, "narrow-manifest");
 }
 
 // Makes `partial` an empty folder. One that a killed run left is emptied; one
@@ -344,9 +345,11 @@ absl::StatusOr<HfExport> PlanHfExport(const Checkpoint& model,
   return plan;
 }
 
-absl::Status WriteHfExport(const Checkpoint& model, const HfExport& plan,
-                           absl::string_view folder,
-                           const PipelineOptions& options) {
+absl::Status WriteHfExport(
+    const Checkpoint& model, const HfExport& plan, absl::string_view folder,
+    const PipelineOptions& options,
+    const std::function<absl::Status(const std::string& folder)>&
+        before_finish) {
   fs::path target = fs::path(std::string(folder)).lexically_normal();
   if (!target.has_filename()) {
     target = target.parent_path();  // "out/"
@@ -363,6 +366,9 @@ absl::Status WriteHfExport(const Checkpoint& model, const HfExport& plan,
   const fs::path partial = target.string() + ".partial";
   RETURN_IF_ERROR(PreparePartial(partial));
   absl::Status status = WriteAll(model, plan, partial.string(), options);
+  if (status.ok() && before_finish) {
+    status = before_finish(partial.string());
+  }
   if (status.ok()) {
     // Also replaces an empty directory.
     if (std::rename(partial.c_str(), target.c_str()) != 0) {

@@ -13,6 +13,7 @@
 #define NARROW_CONVERTER_HF_HF_EXPORT_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,9 +55,13 @@ absl::StatusOr<HfExport> PlanHfExport(const Checkpoint& model,
 // it is "<folder>.partial", which an error removes and a killed process
 // leaves; the next run takes it over. DataLoss names the tensor, row and
 // column of a weight that is not finite in the exported type.
-absl::Status WriteHfExport(const Checkpoint& model, const HfExport& plan,
-                           absl::string_view folder,
-                           const PipelineOptions& options);
+// `before_finish`, which may be empty, is called with the folder that has all
+// files and not yet its name; what it adds begins with "narrow-manifest".
+absl::Status WriteHfExport(
+    const Checkpoint& model, const HfExport& plan, absl::string_view folder,
+    const PipelineOptions& options,
+    const std::function<absl::Status(const std::string& folder)>&
+        before_finish = {});
 
 // Rows [first_row, first_row + n_rows) of a tensor as the exported checkpoint
 // has them, before they are rounded to its type.

@@ -51,10 +51,17 @@ bool IsWeights(const std::string& name) {
       [&](const char* ending) { return absl::EndsWith(lower, ending); });
 }
 
+// Of an output of ours (converter/provenance).
+bool IsManifest(const std::string& name) {
+  return absl::StartsWith(name, "narrow-manifest.") ||
+         absl::EndsWith(name, ".manifest.pb") ||
+         absl::EndsWith(name, ".manifest.json");
+}
+
 bool IsSideFile(const fs::path& path, const std::string& name) {
   std::error_code error;
   return name[0] != '.' && !IsOneOf(name, kWrittenAnew) && !IsWeights(name) &&
-         fs::is_regular_file(path, error) &&
+         !IsManifest(name) && fs::is_regular_file(path, error) &&
          fs::file_size(path, error) <= kMaxBytes && !error;
 }
 

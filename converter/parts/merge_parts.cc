@@ -40,7 +40,10 @@ absl::Status CheckAlike(const std::vector<PartFile>& parts) {
                                  part.count(), ")"),
                     parts[0], file);
     }
-    if (part.plan() != first.plan()) {
+    // Parts made by a plan of their own do not know the whole; their rows'
+    // recipes tell.
+    if (!part.plan().empty() && !first.plan().empty() &&
+        part.plan() != first.plan()) {
       return Differ("plans", parts[0], file);
     }
   }
@@ -50,7 +53,7 @@ absl::Status CheckAlike(const std::vector<PartFile>& parts) {
 absl::Status CheckComplete(const std::vector<PartFile>& parts) {
   const int64_t count = parts[0].description().count();
   std::vector<std::string> missing;
-  int64_t next = 1;
+  int64_t next = parts[0].description().index() == 0 ? 0 : 1;
   for (const PartFile& file : parts) {
     const int64_t index = file.description().index();
     if (index < next) {
@@ -86,7 +89,10 @@ absl::Status Damaged(const PartFile& part, absl::string_view what) {
 absl::Status TakeHead(MergedParts* merged) {
   const PartFile& first = merged->parts[0];
   if (!first.description().has_head()) {
-    return Damaged(first, "part 1 does not say what the output is");
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the parts were made by plans of convert --write-plans; give its "
+        "head.plan too; reading ",
+        first.path()));
   }
   const parts::Head& head = first.description().head();
   auto header =
@@ -113,9 +119,7 @@ absl::Status TakeHead(MergedParts* merged) {
                                head.split().shard_tensors().end());
     merged->split = std::move(split);
   }
-  for (const parts::Setting& setting : first.description().recipe()) {
-    merged->recipe.emplace_back(setting.name(), setting.value());
-  }
+  merged->provenance = first.description().provenance();
   return absl::OkStatus();
 }
 
@@ -210,7 +214,13 @@ absl::StatusOr<MergedParts> OpenParts(const std::vector<std::string>& paths) {
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(PartFile part, PartFile::Open(path));
     const parts::Part& it = part.description();
-    if (it.count() < 1 || it.index() < 1 || it.index() > it.count()) {
+    if (it.planned_size() > 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the plan of a part, not the part; make that with narrow convert "
+          "MODEL --plan; reading ",
+          path));
+    }
+    if (it.count() < 1 || it.index() < 0 || it.index() > it.count()) {
       return Damaged(
           part, absl::StrCat("it is part ", it.index(), " of ", it.count()));
     }

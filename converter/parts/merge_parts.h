@@ -28,9 +28,9 @@
 namespace narrow {
 
 struct MergedParts {
-  std::vector<PartFile> parts;  // in their order
+  std::vector<PartFile> parts;  // in their order, a head alone first
   std::string version;          // of the narrow that made them
-  std::vector<std::pair<std::string, std::string>> recipe;
+  std::string provenance;       // PartRequest::provenance
   Metadata metadata;
   std::vector<TensorMeta> tensors;  // in the order of the file
   std::optional<GgufSplitOptions> split;

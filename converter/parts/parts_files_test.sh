@@ -35,12 +35,13 @@ same() {  # N FLAG...
   local n=$1
   shift
   rm -rf single parts merged && mkdir single parts merged
-  "$narrow" convert "$tiny" "$@" --out single/m.gguf -q 2>/dev/null || return 1
+  "$narrow" convert "$tiny" "$@" --out single/m.gguf -q --no-manifest \
+    2>/dev/null || return 1
   for k in $(seq "$n"); do
     "$narrow" convert "$tiny" "$@" --shard "$k/$n" --out parts/ -q \
       --threads $((k % 3 + 1)) 2>/dev/null || return 1
   done
-  "$narrow" merge parts/* --out merged/m.gguf -q && diff -r single merged
+  "$narrow" merge parts/* --out merged/m.gguf -q --no-manifest && diff -r single merged
 }
 
 check "plain, default names" same 4 --to Q4_K_M
@@ -53,6 +54,39 @@ check "a copy" same 2 --to COPY
 check "solved, one-shot" same 3 --to Q4_K_M --solver compensated \
   --order one-shot --calibration "$text" --samples 8 --sample-tokens 64
 check "no solver's work is left" bash -c '! ls -d parts/*.partial 2>/dev/null'
+
+# By plans in files: of those, only the one whose tensors get another type is
+# another, and so is only its part.
+plans() {  # FOLDER FLAG...
+  local folder=$1
+  shift
+  "$narrow" convert "$tiny" --to Q4_K_M --imatrix "$imatrix" "$@" --shards 4 \
+    --write-plans "$folder" -q 2>/dev/null
+}
+plans plans && plans other --tensor-type 'blk\.0\.ffn_down=q8_0'
+check "one override changes the head and some plans only" bash -c '
+  ! cmp -s plans/head.plan other/head.plan &&
+  test "$(for k in 1 2 3 4; do cmp -s plans/part-0000$k-of-00004.plan \
+    other/part-0000$k-of-00004.plan || echo $k; done | wc -l)" -le 2'
+mkdir planned
+for k in 1 2 3 4; do
+  "$narrow" convert "$tiny" --plan "plans/part-0000$k-of-00004.plan" \
+    --imatrix "$imatrix" --out "planned/$k" -q 2>/dev/null
+done
+"$narrow" convert "$tiny" --to Q4_K_M --imatrix "$imatrix" --out whole.gguf \
+  -q 2>/dev/null
+check "parts of plans merge" "$narrow" merge plans/head.plan planned/* \
+  --out planned.gguf -q
+check "to the bytes of a single run" cmp planned.gguf whole.gguf
+check "the head is asked for" refused 1 "head.plan" \
+  merge planned/* --out m.gguf
+check "a part of another plan is refused" refused 1 "the plan goes on with" \
+  merge other/head.plan planned/* --out m.gguf
+check "without its importance matrix a plan is refused" refused 1 \
+  "planned with importance" convert "$tiny" \
+  --plan plans/part-00002-of-00004.plan --out m.part
+check "types are decided" refused 2 "goes to --write-plans" convert "$tiny" \
+  --to Q8_0 --plan plans/part-00002-of-00004.plan --out m.part
 
 "$narrow" convert "$tiny" --to Q4_K_M --shard 1/2 --out one -q 2>/dev/null
 check "a dry run says the rows' size and writes nothing" bash -c \

@@ -49,53 +49,6 @@ std::vector<parts::Rows> EntriesOf(const Plan& plan,
   return entries;
 }
 
-absl::StatusOr<parts::Head> HeadOf(const Plan& plan,
-                                   const PartRequest& request) {
-  parts::Head head;
-  ASSIGN_OR_RETURN(const GgufLayout layout, LayOutGguf({}, plan.metadata));
-  head.set_metadata(layout.header);
-  std::vector<RowRange> all;
-  for (size_t t = 0; t < plan.tensors.size(); ++t) {
-    all.push_back({t, 0, plan.tensors[t].meta.n_rows()});
-  }
-  for (parts::Rows& rows : EntriesOf(plan, all, request)) {
-    *head.add_tensors() = std::move(rows);
-  }
-  if (plan.split.has_value()) {
-    parts::Split* split = head.mutable_split();
-    split->set_max_tensors(plan.split->max_tensors);
-    split->set_max_bytes(plan.split->max_bytes);
-    split->set_no_tensor_first_split(plan.split->no_tensor_first_split);
-    for (const int64_t n : plan.split->shard_tensors) {
-      split->add_shard_tensors(n);
-    }
-  }
-  return head;
-}
-
-// Field by field, since protobuf does not promise its bytes.
-Sha256Digest DigestOfHead(const parts::Head& head) {
-  Sha256 hash;
-  hash.AddWithLength("narrow plan 1");
-  hash.AddWithLength(head.metadata());
-  for (const parts::Rows& rows : head.tensors()) {
-    hash.AddWithLength(rows.name());
-    hash.AddWithLength(rows.type());
-    for (const int64_t size : rows.shape()) {
-      hash.AddNumber(size);
-    }
-    hash.AddWithLength(rows.recipe());
-  }
-  hash.AddNumber(head.has_split() ? 1 : 0);
-  hash.AddNumber(head.split().max_tensors());
-  hash.AddNumber(head.split().max_bytes());
-  hash.AddNumber(head.split().no_tensor_first_split() ? 1 : 0);
-  for (const int64_t n : head.split().shard_tensors()) {
-    hash.AddNumber(n);
-  }
-  return hash.Finish();
-}
-
 void AddInputs(const ModelShare& share, parts::Part* part) {
   part->set_model(Bytes(share.identity));
   for (const TensorDigest& tensor : share.tensors) {
@@ -150,10 +103,26 @@ Sha256Digest TensorRecipe(const PlannedTensor& planned,
   return hash.Finish();
 }
 
+std::vector<RowRange> RangesOf(const Plan& plan, const PartRequest& request) {
+  if (request.only.empty()) {
+    return ShardRows(SourceMetas(plan), request.shard, request.whole_tensors);
+  }
+  std::vector<RowRange> ranges;
+  for (size_t t = 0; t < plan.tensors.size(); ++t) {
+    const PlannedTensor& planned = plan.tensors[t];
+    for (const std::string& name : request.only) {
+      if (name == planned.meta.name || name == planned.scale.name) {
+        ranges.push_back({t, 0, planned.meta.n_rows()});
+        break;
+      }
+    }
+  }
+  return ranges;
+}
+
 int64_t PartBytes(const Plan& plan, const PartRequest& request) {
   int64_t n_bytes = 0;
-  for (const RowRange& range :
-       ShardRows(SourceMetas(plan), request.shard, request.whole_tensors)) {
+  for (const RowRange& range : RangesOf(plan, request)) {
     const PlannedTensor& planned = plan.tensors[range.tensor];
     n_bytes += range.n_rows * planned.meta.row_bytes();
     if (range.first_row == 0 && planned.has_scale()) {
@@ -163,18 +132,66 @@ int64_t PartBytes(const Plan& plan, const PartRequest& request) {
   return n_bytes;
 }
 
-absl::StatusOr<int64_t> WritePart(const Checkpoint& model, const Plan& plan,
-                                  const PartRequest& request,
-                                  const std::string& path,
-                                  const PipelineOptions& options) {
+absl::StatusOr<parts::Head> HeadOf(const Plan& plan,
+                                   const PartRequest& request) {
+  parts::Head head;
+  ASSIGN_OR_RETURN(const GgufLayout layout, LayOutGguf({}, plan.metadata));
+  head.set_metadata(layout.header);
+  std::vector<RowRange> all;
+  for (size_t t = 0; t < plan.tensors.size(); ++t) {
+    all.push_back({t, 0, plan.tensors[t].meta.n_rows()});
+  }
+  for (parts::Rows& rows : EntriesOf(plan, all, request)) {
+    *head.add_tensors() = std::move(rows);
+  }
+  if (plan.split.has_value()) {
+    parts::Split* split = head.mutable_split();
+    split->set_max_tensors(plan.split->max_tensors);
+    split->set_max_bytes(plan.split->max_bytes);
+    split->set_no_tensor_first_split(plan.split->no_tensor_first_split);
+    for (const int64_t n : plan.split->shard_tensors) {
+      split->add_shard_tensors(n);
+    }
+  }
+  return head;
+}
+
+// Field by field, since protobuf does not promise its bytes.
+Sha256Digest DigestOfHead(const parts::Head& head) {
+  Sha256 hash;
+  hash.AddWithLength("narrow plan 1");
+  hash.AddWithLength(head.metadata());
+  for (const parts::Rows& rows : head.tensors()) {
+    hash.AddWithLength(rows.name());
+    hash.AddWithLength(rows.type());
+    for (const int64_t size : rows.shape()) {
+      hash.AddNumber(size);
+    }
+    hash.AddWithLength(rows.recipe());
+  }
+  hash.AddNumber(head.has_split() ? 1 : 0);
+  hash.AddNumber(head.split().max_tensors());
+  hash.AddNumber(head.split().max_bytes());
+  hash.AddNumber(head.split().no_tensor_first_split() ? 1 : 0);
+  for (const int64_t n : head.split().shard_tensors()) {
+    hash.AddNumber(n);
+  }
+  return hash.Finish();
+}
+
+absl::StatusOr<int64_t> WriteRowsAsPart(const Checkpoint& model,
+                                        const Plan& plan,
+                                        const std::vector<RowRange>& ranges,
+                                        const PartRequest& request,
+                                        parts::Part description,
+                                        const std::string& path,
+                                        const PipelineOptions& options) {
   // While rows are encoded, one thread hashes.
   std::future<absl::StatusOr<ModelShare>> hashing =
       std::async(std::launch::async, [&] {
         return DigestModelShare(model.path(), request.shard.index - 1,
                                 request.shard.count, 1, options.cancelled);
       });
-  const std::vector<RowRange> ranges =
-      ShardRows(SourceMetas(plan), request.shard, request.whole_tensors);
   ASSIGN_OR_RETURN(const std::unique_ptr<PartWriter> writer,
                    PartWriter::Create(path, EntriesOf(plan, ranges, request)));
   const Output output = {&plan, path};
@@ -184,23 +201,32 @@ absl::StatusOr<int64_t> WritePart(const Checkpoint& model, const Plan& plan,
                    return writer->Append(bytes);
                  }));
   ASSIGN_OR_RETURN(const ModelShare share, hashing.get());
+  AddInputs(share, &description);
+  description.set_version(request.version);
+  description.set_index(request.shard.index);
+  description.set_count(request.shard.count);
+  RETURN_IF_ERROR(writer->Finish(std::move(description)));
+  return writer->size();
+}
+
+absl::StatusOr<int64_t> WritePart(const Checkpoint& model, const Plan& plan,
+                                  const PartRequest& request,
+                                  const std::string& path,
+                                  const PipelineOptions& options) {
   parts::Part part;
-  part.set_version(request.version);
-  part.set_index(request.shard.index);
-  part.set_count(request.shard.count);
   ASSIGN_OR_RETURN(parts::Head head, HeadOf(plan, request));
   part.set_plan(Bytes(DigestOfHead(head)));
   if (request.shard.index == 1) {
     *part.mutable_head() = std::move(head);
+    part.set_provenance(request.provenance);
   }
-  AddInputs(share, &part);
   for (const auto& [name, value] : request.recipe) {
     parts::Setting* setting = part.add_recipe();
     setting->set_name(name);
     setting->set_value(value);
   }
-  RETURN_IF_ERROR(writer->Finish(std::move(part)));
-  return writer->size();
+  return WriteRowsAsPart(model, plan, RangesOf(plan, request), request,
+                         std::move(part), path, options);
 }
 
 }  // namespace narrow

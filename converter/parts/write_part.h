@@ -35,7 +35,14 @@ struct PartRequest {
   bool whole_tensors = false;
   // What the solver makes of a tensor depends on: "" without one.
   std::string solver;
+  // Only these tensors, all rows of them, whatever the shard; empty: all.
+  std::vector<std::string> only;
+  // A provenance::Manifest without inputs and output, for who merges.
+  std::string provenance;
 };
+
+// The rows that the part has.
+std::vector<RowRange> RangesOf(const Plan& plan, const PartRequest& request);
 
 // The input's sizes of all planned tensors, by which parts are cut.
 std::vector<TensorMeta> SourceMetas(const Plan& plan);
@@ -50,6 +57,21 @@ absl::StatusOr<int64_t> WritePart(const Checkpoint& model, const Plan& plan,
                                   const PartRequest& request,
                                   const std::string& path,
                                   const PipelineOptions& options);
+
+// The same of any rows: `description` says what they are, but for the rows
+// themselves, the model and the inputs.
+absl::StatusOr<int64_t> WriteRowsAsPart(const Checkpoint& model,
+                                        const Plan& plan,
+                                        const std::vector<RowRange>& ranges,
+                                        const PartRequest& request,
+                                        parts::Part description,
+                                        const std::string& path,
+                                        const PipelineOptions& options);
+
+// What only one part has, and its hash.
+absl::StatusOr<parts::Head> HeadOf(const Plan& plan,
+                                   const PartRequest& request);
+Sha256Digest DigestOfHead(const parts::Head& head);
 
 // What the bytes of a tensor depend on besides the model: how it is stored,
 // the type it gets, its importance, the solver and the version.

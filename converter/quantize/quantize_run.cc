@@ -321,6 +321,9 @@ class Run {
                        options_.model_card(folder, result_));
       RETURN_IF_ERROR(WriteTextFile(JoinPath(folder, "README.md"), card));
     }
+    if (options_.before_finish) {
+      RETURN_IF_ERROR(options_.before_finish(folder));
+    }
     return absl::OkStatus();
   }
 

@@ -49,6 +49,8 @@ struct RunOptions {
   std::function<absl::StatusOr<std::string>(const std::string& folder,
                                             const QuantizeResult& result)>
       model_card;
+  // Called last, with the folder that has all files and not yet its name.
+  std::function<absl::Status(const std::string& folder)> before_finish;
   std::function<void(const BlockProgress&)> on_block;
   std::function<void(double)> on_weights;  // CalibratedRunOptions'
   std::function<void(int64_t n_bytes)> on_written;

@@ -249,6 +249,9 @@ absl::StatusOr<RepackResult> Repack(absl::string_view model,
   ASSIGN_OR_RETURN(const auto out, OutputFolder::Create(options.out));
   RETURN_IF_ERROR(out->BeginWork("narrow repack", /*restart=*/true));
   RETURN_IF_ERROR(repacker.Write(out->path()));
+  if (options.before_finish) {
+    RETURN_IF_ERROR(options.before_finish(out->path()));
+  }
   RETURN_IF_ERROR(out->Finish());
   return repacker.Result();
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "formats/quant_type.h"
 
 namespace narrow {
@@ -31,6 +32,8 @@ struct RepackOptions {
   // Called once with all bytes of the output, then with those written.
   std::function<void(int64_t)> on_size;
   std::function<void(int64_t)> on_written;
+  // To a directory: called with it when it has all files and not yet its name.
+  std::function<absl::Status(const std::string& folder)> before_finish;
   const std::atomic<bool>* cancelled = nullptr;
 };
 

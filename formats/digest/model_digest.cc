@@ -195,6 +195,14 @@ void CombineDigests(ModelDigest* digest) {
   digest->sha256 = hash.Finish();
 }
 
+absl::StatusOr<Sha256Digest> IdentifyModel(absl::string_view path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> source,
+                   OpenTensorSource(path));
+  ASSIGN_OR_RETURN(const std::vector<SideFileDigest> files,
+                   FilesOf(path, *source));
+  return IdentityOf(source->tensors(), files);
+}
+
 absl::StatusOr<ModelShare> DigestModelShare(
     absl::string_view path, int64_t index, int64_t count, int n_threads,
     const std::atomic<bool>* cancelled) {

@@ -64,6 +64,9 @@ struct ModelShare {
   std::vector<SideFileDigest> files;
 };
 
+// ModelShare::identity alone.
+absl::StatusOr<Sha256Digest> IdentifyModel(absl::string_view path);
+
 // Share `index` of `count`. Stops between tensors where `cancelled` says so:
 // Cancelled; it may be null. REQUIRES: 0 <= index < count.
 absl::StatusOr<ModelShare> DigestModelShare(absl::string_view path,
