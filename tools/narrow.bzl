@@ -14,7 +14,9 @@
 Every step is an action with declared inputs and outputs: nothing depends on
 time, place or number of threads, so outputs are taken from a cache, local or
 remote, wherever inputs and flags are the same (docs/bazel.md). A GGUF file is
-made in parts: an action each, and one that joins them.
+made in parts: one action plans, one an output part converts, one joins them.
+A part's plan changes only when its own tensors do, so after a change of one
+override the other parts are found in the cache.
 
 A model is a label with the files of one folder (config.json, safetensors,
 tokenizer), or of one GGUF file.
@@ -81,41 +83,69 @@ def _convert_whole(ctx, model, out):
         inputs.append(depset([ctx.file.imatrix]))
     arguments.add("--out", out)
     arguments.add("-q")
+    arguments.add("--no-manifest")
     _run(ctx, arguments, depset(transitive = inputs), [out], "NarrowConvert", "Converting")
 
 def _convert_parts(ctx, model, out):
     n = ctx.attr.shards
-    parts = []
+    folder = ctx.label.name + ".plans/"
+    matrix = [ctx.file.imatrix] if ctx.file.imatrix else []
+    head = ctx.actions.declare_file(folder + "head.plan")
+    plans = []
     for k in range(1, n + 1):
+        plans.append(ctx.actions.declare_file(
+            folder + "part-%s-of-%s.plan" % (_five(k), _five(n)),
+        ))
+
+    arguments = ctx.actions.args()
+    arguments.add("convert")
+    arguments.add(model.path)
+    _type_flags(ctx, arguments)
+    if matrix:
+        arguments.add("--imatrix", ctx.file.imatrix)
+    arguments.add("--shards", n)
+    arguments.add("--write-plans", head.dirname)
+    arguments.add("-q")
+    _run(
+        ctx,
+        arguments,
+        depset(matrix, transitive = [model.files]),
+        [head] + plans,
+        "NarrowPlan",
+        "Planning",
+    )
+
+    parts = []
+    for k in range(n):
         part = ctx.actions.declare_file(
-            ctx.label.name + ".parts/part-%s-of-%s" % (_five(k), _five(n)),
+            ctx.label.name + ".parts/part-%s-of-%s" % (_five(k + 1), _five(n)),
         )
-        inputs = [model.files]
         arguments = ctx.actions.args()
         arguments.add("convert")
         arguments.add(model.path)
-        _type_flags(ctx, arguments)
-        if ctx.file.imatrix:
+        arguments.add("--plan", plans[k])
+        if matrix:
             arguments.add("--imatrix", ctx.file.imatrix)
-            inputs.append(depset([ctx.file.imatrix]))
-        arguments.add("--shard", "%d/%d" % (k, n))
         arguments.add("--out", part)
         arguments.add("-q")
         _run(
             ctx,
             arguments,
-            depset(transitive = inputs),
+            depset([plans[k]] + matrix, transitive = [model.files]),
             [part],
             "NarrowPart",
-            "Converting part %d of %d of" % (k, n),
+            "Converting part %d of %d of" % (k + 1, n),
         )
         parts.append(part)
+
     arguments = ctx.actions.args()
     arguments.add("merge")
+    arguments.add(head)
     arguments.add_all(parts)
     arguments.add("--out", out)
     arguments.add("-q")
-    _run(ctx, arguments, depset(parts), [out], "NarrowMerge", "Merging")
+    arguments.add("--no-manifest")
+    _run(ctx, arguments, depset([head] + parts), [out], "NarrowMerge", "Merging")
 
 def _five(n):
     return ("00000" + str(n))[-5:]
@@ -129,6 +159,7 @@ def _quantize(ctx, model, out):
     arguments.add_all(ctx.files.calibration, before_each = "--calibration")
     arguments.add("--out", out.path)
     arguments.add("-q")
+    arguments.add("--no-manifest")
     _run(
         ctx,
         arguments,
