@@ -15,7 +15,7 @@
 #include "formats/json/json.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "validate/perplexity.h"
+#include "validate/perplexity/perplexity.h"
 #include "validate/validation/validation_json.h"
 #include "validate/validation/validation_table.h"
 

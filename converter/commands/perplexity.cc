@@ -1,7 +1,7 @@
 // narrow perplexity: how well models predict a text, and what the second and
 // following lost against the first.
 
-#include "validate/perplexity.h"
+#include "validate/perplexity/perplexity.h"
 
 #include <cstdio>
 #include <memory>
@@ -13,7 +13,7 @@
 #include "converter/commands/command.h"
 #include "converter/progress.h"
 #include "formats/base/status.h"
-#include "validate/report.h"
+#include "validate/perplexity/report.h"
 
 namespace narrow {
 namespace {

@@ -30,7 +30,7 @@
 #include "converter/quantize/report/quantize_report.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
-#include "validate/perplexity.h"
+#include "validate/perplexity/perplexity.h"
 
 namespace narrow {
 namespace {

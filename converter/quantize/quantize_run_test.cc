@@ -23,7 +23,7 @@
 #include "formats/packing/packing.h"
 #include "formats/safetensors/safetensors_reader.h"
 #include "formats/safetensors/safetensors_writer.h"
-#include "validate/perplexity.h"
+#include "validate/perplexity/perplexity.h"
 
 namespace narrow {
 namespace {

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "validate/page/names.h"
-#include "validate/report.h"
+#include "validate/perplexity/report.h"
 
 namespace narrow {
 

@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "formats/json/json_writer.h"
-#include "validate/report.h"
+#include "validate/perplexity/report.h"
 #include "validate/sanity/sanity.h"
 
 namespace narrow {

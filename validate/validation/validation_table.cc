@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "validate/report.h"
+#include "validate/perplexity/report.h"
 #include "validate/sanity/sanity.h"
 #include "validate/text_table.h"
 

@@ -1,4 +1,4 @@
-#include "validate/perplexity.h"
+#include "validate/perplexity/perplexity.h"
 
 #include <memory>
 #include <optional>

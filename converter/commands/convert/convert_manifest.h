@@ -4,8 +4,8 @@
 //
 // Pure functions.
 
-#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_MANIFEST_H_
-#define NARROW_CONVERTER_COMMANDS_CONVERT_MANIFEST_H_
+#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_MANIFEST_H_
+#define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_MANIFEST_H_
 
 #include <cstdint>
 #include <string>
@@ -31,4 +31,4 @@ provenance::Measurement MeanError(const std::vector<SolvedReport>& solved);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_MANIFEST_H_
+#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_MANIFEST_H_

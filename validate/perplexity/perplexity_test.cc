@@ -1,7 +1,7 @@
 // Against transformers on a real model and text, and what must not change
 // a result. Goldens: testdata/perplexity/tiny-llama.json.
 
-#include "validate/perplexity.h"
+#include "validate/perplexity/perplexity.h"
 
 #include <cmath>
 #include <filesystem>

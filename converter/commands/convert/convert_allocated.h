@@ -8,8 +8,8 @@
 //   std::fputs(AllocationText(chosen, job).c_str(), stdout);
 //   AllocationJson(chosen, job, &json);
 
-#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_ALLOCATED_H_
-#define NARROW_CONVERTER_COMMANDS_CONVERT_ALLOCATED_H_
+#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_ALLOCATED_H_
+#define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_ALLOCATED_H_
 
 #include <atomic>
 #include <cstdint>
@@ -77,4 +77,4 @@ void AllocationJson(const Chosen& chosen, const AllocationJob& job,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_ALLOCATED_H_
+#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_ALLOCATED_H_

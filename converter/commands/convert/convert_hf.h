@@ -1,8 +1,8 @@
 // The part of `narrow convert` that writes Hugging Face directories: --to hf
 // and the options that belong to it.
 
-#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_HF_H_
-#define NARROW_CONVERTER_COMMANDS_CONVERT_HF_H_
+#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_HF_H_
+#define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_HF_H_
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -44,4 +44,4 @@ CommandResult ConvertToHf(const CLI::App& command, const HfRequest& request);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_HF_H_
+#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_HF_H_

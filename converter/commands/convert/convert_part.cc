@@ -1,4 +1,4 @@
-#include "converter/commands/convert_part.h"
+#include "converter/commands/convert/convert_part.h"
 
 #include <unordered_map>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "validate/report.h"
+#include "validate/perplexity/report.h"
 
 #include <cmath>
 

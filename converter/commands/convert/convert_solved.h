@@ -4,8 +4,8 @@
 //   WarnOfFewTokens(*model, outputs, text.samples);
 //   ASSIGN_OR_RETURN(auto outcomes, WriteSolved(*model, text, outputs, job));
 
-#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_SOLVED_H_
-#define NARROW_CONVERTER_COMMANDS_CONVERT_SOLVED_H_
+#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_SOLVED_H_
+#define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_SOLVED_H_
 
 #include <atomic>
 #include <functional>
@@ -66,4 +66,4 @@ absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_SOLVED_H_
+#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_SOLVED_H_

@@ -1,4 +1,4 @@
-#include "converter/commands/convert_solved.h"
+#include "converter/commands/convert/convert_solved.h"
 
 #include <algorithm>
 #include <chrono>

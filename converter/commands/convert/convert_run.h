@@ -1,16 +1,16 @@
 // One run of `narrow convert` to GGUF, from checked flags to files and reports.
 
-#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_RUN_H_
-#define NARROW_CONVERTER_COMMANDS_CONVERT_RUN_H_
+#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_RUN_H_
+#define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_RUN_H_
 
 #include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
-#include "converter/commands/convert_hf.h"
-#include "converter/commands/convert_part.h"
-#include "converter/commands/convert_plans.h"
+#include "converter/commands/convert/convert_hf.h"
+#include "converter/commands/convert/convert_part.h"
+#include "converter/commands/convert/convert_plans.h"
 #include "converter/commands/flags/allocation_flags.h"
 #include "converter/commands/flags/gguf_flags.h"
 #include "converter/commands/flags/importance_flags.h"
@@ -53,4 +53,4 @@ absl::Status RunConversion(const CLI::App& command, const ConvertFlags& flags,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_RUN_H_
+#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_RUN_H_

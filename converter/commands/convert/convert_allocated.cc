@@ -1,4 +1,4 @@
-#include "converter/commands/convert_allocated.h"
+#include "converter/commands/convert/convert_allocated.h"
 
 #include <cstdio>
 #include <memory>

@@ -11,8 +11,8 @@
 // and their vocabularies compared before the first is run, so that a wrong
 // path costs no hour.
 
-#ifndef NARROW_VALIDATE_PERPLEXITY_H_
-#define NARROW_VALIDATE_PERPLEXITY_H_
+#ifndef NARROW_VALIDATE_PERPLEXITY_PERPLEXITY_H_
+#define NARROW_VALIDATE_PERPLEXITY_PERPLEXITY_H_
 
 #include <cstddef>
 #include <functional>
@@ -22,7 +22,7 @@
 #include "absl/status/statusor.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
-#include "validate/report.h"
+#include "validate/perplexity/report.h"
 #include "validate/score_text.h"
 #include "validate/windows.h"
 
@@ -55,4 +55,4 @@ absl::StatusOr<PerplexityReport> MeasurePerplexity(
 
 }  // namespace narrow
 
-#endif  // NARROW_VALIDATE_PERPLEXITY_H_
+#endif  // NARROW_VALIDATE_PERPLEXITY_PERPLEXITY_H_

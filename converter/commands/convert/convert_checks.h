@@ -1,7 +1,7 @@
 // What `narrow convert` makes sure of before it computes anything.
 
-#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CHECKS_H_
-#define NARROW_CONVERTER_COMMANDS_CONVERT_CHECKS_H_
+#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_CHECKS_H_
+#define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_CHECKS_H_
 
 #include <string>
 #include <vector>
@@ -39,4 +39,4 @@ absl::Status CheckStrict(const std::vector<Plan>& plans);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CHECKS_H_
+#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_CHECKS_H_

@@ -1,8 +1,8 @@
 // narrow convert --shards N --write-plans DIR, and --plan FILE: parts whose
 // plans are files, so that a build does only those again that changed.
 
-#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_PLANS_H_
-#define NARROW_CONVERTER_COMMANDS_CONVERT_PLANS_H_
+#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_PLANS_H_
+#define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_PLANS_H_
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
@@ -46,4 +46,4 @@ absl::Status WritePlannedShard(const std::string& model,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_PLANS_H_
+#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_PLANS_H_

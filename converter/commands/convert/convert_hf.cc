@@ -1,4 +1,4 @@
-#include "converter/commands/convert_hf.h"
+#include "converter/commands/convert/convert_hf.h"
 
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "converter/commands/convert_run.h"
+#include "converter/commands/convert/convert_run.h"
 
 #include <chrono>
 #include <cstdio>
@@ -8,10 +8,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/commands/command.h"
-#include "converter/commands/convert_allocated.h"
-#include "converter/commands/convert_checks.h"
-#include "converter/commands/convert_manifest.h"
-#include "converter/commands/convert_solved.h"
+#include "converter/commands/convert/convert_allocated.h"
+#include "converter/commands/convert/convert_checks.h"
+#include "converter/commands/convert/convert_manifest.h"
+#include "converter/commands/convert/convert_solved.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/compensated/compensated_report.h"

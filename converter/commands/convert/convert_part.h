@@ -3,15 +3,15 @@
 //   ASSIGN_OR_RETURN(PartJob job, PartFromFlag(flags.shard, …));
 //   if (job.on) RETURN_IF_ERROR(WriteOnePart(*model, plan, path, job, …));
 
-#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_PART_H_
-#define NARROW_CONVERTER_COMMANDS_CONVERT_PART_H_
+#ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_PART_H_
+#define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_PART_H_
 
 #include <atomic>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "converter/commands/convert_solved.h"
+#include "converter/commands/convert/convert_solved.h"
 #include "converter/commands/flags/solver_flags.h"
 #include "converter/parts/write_part.h"
 #include "converter/plan.h"
@@ -56,4 +56,4 @@ std::string PartJson(const Plan& plan, const std::string& path,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_PART_H_
+#endif  // NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_PART_H_

@@ -6,8 +6,8 @@
 //
 // Plain values.
 
-#ifndef NARROW_VALIDATE_REPORT_H_
-#define NARROW_VALIDATE_REPORT_H_
+#ifndef NARROW_VALIDATE_PERPLEXITY_REPORT_H_
+#define NARROW_VALIDATE_PERPLEXITY_REPORT_H_
 
 #include <cstdint>
 #include <optional>
@@ -69,4 +69,4 @@ std::string RenderReport(const PerplexityReport& report);
 
 }  // namespace narrow
 
-#endif  // NARROW_VALIDATE_REPORT_H_
+#endif  // NARROW_VALIDATE_PERPLEXITY_REPORT_H_

@@ -1,4 +1,4 @@
-#include "converter/commands/convert_checks.h"
+#include "converter/commands/convert/convert_checks.h"
 
 #include <cstdio>
 

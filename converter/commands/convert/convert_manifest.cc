@@ -1,4 +1,4 @@
-#include "converter/commands/convert_manifest.h"
+#include "converter/commands/convert/convert_manifest.h"
 
 #include <algorithm>
 #include <iterator>

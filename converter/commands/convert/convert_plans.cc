@@ -1,4 +1,4 @@
-#include "converter/commands/convert_plans.h"
+#include "converter/commands/convert/convert_plans.h"
 
 #include <algorithm>
 #include <optional>
