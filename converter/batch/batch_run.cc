@@ -8,11 +8,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "calibration/importance/importance.h"
+#include "converter/batch/target_manifest.h"
 #include "converter/batch/target_record.h"
 #include "converter/fallbacks.h"
 #include "converter/gguf/output_paths.h"
 #include "converter/pipeline.h"
 #include "converter/plan.h"
+#include "converter/provenance/manifest.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
 #include "converter/quantize/quantize_run.h"
@@ -135,7 +137,7 @@ class ModelRun {
       if (whole.ok()) {
         row->was_there = true;
         Log(absl::StrCat(model_.name, ": ", target.name, ": there already"));
-        return absl::OkStatus();
+        return EnsureManifest(*row);
       }
       Log(absl::StrCat(model_.name, ": ", target.name, ": done again, since ",
                        whole.message()));
@@ -153,6 +155,7 @@ class ModelRun {
       RETURN_IF_ERROR(WriteRecord(RecordOf(*row), row->record));
       RETURN_IF_ERROR(Remove(target.output));
     }
+    RemoveManifest(ManifestPath(target.output));  // of what it was
     row->record.Clear();
     row->record.set_key(key);
     return WriteRecord(RecordOf(*row), row->record);
@@ -162,8 +165,37 @@ class ModelRun {
   absl::Status Recorded(TargetOutcome* row) {
     RETURN_IF_ERROR(RecordFiles(out_, row->target->output, &row->record));
     RETURN_IF_ERROR(Measure(row));
+    RETURN_IF_ERROR(EnsureManifest(*row));
     row->record.set_done(true);
     return WriteRecord(RecordOf(*row), row->record);
+  }
+
+  // A recorder that knows the command of `row`. Its inputs are hashed once
+  // for all targets of the model, beside the work on the first.
+  absl::StatusOr<ProvenanceRecorder*> RecorderOf(const TargetOutcome& row) {
+    const std::string recipe_path = RecipePath(out_, row.target->output);
+    const TargetCommand command =
+        CommandOfTarget(model_.path, *row.target, recipe_path);
+    if (!command.recipe.empty()) {
+      RETURN_IF_ERROR(WriteTextFile(recipe_path, command.recipe));
+    }
+    ASSIGN_OR_RETURN(ProvenanceRequest request,
+                     options_.provenance(command.words));
+    if (recorder_ == nullptr) {
+      recorder_ = ProvenanceRecorder::Begin(request);
+    }
+    recorder_->set_command(request);
+    return recorder_.get();
+  }
+
+  // Where there is none of what is there now.
+  absl::Status EnsureManifest(const TargetOutcome& row) {
+    const std::string& output = row.target->output;
+    if (!options_.provenance || HasManifest(out_, output, row.record)) {
+      return absl::OkStatus();
+    }
+    ASSIGN_OR_RETURN(ProvenanceRecorder * recorder, RecorderOf(row));
+    return recorder->WriteBeside(output, {});
   }
 
   // Bytes of tensors and numbers of weights, as the plan has them.
@@ -251,6 +283,10 @@ class ModelRun {
       return;
     }
     Log(absl::StrCat(model_.name, ": ", names));
+    if (options_.provenance) {
+      // Begins to hash the model; an error comes again with the manifest.
+      RecorderOf(*works.front().row).status().IgnoreError();
+    }
     const absl::Status together = WriteTogether(all);
     for (const GgufWork& work : works) {
       absl::Status status = together;
@@ -292,6 +328,12 @@ class ModelRun {
     run.model_card = [&](const std::string&, const QuantizeResult& result) {
       return Card(plan, result, target);
     };
+    if (options_.provenance) {
+      ASSIGN_OR_RETURN(ProvenanceRecorder * recorder, RecorderOf(*row));
+      run.before_finish = [&, recorder](const std::string& partial) {
+        return recorder->WriteInto(partial, target.output, {});
+      };
+    }
     RETURN_IF_ERROR(RunQuantize(*input_, plan, run).status());
     return Recorded(row);
   }
@@ -319,7 +361,7 @@ class ModelRun {
     ASSIGN_OR_RETURN(const std::string key,
                      ValidationKey(*model_.validation, row->record.key()));
     if (row->record.validation().key() == key) {
-      return absl::OkStatus();
+      return ManifestMeasured(*row);
     }
     row->record.clear_validation();
     Log(absl::StrCat(model_.name, ": validating ", row->target->name));
@@ -329,7 +371,14 @@ class ModelRun {
     RETURN_IF_ERROR(Annotate(validation.status(), "validating"));
     validation->set_key(key);
     *row->record.mutable_validation() = *std::move(validation);
-    return WriteRecord(RecordOf(*row), row->record);
+    RETURN_IF_ERROR(WriteRecord(RecordOf(*row), row->record));
+    return ManifestMeasured(*row);
+  }
+
+  absl::Status ManifestMeasured(const TargetOutcome& row) const {
+    return options_.provenance
+               ? SetMeasured(row.target->output, row.record.validation())
+               : absl::OkStatus();
   }
 
   const std::string& out_;
@@ -338,6 +387,7 @@ class ModelRun {
   ModelOutcome outcome_;
   std::unique_ptr<Checkpoint> checkpoint_;
   std::unique_ptr<const ModelInput> input_;
+  std::unique_ptr<ProvenanceRecorder> recorder_;
 };
 
 }  // namespace

@@ -23,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "converter/batch/release.pb.h"
 #include "converter/batch/release_file.h"
+#include "converter/provenance/recorder.h"
 
 namespace narrow {
 
@@ -32,12 +33,19 @@ using ValidateTargetFn = std::function<absl::StatusOr<RecordedValidation>(
     const std::string& original, const PlannedTarget& target,
     const ReleaseValidation& settings, const std::string& cache)>;
 
+// What the manifest says of a command, given by its words: {"convert",
+// "gemma", "--to=Q8_0"}.
+using ProvenanceFn = std::function<absl::StatusOr<ProvenanceRequest>(
+    const std::vector<std::string>& words)>;
+
 struct BatchOptions {
   int n_threads = 0;
   int64_t memory_bytes = int64_t{160} << 20;  // of pieces in flight
   // Outputs that no run of a release made are replaced, not refused.
   bool replace = false;
   ValidateTargetFn validate;
+  // Every output gets a manifest, unless this is empty.
+  ProvenanceFn provenance;
   // A line for people: what begins, what is there already.
   std::function<void(absl::string_view)> log;
   // Bytes written, for a bar; may be empty.

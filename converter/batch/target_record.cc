@@ -7,7 +7,9 @@
 #include <system_error>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "converter/provenance/manifest.h"
 #include "converter/quantize/recipe/text_proto.h"
 #include "converter/version.h"
 #include "formats/base/file.h"
@@ -62,7 +64,12 @@ absl::StatusOr<std::vector<std::string>> FilesOf(const std::string& out,
     for (auto it = fs::recursive_directory_iterator(output, error);
          !error && it != fs::recursive_directory_iterator();
          it.increment(error)) {
-      if (!it->is_directory(error)) {
+      // "narrow-manifest.pb", or a part of it that a stopped run left.
+      const bool is_manifest =
+          it.depth() == 0 &&
+          absl::StartsWith(it->path().filename().string(),
+                           absl::StrCat(kFolderManifest, "."));
+      if (!it->is_directory(error) && !is_manifest) {
         names.push_back(fs::relative(it->path(), out, error).string());
       }
     }
@@ -84,6 +91,11 @@ std::string RecordFolder(const std::string& out) {
 std::string RecordPath(const std::string& out, const std::string& output) {
   return JoinPath(RecordFolder(out),
                   fs::path(output).filename().string() + ".txtpb");
+}
+
+std::string RecipePath(const std::string& out, const std::string& output) {
+  return JoinPath(RecordFolder(out),
+                  fs::path(output).filename().string() + ".recipe");
 }
 
 TargetRecord ReadRecord(const std::string& path) {

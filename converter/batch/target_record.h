@@ -21,6 +21,8 @@ namespace narrow {
 // OUT/.narrow-batch, and the record of an output in it.
 std::string RecordFolder(const std::string& out);
 std::string RecordPath(const std::string& out, const std::string& output);
+// The recipe of an output's command, where it needs one.
+std::string RecipePath(const std::string& out, const std::string& output);
 
 // An empty record where there is none, or one that does not parse: then
 // nothing is known.
@@ -37,6 +39,7 @@ absl::StatusOr<std::string> ValidationKey(const ReleaseValidation& validation,
                                           const std::string& target_key);
 
 // The files of an output, a file or a folder, hashed; names relative to `out`.
+// Its manifest is not one of them: it has times.
 absl::Status RecordFiles(const std::string& out, const std::string& output,
                          TargetRecord* record);
 // OK if all files of the record are there with their bytes, and no other file

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "converter/batch/batch_report.h"
@@ -11,6 +12,7 @@
 #include "converter/batch/release_file.h"
 #include "converter/batch/validate_target.h"
 #include "converter/commands/command.h"
+#include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
 #include "formats/base/file.h"
@@ -50,6 +52,7 @@ struct Flags {
   std::string release;
   bool check = false;
   bool replace = false;
+  bool manifest = true;
   bool quiet = false;
   int n_threads = 0;
   std::string json;
@@ -66,6 +69,26 @@ absl::Status PrintPlan(const ReleasePlan& plan) {
   return absl::OkStatus();
 }
 
+// Of the command as it would be given by itself, parsed and not run.
+absl::StatusOr<ProvenanceRequest> ProvenanceOfWords(
+    const std::vector<std::string>& words, int n_threads) {
+  CLI::App app;
+  CommandResult unused;
+  (words.front() == "convert" ? AddConvertCommand : AddQuantizeCommand)(
+      &app, &unused);
+  CLI::App* command = app.get_subcommands({}).front();
+  command->callback([] {});
+  // CLI11 takes them from the end, and throws.
+  std::vector<std::string> reversed(words.rbegin(), words.rend());
+  try {
+    app.parse(std::move(reversed));
+  } catch (const CLI::ParseError& error) {
+    return absl::InternalError(
+        absl::StrCat("the manifest's command does not parse: ", error.what()));
+  }
+  return ProvenanceOf(*command, true, n_threads);
+}
+
 BatchOptions OptionsFromFlags(const Flags& flags) {
   BatchOptions options;
   options.n_threads = flags.n_threads;
@@ -77,6 +100,11 @@ BatchOptions OptionsFromFlags(const Flags& flags) {
     };
   }
   const int n_threads = flags.n_threads;
+  if (flags.manifest) {
+    options.provenance = [n_threads](const std::vector<std::string>& words) {
+      return ProvenanceOfWords(words, n_threads);
+    };
+  }
   const bool quiet = flags.quiet;
   options.validate = [n_threads, quiet](const std::string& original,
                                         const PlannedTarget& target,
@@ -155,6 +183,7 @@ void AddBatchCommand(CLI::App* app, CommandResult* result) {
   command->add_flag("--replace", flags->replace,
                     "replace outputs that are there and that no run of a "
                     "release made");
+  AddManifestFlag(command, &flags->manifest);
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &flags->n_threads);
   AddJsonOption(command, &flags->json);

@@ -44,13 +44,25 @@ ProvenanceRecorder::Models ProvenanceRecorder::HashInputs() const {
   return models;
 }
 
+void ProvenanceRecorder::set_command(const ProvenanceRequest& request) {
+  request_.command = request.command;
+  request_.arguments = request.arguments;
+  request_.recipe = request.recipe;
+  request_.files = request.files;
+}
+
 absl::StatusOr<provenance::Manifest> ProvenanceRecorder::MakeManifest(
     const std::string& output, const std::string& name,
     const Measurements& measured) {
   if (!has_inputs_) {
     if (hashing_.valid()) {
-      ASSIGN_OR_RETURN(inputs_, hashing_.get());
+      auto inputs = hashing_.get();
+      hashed_ = inputs.status();
+      if (inputs.ok()) {
+        inputs_ = *std::move(inputs);
+      }
     }
+    RETURN_IF_ERROR(hashed_);
     for (provenance::Model& model : request_.hashed) {
       inputs_.push_back(std::move(model));
     }

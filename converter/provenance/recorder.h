@@ -63,6 +63,9 @@ class ProvenanceRecorder {
   void set_arguments(std::vector<std::string> arguments) {
     request_.arguments = std::move(arguments);
   }
+  // From now on outputs are made by another command; its models, which are
+  // those of Begin, are not looked at.
+  void set_command(const ProvenanceRequest& request);
 
  private:
   using Models = absl::StatusOr<std::vector<provenance::Model>>;
@@ -76,6 +79,7 @@ class ProvenanceRecorder {
   ProvenanceRequest request_;
   std::atomic<bool> cancelled_{false};
   std::future<Models> hashing_;
+  absl::Status hashed_;  // what the hashing came to
   std::vector<provenance::Model> inputs_;
   bool has_inputs_ = false;
   std::chrono::steady_clock::time_point start_;
