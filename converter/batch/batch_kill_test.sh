@@ -54,9 +54,15 @@ took_ms=$((($(date +%s%N) - begin) / 1000000))
 [ "$(grep -c ' written$' "$work/table")" = 6 ] || fail "table: $(cat "$work/table")"
 sums "$work/out" >"$work/wanted"
 grep -q '\.narrow-batch/cache' "$work/wanted" && fail "the cache was left"
+[ "$(grep -c '  \./report\.\(html\|md\|json\)$' "$work/wanted")" = 3 ] || fail "no report"
+for part in IQ3_XXS hqq-4bit 'narrow batch' 'narrow convert' 'narrow quantize' Sanity; do
+  grep -q -- "$part" "$work/out/report.html" || fail "the page has no $part"
+  grep -q -- "$part" "$work/out/report.md" || fail "the Markdown has no $part"
+done
 mv "$work/out" "$work/undisturbed"
 echo "undisturbed: $took_ms ms, $(grep -c -v narrow-batch "$work/wanted") files"
 
+# report.* is written when all is done, each time anew.
 complete() { # every final name has its final bytes
   (cd "$work/out" 2>/dev/null || exit 0
    find . -type f ! -path './.narrow-batch/*' ! -name '*.partial' ! -path '*.partial/*' ! -name '*manifest.*' | sort |

@@ -117,22 +117,6 @@ void AddMeasurement(const std::string& name, double value,
   row->set_text(text);
 }
 
-// A word as a shell reads it.
-std::string Quoted(const std::string& word) {
-  const bool plain =
-      !word.empty() && word.find_first_not_of(
-                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY"
-                           "Z0123456789_-+=./,:@%") == std::string::npos;
-  if (plain) {
-    return word;
-  }
-  std::string text = "'";
-  for (const char c : word) {
-    absl::StrAppend(&text, c == '\'' ? "'\\''" : std::string(1, c));
-  }
-  return text + "'";
-}
-
 }  // namespace
 
 TargetCommand CommandOfTarget(const std::string& model,
@@ -145,14 +129,6 @@ TargetCommand CommandOfTarget(const std::string& model,
   command.words.insert(command.words.begin(),
                        {target.is_gguf ? "convert" : "quantize", path});
   return command;
-}
-
-std::string CommandText(const std::vector<std::string>& words) {
-  std::string text = "narrow";
-  for (const std::string& word : words) {
-    absl::StrAppend(&text, " ", Quoted(word));
-  }
-  return text;
 }
 
 bool HasManifest(const std::string& out, const std::string& output,

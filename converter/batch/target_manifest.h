@@ -31,9 +31,6 @@ TargetCommand CommandOfTarget(const std::string& model,
                               const PlannedTarget& target,
                               const std::string& recipe_path);
 
-// The same as a line for a shell.
-std::string CommandText(const std::vector<std::string>& words);
-
 // Whether the output has a manifest with the files of its record.
 bool HasManifest(const std::string& out, const std::string& output,
                  const TargetRecord& record);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "converter/provenance/made_by.h"
 #include "converter/provenance/manifest.h"
 #include "formats/base/file.h"
 
@@ -87,6 +88,8 @@ TEST(Manifest, HasWhatWasMeasured) {
   const auto after = ReadManifest(ManifestPath(output));
   ASSERT_TRUE(after.ok()) << after.status();
   ASSERT_EQ(after->measured_size(), 3);
+  EXPECT_EQ(MadeBy(output), "");  // of no input
+  EXPECT_EQ(MadeBy(output + "x"), "");
   EXPECT_EQ(after->measured(2).name(), "KL divergence");
   EXPECT_EQ(after->measured(2).value(), 0.25);
 }

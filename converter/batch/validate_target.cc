@@ -1,5 +1,6 @@
 #include "converter/batch/validate_target.h"
 
+#include "converter/batch/saved_report.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -33,6 +34,7 @@ ValidationOptions OptionsOf(const std::string& original,
     options.tasks.push_back(request);
   }
   options.cache_folder = cache;
+  options.compare_weights = true;
   options.checkpoint.intermediate = "exact";
   options.checkpoint.decode_quantized = true;
   GateLimits& limits = options.limits;
@@ -124,6 +126,7 @@ absl::StatusOr<RecordedValidation> ValidateTarget(
   if (candidate.verdict.has_value()) {
     record.set_verdict(std::string(VerdictName(*candidate.verdict)));
   }
+  SaveReport(report, record.mutable_report());
   return record;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "converter/batch/batch_pages.h"
 #include "converter/batch/batch_report.h"
 #include "converter/batch/batch_run.h"
 #include "converter/batch/release_file.h"
@@ -15,6 +16,7 @@
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
+#include "converter/provenance/made_by.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 
@@ -38,7 +40,9 @@ constexpr char kExamples[] =
 All file types of a model are written in one read of it. What a run before has
 made is checked by its hashes and not made again; a run that is stopped or
 killed goes on when the same command is given again. A target that fails does
-not stop the others. OUT/report.json is the same for any interruptions.
+not stop the others. OUT/report.json is the same for any interruptions; so are
+report.html and report.md, the measured targets side by side (of several models
+report-MODEL.html and .md).
 
 Exit codes: 0 all made, and within the limits; 1 something failed, or the
 release file is wrong; 2 usage; 3 a limit is exceeded; 4 a limit needs more
@@ -76,17 +80,19 @@ absl::StatusOr<ProvenanceRequest> ProvenanceOfWords(
   CommandResult unused;
   (words.front() == "convert" ? AddConvertCommand : AddQuantizeCommand)(
       &app, &unused);
-  CLI::App* command = app.get_subcommands({}).front();
-  command->callback([] {});
+  // The command's own callback would run it; it owns what options fill.
+  app.parse_complete_callback([] { throw CLI::Success(); });
   // CLI11 takes them from the end, and throws.
   std::vector<std::string> reversed(words.rbegin(), words.rend());
   try {
     app.parse(std::move(reversed));
+  } catch (const CLI::Success&) {
+    return ProvenanceOf(*app.get_subcommands({}).front(), true, n_threads);
   } catch (const CLI::ParseError& error) {
     return absl::InternalError(
         absl::StrCat("the manifest's command does not parse: ", error.what()));
   }
-  return ProvenanceOf(*command, true, n_threads);
+  return absl::InternalError("the manifest's command did not stop");
 }
 
 BatchOptions OptionsFromFlags(const Flags& flags) {
@@ -149,6 +155,10 @@ CommandResult Run(const Flags& flags) {
   }
   const std::string json = BatchJson(outcome);
   status = WriteTextFile(JoinPath(plan->out, "report.json"), json + "\n");
+  if (status.ok()) {
+    status = WriteBatchPages(outcome, plan->out,
+                             CommandText({"batch", flags.release}));
+  }
   if (status.ok()) {
     status = WriteJson(flags.json, json);
   }

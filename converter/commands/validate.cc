@@ -13,6 +13,7 @@
 #include "converter/commands/flags/page_flags.h"
 #include "converter/commands/flags/task_flags.h"
 #include "converter/progress.h"
+#include "converter/provenance/made_by.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "validate/tasks/task_report.h"
@@ -222,8 +223,14 @@ CommandResult Run(const Flags& flags, const ValidationOptions& options) {
   if (flags.json != "-") {
     Print(*report);
   }
-  const absl::Status pages =
-      WritePages(flags.pages, *report, {flags.command_line});
+  std::vector<std::string> commands;  // the candidates', as far as known
+  for (const CandidateReport& candidate : report->candidates) {
+    if (std::string line = MadeBy(candidate.model.path); !line.empty()) {
+      commands.push_back(std::move(line));
+    }
+  }
+  commands.push_back(flags.command_line);
+  const absl::Status pages = WritePages(flags.pages, *report, commands);
   if (!pages.ok()) {
     return {pages};
   }

@@ -49,7 +49,8 @@ std::vector<PageTable> MainTables(const ValidationReport& report) {
   std::vector<PageTable> tables;
   for (PageTable& table : std::vector<PageTable>{
            SummaryTable(report, names), GateTable(report, names),
-           DomainTable(report, names), TaskTable(report, names)}) {
+           DomainTable(report, names), TaskTable(report, names),
+           SanityTable(report, names)}) {
     if (!table.rows.empty()) {
       tables.push_back(std::move(table));
     }

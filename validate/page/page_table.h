@@ -47,6 +47,10 @@ PageTable TaskTable(const ValidationReport& report,
 // A row for each candidate and criterion; no rows without a gate.
 PageTable GateTable(const ValidationReport& report,
                     const std::vector<std::string>& names);
+// A row for each finding of the comparison with the original; no rows where
+// that was not made.
+PageTable SanityTable(const ValidationReport& report,
+                      const std::vector<std::string>& names);
 // A row a layer, a column a candidate; no rows where weights were not
 // compared.
 PageTable LayerTable(const ValidationReport& report,

@@ -137,6 +137,28 @@ TEST(Page, HostileNamesAreText) {
   EXPECT_THAT(markdown, HasSubstr("a\\|b\\`c"));
 }
 
+TEST(Page, SanityFindingsAreShown) {
+  ValidationReport report = ExampleReport(Files(), true);
+  EXPECT_THAT(RenderPage(report, {}), Not(HasSubstr("<h2>Sanity</h2>")));
+  report.candidates[0].sanity.emplace().n_tensors = 42;
+  SanityReport& sanity = report.candidates[1].sanity.emplace();
+  sanity.findings.push_back({SanitySeverity::kError, "tokenizer", "<bos>",
+                             "has another type", "control", "normal"});
+  for (int i = 0; i < 60; ++i) {
+    sanity.findings.push_back(
+        {SanitySeverity::kNote, "tensors", "blk", "is larger", "", ""});
+  }
+  const std::string html = RenderPage(report, {});
+  for (const char* part :
+       {"<h2>Sanity</h2>", "42 tensors", "&lt;bos&gt;", "has another type",
+        "<td class=\"fail\">error</td>", "and 11 more"}) {
+    EXPECT_THAT(html, HasSubstr(part));
+  }
+  const std::string markdown = RenderMarkdown(report, {});
+  EXPECT_THAT(markdown, HasSubstr("### Sanity"));
+  EXPECT_THAT(markdown, HasSubstr("has another type"));
+}
+
 TEST(Page, OneModelOnTasksAloneHasNoPictures) {
   ValidationReport report = ExampleReport({}, false);
   report.domains.clear();
