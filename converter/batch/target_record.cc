@@ -140,7 +140,7 @@ absl::StatusOr<std::string> TargetKey(const PlannedTarget& target,
 absl::StatusOr<std::string> ValidationKey(const ReleaseValidation& validation,
                                           const std::string& target_key) {
   Sha256 hash;
-  hash.AddWithLength("narrow batch validation 2");
+  hash.AddWithLength("narrow batch validation 3");
   hash.AddWithLength(target_key);
   ReleaseValidation settings = validation;
   for (ReleaseText& text : *settings.mutable_text()) {

@@ -35,6 +35,7 @@ ValidationOptions OptionsOf(const std::string& original,
   }
   options.cache_folder = cache;
   options.compare_weights = true;
+  options.runner.precision = Precision::kExact;
   options.checkpoint.intermediate = "exact";
   options.checkpoint.decode_quantized = true;
   GateLimits& limits = options.limits;
