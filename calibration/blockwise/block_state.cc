@@ -12,7 +12,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <future>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -59,20 +61,43 @@ uint64_t HeaderChecksum(const DiskHeader& header) {
   return ChecksumOf(&header, offsetof(DiskHeader, checksum));
 }
 
-absl::Status WriteStream(const HiddenStore& store, OutputFile* file) {
-  const int64_t n_samples = store.shape().n_samples;
-  std::vector<std::vector<uint8_t>> compressed;
-  for (int64_t first = 0; first < n_samples; first += kSamplesAtOnce) {
-    RETURN_IF_ERROR(store.ReadCompressed(
-        first, std::min(kSamplesAtOnce, n_samples - first), &compressed));
-    for (const std::vector<uint8_t>& bytes : compressed) {
-      const DiskSample sample = {static_cast<int64_t>(bytes.size()),
-                                 ChecksumOf(bytes.data(), bytes.size())};
-      RETURN_IF_ERROR(file->Append(BytesOf(sample)));
-      RETURN_IF_ERROR(file->Append(absl::Span<const uint8_t>(bytes)));
-    }
+using CompressedSamples = std::vector<std::vector<uint8_t>>;
+
+absl::Status AppendSamples(const CompressedSamples& samples, OutputFile* file) {
+  for (const std::vector<uint8_t>& bytes : samples) {
+    const DiskSample sample = {static_cast<int64_t>(bytes.size()),
+                               ChecksumOf(bytes.data(), bytes.size())};
+    RETURN_IF_ERROR(file->Append(BytesOf(sample)));
+    RETURN_IF_ERROR(file->Append(absl::Span<const uint8_t>(bytes)));
   }
   return absl::OkStatus();
+}
+
+// Some samples are written while the next are compressed.
+absl::Status WriteStream(const HiddenStore& store, OutputFile* file) {
+  const int64_t n_samples = store.shape().n_samples;
+  CompressedSamples writing;
+  std::future<absl::Status> written;
+  absl::Status status;
+  for (int64_t first = 0; status.ok() && first < n_samples;
+       first += kSamplesAtOnce) {
+    CompressedSamples next;
+    status = store.ReadCompressed(
+        first, std::min(kSamplesAtOnce, n_samples - first), &next);
+    if (written.valid()) {
+      status.Update(written.get());
+    }
+    if (status.ok()) {
+      writing = std::move(next);
+      written = std::async(std::launch::async, [&writing, file] {
+        return AppendSamples(writing, file);
+      });
+    }
+  }
+  if (written.valid()) {
+    status.Update(written.get());
+  }
+  return status;
 }
 
 }  // namespace
