@@ -79,7 +79,7 @@ def bench_convert(args, tool, folder):
     for _ in range(args.repeat):
         times["converter"].append(run(shlex.split(args.converter) + [args.model, "--outfile", base])[0])
         times["quantize"].append(run(tool("llama-quantize") + [base, theirs, "Q4_K_M", args.threads])[0])
-        times["narrow"].append(run([args.narrow, "convert", args.model, "--to", "Q4_K_M", "--out", ours, "-q", "--threads",
+        times["narrow"].append(run([args.narrow, "convert", args.model, "--to", "Q4_K_M", "--out", ours, "-q", "--no-manifest", "--threads",
                                     args.threads])[0])
     least = {name: min(t) for name, t in times.items()}
     two_steps = least["converter"] + least["quantize"]
@@ -110,7 +110,7 @@ def bench_types(args, tool, folder):
     for name in args.types.split(","):
         result[name] = compare_costs(
             tool("llama-quantize") + ["--allow-requantize"] + imatrix + [args.gguf, theirs, name, args.threads],
-            [args.narrow, "convert", args.gguf, "--to", name, "--allow-requantize"] + imatrix +
+            [args.narrow, "convert", args.gguf, "--to", name, "--allow-requantize", "--no-manifest"] + imatrix +
             ["--out", ours, "-q", "--threads", args.threads], args.repeat)
         result[name]["same_bytes"] = filecmp.cmp(theirs, ours, shallow=False)
         print(name, json.dumps(result[name]), flush=True)
