@@ -18,21 +18,21 @@ TEST(ParseRelease, FillsInNamesAndPaths) {
       "target { to: 'q4_k_m' } target { to: 'Q8_0' imatrix: 'none' name: 'big' "
       "} target { recipe { rule { method: 'hqq' bits: 3 } } } "
       "validation { text { file: 'wiki.txt' } max_kld: 0.1 }",
-      "/work/x/release.textproto");
+      "/srv/x/release.textproto");
   ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->out, "/work/x/release");
+  EXPECT_EQ(plan->out, "/srv/x/release");
   const PlannedModel& model = plan->models[0];
   EXPECT_EQ(model.name, "gemma");
-  EXPECT_EQ(model.path, "/work/x/models/gemma/");
+  EXPECT_EQ(model.path, "/srv/x/models/gemma/");
   ASSERT_EQ(model.targets.size(), 3u);
-  EXPECT_EQ(model.targets[0].output, "/work/x/release/gemma-Q4_K_M.gguf");
-  EXPECT_EQ(model.targets[0].imatrix, "/work/x/g.gguf");
-  EXPECT_EQ(model.targets[1].output, "/work/x/release/gemma-big.gguf");
+  EXPECT_EQ(model.targets[0].output, "/srv/x/release/gemma-Q4_K_M.gguf");
+  EXPECT_EQ(model.targets[0].imatrix, "/srv/x/g.gguf");
+  EXPECT_EQ(model.targets[1].output, "/srv/x/release/gemma-big.gguf");
   EXPECT_EQ(model.targets[1].imatrix, "");
-  EXPECT_EQ(model.targets[2].output, "/work/x/release/gemma-hqq-3bit");
+  EXPECT_EQ(model.targets[2].output, "/srv/x/release/gemma-hqq-3bit");
   EXPECT_FALSE(model.targets[2].is_gguf);
   EXPECT_EQ(model.validation->text(0).name(), "wiki.txt");
-  EXPECT_EQ(model.validation->text(0).file(0), "/work/x/wiki.txt");
+  EXPECT_EQ(model.validation->text(0).file(0), "/srv/x/wiki.txt");
 }
 
 TEST(ParseRelease, ModelsMayHaveTheirOwnTargets) {
