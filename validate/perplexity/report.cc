@@ -23,15 +23,8 @@ void AddEstimate(const char* name, const BlockEstimate& e, JsonWriter* json) {
 }
 
 void AddSettings(const PerplexityReport& report, JsonWriter* json) {
-  const WindowSettings& windows = report.windows;
   json->Key("settings").BeginObject();
-  json->Key("protocol").String(ProtocolName(windows.protocol));
-  json->Key("context").Integer(windows.context);
-  if (windows.protocol == Protocol::kHuggingFace) {
-    json->Key("stride").Integer(windows.stride);
-  }
-  json->Key("max_windows");
-  windows.max_windows < 0 ? json->Null() : json->Integer(windows.max_windows);
+  AddWindowSettings(report.windows, json);
   json->Key("windows_begin_with_bos").Bool(report.windows_begin_with_bos);
   json->Key("precision").String(PrecisionName(report.precision));
   json->Key("threads").Integer(report.n_threads);
@@ -215,6 +208,16 @@ absl::string_view PrecisionName(Precision precision) {
       return "reproducible";
   }
   return "";
+}
+
+void AddWindowSettings(const WindowSettings& windows, JsonWriter* json) {
+  json->Key("protocol").String(ProtocolName(windows.protocol));
+  json->Key("context").Integer(windows.context);
+  if (windows.protocol == Protocol::kHuggingFace) {
+    json->Key("stride").Integer(windows.stride);
+  }
+  json->Key("max_windows");
+  windows.max_windows < 0 ? json->Null() : json->Integer(windows.max_windows);
 }
 
 std::string ReportJson(const PerplexityReport& report) {

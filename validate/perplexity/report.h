@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "calibration/model_runner.h"
+#include "formats/json/json_writer.h"
 #include "validate/summary.h"
 #include "validate/windows.h"
 
@@ -59,6 +60,10 @@ struct PerplexityReport {
 
 // "exact", "fast".
 absl::string_view PrecisionName(Precision precision);
+
+// How a text is cut, into the object that `json` is in: protocol, context,
+// stride where it has one, and windows at most (null for all).
+void AddWindowSettings(const WindowSettings& windows, JsonWriter* json);
 
 // Indented JSON. Numbers that are unknown (an error of one value) are null.
 std::string ReportJson(const PerplexityReport& report);

@@ -102,15 +102,8 @@ void AddLimit(const char* name, const std::optional<double>& limit,
 }
 
 void AddSettings(const ValidationReport& report, JsonWriter* json) {
-  const WindowSettings& windows = report.windows;
   json->Key("settings").BeginObject();
-  json->Key("protocol").String(ProtocolName(windows.protocol));
-  json->Key("context").Integer(windows.context);
-  if (windows.protocol == Protocol::kHuggingFace) {
-    json->Key("stride").Integer(windows.stride);
-  }
-  json->Key("max_windows");
-  windows.max_windows < 0 ? json->Null() : json->Integer(windows.max_windows);
+  AddWindowSettings(report.windows, json);
   json->Key("precision").String(PrecisionName(report.precision));
   json->Key("threads").Integer(report.n_threads);
   json->Key("early_stop").Bool(report.early_stop);
