@@ -122,7 +122,8 @@ absl::Status Cublas::Multiply(const tile::Product& product, void* stream) {
   const View left = ViewOf(product.left);
   const View right = ViewOf(product.right);
   const float one = 1;
-  const float beta = product.accumulate ? 1 : 0;
+  // A bias is in `out` already, see DeviceProducts::Multiply.
+  const float beta = product.accumulate || product.bias != nullptr ? 1 : 0;
   RETURN_IF_ERROR(
       CheckCall(api_->set_stream(handle_, stream), "cublasSetStream"));
   return CheckCall(
@@ -132,7 +133,10 @@ absl::Status Cublas::Multiply(const tile::Product& product, void* stream) {
           static_cast<int>(product.n_cols), static_cast<int>(product.n_rows),
           static_cast<int>(product.depth), &one, product.right.data, kBf16,
           static_cast<int>(right.stride), product.left.data, kBf16,
-          static_cast<int>(left.stride), &beta, product.out, kF32,
+          static_cast<int>(left.stride), &beta,
+          product.halves != nullptr ? static_cast<void*>(product.halves)
+                                    : product.out,
+          product.halves != nullptr ? kBf16 : kF32,
           static_cast<int>(product.out_row), kComputeF32, kDefaultAlgorithm),
       "cublasGemmEx");
 }

@@ -45,7 +45,9 @@ class Cublas {
 
   // As the kernel of tile_threads.h, but in the library's own order of sums,
   // which depends on sizes and the card. REQUIRES: in each operand, neighbours
-  // in a row or in a column are neighbours in memory; sizes below 2^31.
+  // in a row or in a column are neighbours in memory; sizes below 2^31. With
+  // a bias, `out` holds it already (and what is accumulated), and no halves
+  // are asked for.
   absl::Status Multiply(const tile::Product& product, void* stream);
 
  private:

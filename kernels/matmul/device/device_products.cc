@@ -1,11 +1,13 @@
 #include "kernels/matmul/device/device_products.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
 #include "kernels/matmul/device/product_launch.h"
+#include "kernels/warp/host_block.h"
 
 namespace narrow {
 
@@ -38,6 +40,42 @@ void MultiplyTile(const Product& product, int64_t first_row,
   }
 }
 
+void MultiplyTiles(const Product& product) {
+  for (int64_t row = 0; row < product.n_rows; row += kTile) {
+    for (int64_t col = 0; col < product.n_cols; col += kTile) {
+      MultiplyTile(product, row, col);
+    }
+  }
+}
+
+template <bool kLeftByDepth, bool kRightByDepth>
+void RunTensorTiles(const tensor_tile::Task& task) {
+  const auto stages = std::make_unique<tensor_tile::Stages>();
+  for (int64_t i = 0; i < tensor_tile::NumBlocks(task); ++i) {
+    // What was never written shows.
+    std::memset(stages.get(), 0xff, sizeof(*stages));
+    warp::HostBlock<tensor_tile::State> block(tensor_tile::kThreads);
+    tensor_tile::RunTile<kLeftByDepth, kRightByDepth>(
+        task, tensor_tile::PlaceOf(task, i), stages.get(), &block);
+  }
+}
+
+// On tensor cores, or as they do it.
+absl::Status MultiplyOnTensorCores(const tensor_tile::Task& task,
+                                   DeviceStream* stream) {
+  if (stream->kind() == DeviceKind::kCuda) {
+    return tile::LaunchTensorProduct(task, stream->handle());
+  }
+  const bool left = tensor_tile::LiesByDepth(task.product.left);
+  if (tensor_tile::LiesByDepth(task.product.right)) {
+    left ? RunTensorTiles<true, true>(task) : RunTensorTiles<false, true>(task);
+  } else {
+    left ? RunTensorTiles<true, false>(task)
+         : RunTensorTiles<false, false>(task);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceProducts>> DeviceProducts::Open(
@@ -68,18 +106,44 @@ absl::Status DeviceProducts::Multiply(const Product& product,
   if (product.n_rows == 0 || product.n_cols == 0) {
     return absl::OkStatus();
   }
-  if (cublas_.has_value() && stream->kind() == DeviceKind::kCuda) {
+  // The library adds its sums to what is there, but not to bfloat16.
+  const bool library_can = product.bias == nullptr || product.halves == nullptr;
+  if (cublas_.has_value() && library_can &&
+      stream->kind() == DeviceKind::kCuda) {
+    if (product.bias != nullptr) {
+      RETURN_IF_ERROR(tile::LaunchBeginBias(product, stream->handle()));
+    }
     return cublas_->Multiply(product, stream->handle());
   }
-  if (stream->kind() == DeviceKind::kCuda) {
-    return tile::LaunchProduct(product, stream->handle());
+  tensor_tile::Task task;
+  task.product = product;
+  return tensor_tile::Fits(task) ? MultiplyOnTensorCores(task, stream)
+                                 : MultiplyInOrder(product, stream);
+}
+
+absl::Status DeviceProducts::MultiplyInOrder(const Product& product,
+                                             DeviceStream* stream) {
+  if (stream->kind() != DeviceKind::kCuda) {
+    MultiplyTiles(product);
+    return absl::OkStatus();
   }
-  for (int64_t row = 0; row < product.n_rows; row += kTile) {
-    for (int64_t col = 0; col < product.n_cols; col += kTile) {
-      MultiplyTile(product, row, col);
-    }
+  return product.n_rows == 0 || product.n_cols == 0
+             ? absl::OkStatus()
+             : tile::LaunchProduct(product, stream->handle());
+}
+
+absl::Status DeviceProducts::MultiplyGroups(const tensor_tile::Task& task,
+                                            DeviceStream* stream) {
+  if (task.n_tiles == 0 || task.product.n_cols == 0) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  if (!tensor_tile::Fits(task)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "grouped products need rows that begin at multiples of 16 bytes; "
+        "strides are ",
+        task.product.left.row, " and ", task.product.right.row, " numbers"));
+  }
+  return MultiplyOnTensorCores(task, stream);
 }
 
 absl::Status DeviceProducts::Split(const float* values, int64_t n, int part,

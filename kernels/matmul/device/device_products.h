@@ -5,8 +5,9 @@
 //   RETURN_IF_ERROR(products->Multiply(product, &stream));
 //
 // On a card with NVIDIA's library where there is one, else with the kernel of
-// tile_threads.h; on the CPU's device by that kernel's code. Pointers are the
-// device's. One thread at a time.
+// tensor_tile.h where operands begin and continue at multiples of sixteen
+// bytes, and that of tile_threads.h where they do not; on the CPU's device by
+// those kernels' code. Pointers are the device's. One thread at a time.
 
 #ifndef NARROW_KERNELS_MATMUL_DEVICE_DEVICE_PRODUCTS_H_
 #define NARROW_KERNELS_MATMUL_DEVICE_DEVICE_PRODUCTS_H_
@@ -21,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "kernels/matmul/device/cublas.h"
+#include "kernels/matmul/device/tensor_tile.h"
 #include "kernels/matmul/device/tile_threads.h"
 
 namespace narrow {
@@ -38,6 +40,14 @@ class DeviceProducts {
 
   // See tile_threads.h; sizes of 0 leave nothing to do.
   absl::Status Multiply(const tile::Product& product, DeviceStream* stream);
+  // As tile_threads.h does it on any device: every element one chain of fused
+  // multiply-adds.
+  absl::Status MultiplyInOrder(const tile::Product& product,
+                               DeviceStream* stream);
+  // Products of groups of rows in one launch (row_groups.h), on the kernel of
+  // tensor_tile.h. InvalidArgument where operands do not fit it.
+  absl::Status MultiplyGroups(const tensor_tile::Task& task,
+                              DeviceStream* stream);
   // Part `part` of n floats as bfloat16: tile::PartOf.
   absl::Status Split(const float* values, int64_t n, int part, uint16_t* out,
                      DeviceStream* stream);

@@ -45,6 +45,16 @@ __global__ void AddWide(const float* values, int64_t n, double* sums) {
   }
 }
 
+__global__ void BeginBias(const Product product) {
+  const int64_t i =
+      static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x;
+  if (i < product.n_rows * product.n_cols) {
+    const int64_t col = i % product.n_cols;
+    float* out = product.out + i / product.n_cols * product.out_row + col;
+    *out = (product.accumulate ? *out : 0.0f) + product.bias[col];
+  }
+}
+
 unsigned BlocksFor(int64_t n) {
   return static_cast<unsigned>((n + kRowThreads - 1) / kRowThreads);
 }
@@ -57,6 +67,12 @@ absl::Status LaunchProduct(const Product& product, void* stream) {
   TileProduct<<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       product);
   return LaunchStatus("TileProduct");
+}
+
+absl::Status LaunchBeginBias(const Product& product, void* stream) {
+  BeginBias<<<BlocksFor(product.n_rows * product.n_cols), kRowThreads, 0,
+              static_cast<cudaStream_t>(stream)>>>(product);
+  return LaunchStatus("BeginBias");
 }
 
 absl::Status LaunchSplit(const float* values, int64_t n, int part,

@@ -8,12 +8,17 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "kernels/matmul/device/tensor_tile.h"
 #include "kernels/matmul/device/tile_threads.h"
 
 namespace narrow {
 namespace tile {
 
 absl::Status LaunchProduct(const Product& product, void* stream);
+// REQUIRES: tensor_tile::Fits(task).
+absl::Status LaunchTensorProduct(const tensor_tile::Task& task, void* stream);
+// Before a product that adds to `out`: bias, or what is there and bias.
+absl::Status LaunchBeginBias(const Product& product, void* stream);
 // Part `part` of n numbers, see PartOf.
 absl::Status LaunchSplit(const float* values, int64_t n, int part,
                          uint16_t* out, void* stream);

@@ -16,6 +16,15 @@ absl::Status LaunchProduct(const Product& /*product*/, void* /*stream*/) {
   return NoCuda();
 }
 
+absl::Status LaunchTensorProduct(const tensor_tile::Task& /*task*/,
+                                 void* /*stream*/) {
+  return NoCuda();
+}
+
+absl::Status LaunchBeginBias(const Product& /*product*/, void* /*stream*/) {
+  return NoCuda();
+}
+
 absl::Status LaunchSplit(const float* /*values*/, int64_t /*n*/, int /*part*/,
                          uint16_t* /*out*/, void* /*stream*/) {
   return NoCuda();

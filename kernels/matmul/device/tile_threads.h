@@ -16,6 +16,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/warp/fragments.h"
+
 #if defined(__CUDACC__)
 #define NARROW_TILE_FUNCTION __host__ __device__ __forceinline__
 #else
@@ -47,6 +49,10 @@ struct Product {
   float* out;  // row i begins at out + i * out_row
   int64_t out_row;
   bool accumulate;  // adds to what is there; the chain goes on from it
+  const float* bias = nullptr;  // [n_cols], added last
+  // Where the result goes, rounded to bfloat16, in the place of `out`.
+  // REQUIRES: accumulate is false.
+  uint16_t* halves = nullptr;
 };
 
 struct Stripes {
@@ -130,6 +136,20 @@ NARROW_TILE_FUNCTION void AddStripes(const Stripes& stripes, int thread,
   }
 }
 
+// An element that is done but for its bias.
+NARROW_TILE_FUNCTION void StoreElement(const Product& product, int64_t row,
+                                       int64_t col, float value) {
+  const int64_t at = row * product.out_row + col;
+  if (product.bias != nullptr) {
+    value += product.bias[col];
+  }
+  if (product.halves != nullptr) {
+    product.halves[at] = static_cast<uint16_t>(warp::RoundToBf16(value));
+  } else {
+    product.out[at] = value;
+  }
+}
+
 NARROW_TILE_FUNCTION void StoreSums(const Product& product, int64_t first_row,
                                     int64_t first_col, int thread,
                                     const Sums& sums) {
@@ -138,7 +158,7 @@ NARROW_TILE_FUNCTION void StoreSums(const Product& product, int64_t first_row,
       const int64_t row = first_row + RowOf(thread, i);
       const int64_t col = first_col + ColOf(thread, j);
       if (row < product.n_rows && col < product.n_cols) {
-        product.out[row * product.out_row + col] = sums.at[i][j];
+        StoreElement(product, row, col, sums.at[i][j]);
       }
     }
   }
