@@ -18,14 +18,9 @@
 #include <cstdint>
 
 #include "formats/base/parallel.h"
+#include "kernels/linalg/update.h"
 
 namespace narrow {
-
-enum class Update {
-  kSet,       // C = A B
-  kAdd,       // C = fma(a, b, C), k after k, beginning with C
-  kSubtract,  // C = fma(-a, b, C), likewise
-};
 
 // C[m, n] from A[m, k] and B[k, n].
 void Gemm(ThreadPool* pool, Update update, int64_t m, int64_t n, int64_t k,
