@@ -1,0 +1,70 @@
+// The factors of kernels/linalg/cholesky.h on a device, many matrices of one
+// size at once, with the very bits of FactorUpper, UnitFactorInPlace and
+// SolveRows.
+//
+//   ASSIGN_OR_RETURN(auto factors, DeviceFactors::New(device, n_batch));
+//   RETURN_IF_ERROR(factors->FactorUpper(n, h, n * n, &stream));
+//   ASSIGN_OR_RETURN(auto results, factors->Results(&stream));   // waits
+//   RETURN_IF_ERROR(RunFactorPass(unit_task, &stream));
+//   RETURN_IF_ERROR(RunSolveRows(rows, &stream));
+//
+// Pointers are the device's. A card works on one block of 128 columns after
+// another: all of it is one product, then one launch for the block's square
+// and one for the rows above. Matrices go side by side through the same
+// launches.
+
+#ifndef NARROW_KERNELS_LINALG_DEVICE_DEVICE_FACTOR_H_
+#define NARROW_KERNELS_LINALG_DEVICE_DEVICE_FACTOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+#include "kernels/linalg/cholesky.h"
+#include "kernels/linalg/device/factor_threads.h"
+
+namespace narrow {
+
+// What became of the factors of a batch of matrices.
+class DeviceFactors {
+ public:
+  static absl::StatusOr<std::unique_ptr<DeviceFactors>> New(
+      const Device& device, int64_t n_batch);
+
+  // The upper triangles of n_batch matrices [n, n] become R, `step` elements
+  // from one to the next. Failed ones are spoilt.
+  absl::Status FactorUpper(int64_t n, double* h, int64_t step,
+                           DeviceStream* stream);
+  // One a matrix, once the stream's work is done.
+  absl::StatusOr<std::vector<FactorResult>> Results(DeviceStream* stream);
+
+ private:
+  explicit DeviceFactors(int64_t n_batch) : n_batch_(n_batch) {}
+
+  const int64_t n_batch_;
+  DeviceBuffer outcomes_;
+};
+
+// X R R^T = B in place for the rows of each B [n_rows, n].
+struct SolveRowsTask {
+  const double* r = nullptr;
+  int64_t n = 0;
+  double* b = nullptr;
+  int64_t n_rows = 0;
+  int64_t n_batch = 1;
+  int64_t r_step = 0;
+  int64_t b_step = 0;
+};
+absl::Status RunSolveRows(const SolveRowsTask& task, DeviceStream* stream);
+
+// Passes over elements.
+absl::Status RunFactorPass(const factor::UnitTask& task, DeviceStream* stream);
+absl::Status RunFactorPass(const factor::MetricTask& task,
+                           DeviceStream* stream);
+
+}  // namespace narrow
+
+#endif  // NARROW_KERNELS_LINALG_DEVICE_DEVICE_FACTOR_H_
