@@ -39,6 +39,8 @@ absl::Status RunDecode(QuantType type, const team::DecodeTask& task,
   return absl::OkStatus();
 }
 
+bool HasDeviceCode(QuantType type) { return team::HasTeam(type); }
+
 absl::StatusOr<DeviceTables> DeviceTables::Copy(const Device& device,
                                                 QuantType type,
                                                 DeviceStream* stream) {

@@ -52,6 +52,9 @@ struct DeviceEncoderOptions {
 absl::Status RunEncode(QuantType type, const team::EncodeTask& task,
                        DeviceStream* stream);
 
+// Whether both know the type.
+bool HasDeviceCode(QuantType type);
+
 // The same for blocks to weights.
 absl::Status RunDecode(QuantType type, const team::DecodeTask& task,
                        DeviceStream* stream);
