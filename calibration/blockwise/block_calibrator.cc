@@ -10,10 +10,12 @@
 #include "absl/types/span.h"
 #include "calibration/blockwise/block_state.h"
 #include "calibration/blockwise/block_stream.h"
+#include "calibration/blockwise/group_samples.h"
 #include "calibration/blockwise/hidden_store.h"
-#include "calibration/blockwise/input_recorder.h"
-#include "calibration/blockwise/stats_collector.h"
-#include "calibration/blockwise/token_use.h"
+#include "calibration/blockwise/states_print.h"
+#include "calibration/blockwise/stats/input_recorder.h"
+#include "calibration/blockwise/stats/stats_collector.h"
+#include "calibration/blockwise/stats/token_use.h"
 #include "calibration/weights.h"
 #include "formats/base/checksum.h"
 #include "formats/base/parallel.h"
@@ -22,14 +24,6 @@
 
 namespace narrow {
 namespace {
-
-// Hidden states that go through a block together: enough rows for every
-// expert, and few beside the block's weights. A share of what may be kept.
-constexpr int64_t kMostGroupBytes = int64_t{256} << 20;
-constexpr int64_t kLeastGroupBytes = int64_t{16} << 20;
-constexpr int64_t kGroupShare = 8;
-// Inputs of the original model's layers that are kept to be compared.
-constexpr int64_t kMostRecordedBytes = int64_t{512} << 20;
 
 // The first and the last site that layers are asked for of; all without any.
 std::pair<size_t, size_t> SitesAsked(const ObserveRequest& request,
@@ -93,7 +87,7 @@ class Calibrator : public BlockCalibrator {
   absl::Status CheckCancelled() const;
   int64_t GroupSamples(bool recorded, const Route* route = nullptr) const;
   int64_t MemoryBytes() const;
-  absl::StatusOr<uint64_t> PrintOf(const CalibrationSamples& samples) const;
+  BlockStateHeader NewHeader(uint64_t fingerprint) const;
 
   absl::Status AdvanceStream(BlockStream* stream, double from, double share,
                              const CalibrationProgressFn& progress);
@@ -117,38 +111,6 @@ class Calibrator : public BlockCalibrator {
   InputRecorder recorder_;
 };
 
-// Of what hidden states depend on. Of the weights, three rows a tensor: all
-// would take long, and another model differs in any.
-absl::StatusOr<uint64_t> Calibrator::PrintOf(
-    const CalibrationSamples& samples) const {
-  const OriginalsShown shown(overlay_, true);
-  Checksum print;
-  print.Add(static_cast<int64_t>(HashSamples(samples)));
-  print.Add(options_.order == CalibrationOrder::kOriginal ? 1 : 0);
-  print.Add(static_cast<int64_t>(options_.runner.precision));
-  const std::string& arch = model_->config().arch;
-  print.Add(arch.data(), arch.size());
-  for (const CheckpointTensor& tensor : model_->tensors()) {
-    print.Add(tensor.meta.name.data(), tensor.meta.name.size());
-    print.Add(static_cast<int64_t>(tensor.stored));
-    for (const int64_t size : tensor.meta.shape) {
-      print.Add(size);
-    }
-    if (FindCodec(tensor.stored) == nullptr) {
-      continue;  // the model does not run with it
-    }
-    const int64_t n_rows = tensor.meta.n_rows();
-    std::vector<float> row(static_cast<size_t>(tensor.meta.n_cols()));
-    for (const int64_t r : {int64_t{0}, n_rows / 2, n_rows - 1}) {
-      if (r >= 0 && r < n_rows) {
-        RETURN_IF_ERROR(ReadRows(*model_, tensor, r, 1, row.data()));
-        print.Add(row.data(), row.size() * sizeof(float));
-      }
-    }
-  }
-  return print.value();
-}
-
 absl::StatusOr<std::unique_ptr<BlockStream>> Calibrator::NewStream(
     bool original) {
   // Two streams share the limit.
@@ -167,7 +129,11 @@ absl::Status Calibrator::Start(const CalibrationSamples& samples) {
   RETURN_IF_ERROR(
       CheckSamples(samples, model_->config().vocab_size, model_->path()));
   const bool originals = options_.order == CalibrationOrder::kOriginal;
-  ASSIGN_OR_RETURN(print_, PrintOf(samples));
+  {
+    const OriginalsShown shown(overlay_, true);
+    ASSIGN_OR_RETURN(print_, PrintOfStates(*model_, samples, originals,
+                                           options_.runner.precision));
+  }
   const OriginalsShown shown(overlay_, originals);
   ASSIGN_OR_RETURN(main_, NewStream(originals));
   const int64_t width = shape_.sample_tokens;
@@ -257,29 +223,14 @@ absl::Status Calibrator::CheckRequest(const ObserveRequest& request,
 
 // `recorded`: of two streams. `route`: what is run, if it is known.
 int64_t Calibrator::GroupSamples(bool recorded, const Route* route) const {
-  const int64_t bytes = std::clamp(options_.hidden_bytes / kGroupShare,
-                                   kLeastGroupBytes, kMostGroupBytes);
-  int64_t sample_bytes = shape_.sample_bytes();
+  GroupLimits limits;
+  limits.fixed = options_.group_samples;
+  limits.hidden_bytes = options_.hidden_bytes;
+  limits.recorded = recorded;
   if (route != nullptr && route->has_inner()) {
-    sample_bytes = std::max(sample_bytes, main_->InnerCols(next_block_) *
-                                              shape_.sample_tokens *
-                                              int64_t{sizeof(float)});
+    limits.inner_cols = main_->InnerCols(next_block_);
   }
-  int64_t n = options_.group_samples > 0 ? options_.group_samples
-                                         : bytes / sample_bytes;
-  if (recorded && options_.group_samples <= 0) {
-    // Inputs of attention, its output, the feed-forward part and its output.
-    const ModelConfig& c = model_->config();
-    const int64_t n_experts = std::max<int64_t>(1, c.n_experts_used);
-    const int64_t inner = c.n_experts > 0 ? c.expert_ffn_size : c.ffn_size;
-    // The residual stream twice.
-    const int64_t width = (4 + n_experts) * c.hidden_size +
-                          c.n_heads * c.head_dim + n_experts * inner;
-    const int64_t recorded_bytes =
-        width * shape_.sample_tokens * static_cast<int64_t>(sizeof(float));
-    n = std::min(n, kMostRecordedBytes / std::max<int64_t>(1, recorded_bytes));
-  }
-  return std::clamp<int64_t>(n, 1, shape_.n_samples);
+  return SamplesOfGroup(model_->config(), shape_, limits);
 }
 
 void Calibrator::ForgetWeights() const {
@@ -442,19 +393,25 @@ absl::Status Calibrator::ReadStates(int64_t first, int64_t n,
   return main_->store()->Read(first, n, states);
 }
 
-absl::Status Calibrator::Save(const std::string& path,
-                              uint64_t fingerprint) const {
-  RETURN_IF_ERROR(CheckUsable());
+// Of the state as it is.
+BlockStateHeader Calibrator::NewHeader(uint64_t fingerprint) const {
   BlockStateHeader header;
   header.fingerprint = fingerprint;
   header.samples_and_model = print_;
   header.next_block = next_block_;
+  header.n_streams = original_ == nullptr ? 1 : 2;
   header.shape = shape_;
+  return header;
+}
+
+absl::Status Calibrator::Save(const std::string& path,
+                              uint64_t fingerprint) const {
+  RETURN_IF_ERROR(CheckUsable());
+  const BlockStateHeader header = NewHeader(fingerprint);
   std::vector<const HiddenStore*> streams = {main_->store()};
   if (original_ != nullptr) {
     streams.push_back(original_->store());
   }
-  header.n_streams = static_cast<int64_t>(streams.size());
   return WriteBlockState(header, streams, path);
 }
 
@@ -462,27 +419,12 @@ absl::Status Calibrator::Restore(const std::string& path,
                                  uint64_t fingerprint) {
   ASSIGN_OR_RETURN(const auto state, BlockStateFile::Open(path));
   const BlockStateHeader& header = state->header();
-  const auto other = [&](absl::string_view what) {
-    return absl::DataLossError(
-        absl::StrCat("the state of calibration is of a run with ", what,
-                     "; reading ", path));
-  };
-  if (header.fingerprint != fingerprint) {
-    return other("another model or other options");
-  }
-  if (header.samples_and_model != print_ ||
-      header.shape.n_samples != shape_.n_samples ||
-      header.shape.sample_tokens != shape_.sample_tokens ||
-      header.shape.hidden_size != shape_.hidden_size ||
-      header.next_block > n_blocks()) {
-    return other("another model or other samples");
-  }
-  if (header.n_streams < (original_ == nullptr ? 1 : 2)) {
-    return other("no hidden states of the original model");
-  }
+  BlockStateHeader expected = NewHeader(fingerprint);
+  expected.next_block = n_blocks();
+  RETURN_IF_ERROR(CheckBlockState(header, expected, path));
   if (header.n_streams == 2 && original_ == nullptr) {
     if (options_.order == CalibrationOrder::kOriginal) {
-      return other("inputs from the quantized blocks");
+      return OtherBlockState("inputs from the quantized blocks", path);
     }
     ASSIGN_OR_RETURN(original_, NewStream(/*original=*/true));
   }

@@ -208,4 +208,28 @@ absl::Status BlockStateFile::ReadInto(
   return absl::OkStatus();
 }
 
+absl::Status OtherBlockState(absl::string_view what, const std::string& path) {
+  return absl::DataLossError(absl::StrCat(
+      "the state of calibration is of a run with ", what, "; reading ", path));
+}
+
+absl::Status CheckBlockState(const BlockStateHeader& header,
+                             const BlockStateHeader& expected,
+                             const std::string& path) {
+  if (header.fingerprint != expected.fingerprint) {
+    return OtherBlockState("another model or other options", path);
+  }
+  if (header.samples_and_model != expected.samples_and_model ||
+      header.shape.n_samples != expected.shape.n_samples ||
+      header.shape.sample_tokens != expected.shape.sample_tokens ||
+      header.shape.hidden_size != expected.shape.hidden_size ||
+      header.next_block > expected.next_block) {
+    return OtherBlockState("another model or other samples", path);
+  }
+  if (header.n_streams < expected.n_streams) {
+    return OtherBlockState("no hidden states of the original model", path);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace narrow

@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "calibration/blockwise/hidden_store.h"
 #include "formats/base/file.h"
@@ -36,6 +37,17 @@ struct BlockStateHeader {
 // of header.shape.
 absl::Status WriteBlockState(const BlockStateHeader& header,
                              absl::Span<const HiddenStore* const> streams,
+                             const std::string& path);
+
+// DataLoss, as errors of Open: the state in `path` is of a run with something
+// else, named by `what`.
+absl::Status OtherBlockState(absl::string_view what, const std::string& path);
+
+// Whether a run can go on from a state, that is: it has the fingerprints and
+// shape that are expected, at least so many streams, and blocks up to
+// expected.next_block. DataLoss: it is of another run.
+absl::Status CheckBlockState(const BlockStateHeader& header,
+                             const BlockStateHeader& expected,
                              const std::string& path);
 
 class BlockStateFile {

@@ -1,6 +1,6 @@
 // The collector against slow sums in double, on made-up rows.
 
-#include "calibration/blockwise/stats_collector.h"
+#include "calibration/blockwise/stats/stats_collector.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

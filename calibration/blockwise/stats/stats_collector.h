@@ -39,8 +39,8 @@
 //
 // Belongs to one thread, and uses the pool's.
 
-#ifndef NARROW_CALIBRATION_BLOCKWISE_STATS_COLLECTOR_H_
-#define NARROW_CALIBRATION_BLOCKWISE_STATS_COLLECTOR_H_
+#ifndef NARROW_CALIBRATION_BLOCKWISE_STATS_STATS_COLLECTOR_H_
+#define NARROW_CALIBRATION_BLOCKWISE_STATS_STATS_COLLECTOR_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -54,11 +54,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "calibration/blockwise/input_recorder.h"
-#include "calibration/blockwise/input_sums.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "calibration/blockwise/observe_request.h"
-#include "calibration/blockwise/token_use.h"
+#include "calibration/blockwise/stats/input_recorder.h"
+#include "calibration/blockwise/stats/input_sums.h"
+#include "calibration/blockwise/stats/token_use.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
@@ -131,4 +131,4 @@ class StatsCollector : public Observer {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BLOCKWISE_STATS_COLLECTOR_H_
+#endif  // NARROW_CALIBRATION_BLOCKWISE_STATS_STATS_COLLECTOR_H_

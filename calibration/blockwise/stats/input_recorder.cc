@@ -1,6 +1,6 @@
 // Tested by: stats_collector_test, block_calibrator_test.
 
-#include "calibration/blockwise/input_recorder.h"
+#include "calibration/blockwise/stats/input_recorder.h"
 
 #include <algorithm>
 

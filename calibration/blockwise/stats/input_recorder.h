@@ -8,8 +8,8 @@
 //
 // Layers that are fed by one input share its rows. Belongs to one thread.
 
-#ifndef NARROW_CALIBRATION_BLOCKWISE_INPUT_RECORDER_H_
-#define NARROW_CALIBRATION_BLOCKWISE_INPUT_RECORDER_H_
+#ifndef NARROW_CALIBRATION_BLOCKWISE_STATS_INPUT_RECORDER_H_
+#define NARROW_CALIBRATION_BLOCKWISE_STATS_INPUT_RECORDER_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -85,4 +85,4 @@ class InputRecorder : public Observer {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BLOCKWISE_INPUT_RECORDER_H_
+#endif  // NARROW_CALIBRATION_BLOCKWISE_STATS_INPUT_RECORDER_H_

@@ -1,6 +1,6 @@
 // Tested by: stats_collector_test, observe_request_test.
 
-#include "calibration/blockwise/input_sums.h"
+#include "calibration/blockwise/stats/input_sums.h"
 
 #include <algorithm>
 #include <cassert>

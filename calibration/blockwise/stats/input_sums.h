@@ -10,8 +10,8 @@
 // so that calls do not move the borders of sums. Belongs to one thread, and
 // uses the pool's.
 
-#ifndef NARROW_CALIBRATION_BLOCKWISE_INPUT_SUMS_H_
-#define NARROW_CALIBRATION_BLOCKWISE_INPUT_SUMS_H_
+#ifndef NARROW_CALIBRATION_BLOCKWISE_STATS_INPUT_SUMS_H_
+#define NARROW_CALIBRATION_BLOCKWISE_STATS_INPUT_SUMS_H_
 
 #include <cstdint>
 #include <memory>
@@ -75,4 +75,4 @@ class InputSums {
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BLOCKWISE_INPUT_SUMS_H_
+#endif  // NARROW_CALIBRATION_BLOCKWISE_STATS_INPUT_SUMS_H_

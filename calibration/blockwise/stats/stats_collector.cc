@@ -1,6 +1,6 @@
 // Tested by: stats_collector_test, block_calibrator_test.
 
-#include "calibration/blockwise/stats_collector.h"
+#include "calibration/blockwise/stats/stats_collector.h"
 
 #include <algorithm>
 #include <cmath>

@@ -5,8 +5,8 @@
 //
 // Pure functions. `counts` are CalibrationSamples'.
 
-#ifndef NARROW_CALIBRATION_BLOCKWISE_TOKEN_USE_H_
-#define NARROW_CALIBRATION_BLOCKWISE_TOKEN_USE_H_
+#ifndef NARROW_CALIBRATION_BLOCKWISE_STATS_TOKEN_USE_H_
+#define NARROW_CALIBRATION_BLOCKWISE_STATS_TOKEN_USE_H_
 
 #include <cstdint>
 #include <vector>
@@ -34,4 +34,4 @@ absl::StatusOr<std::vector<TokenUse>> UsesOfTokens(
 
 }  // namespace narrow
 
-#endif  // NARROW_CALIBRATION_BLOCKWISE_TOKEN_USE_H_
+#endif  // NARROW_CALIBRATION_BLOCKWISE_STATS_TOKEN_USE_H_

@@ -1,6 +1,6 @@
 // Tested by: observe_request_test.
 
-#include "calibration/blockwise/token_use.h"
+#include "calibration/blockwise/stats/token_use.h"
 
 #include <algorithm>
 #include <cmath>
