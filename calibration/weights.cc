@@ -1,5 +1,7 @@
 #include "calibration/weights.h"
 
+#include <cstring>
+
 #include "absl/strings/str_cat.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"
@@ -74,6 +76,20 @@ absl::Status ReadScaledRows(const Checkpoint& model,
     }
   }
   return absl::OkStatus();
+}
+
+bool HasPlainBf16(const Checkpoint& model, const CheckpointTensor& tensor) {
+  return tensor.stored == QuantType::kBF16 && tensor.offset == 0 &&
+         tensor.meta.type != QuantType::kF16 && model.HasBytes(tensor);
+}
+
+void CopyBf16Rows(const Checkpoint& model, const CheckpointTensor& tensor,
+                  int64_t first_row, int64_t n_rows, uint16_t* out) {
+  const int64_t n_cols = tensor.meta.n_cols();
+  for (int64_t r = 0; r < n_rows; ++r) {
+    std::memcpy(out + r * n_cols, model.RowBytes(tensor, first_row + r).data(),
+                static_cast<size_t>(n_cols) * sizeof(uint16_t));
+  }
 }
 
 }  // namespace narrow

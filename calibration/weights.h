@@ -28,6 +28,13 @@ absl::Status ReadScaledRows(const Checkpoint& model,
                             const CheckpointTensor& tensor, int64_t first_row,
                             int64_t n_rows, float* out);
 
+// Whether the tensor's rows are, as they are stored, bfloat16 that ReadRows
+// only widens.
+bool HasPlainBf16(const Checkpoint& model, const CheckpointTensor& tensor);
+// Their bits, [n_rows, n_cols]. REQUIRES: HasPlainBf16.
+void CopyBf16Rows(const Checkpoint& model, const CheckpointTensor& tensor,
+                  int64_t first_row, int64_t n_rows, uint16_t* out);
+
 }  // namespace narrow
 
 #endif  // NARROW_CALIBRATION_WEIGHTS_H_

@@ -18,6 +18,7 @@
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/file.h"
+#include "kernels/device.h"
 
 namespace narrow {
 namespace {
@@ -54,7 +55,8 @@ std::string CrcOf(const std::string& path) {
 // All rows of one model and importance matrix in one call, so that several
 // outputs of one read are what is tested.
 void ExpectSameFiles(const std::string& model_path, const std::string& imatrix,
-                     const std::vector<Golden>& goldens, int n_threads) {
+                     const std::vector<Golden>& goldens, int n_threads,
+                     const std::optional<Device>& device = std::nullopt) {
   SCOPED_TRACE(model_path + " " + imatrix);
   const auto model = Checkpoint::Open(model_path, {});
   ASSERT_TRUE(model.ok()) << model.status();
@@ -80,6 +82,7 @@ void ExpectSameFiles(const std::string& model_path, const std::string& imatrix,
   }
   PipelineOptions options;
   options.n_threads = n_threads;
+  options.device = device;
   const absl::Status status = WriteOutputs(**model, outputs, options);
   ASSERT_TRUE(status.ok()) << status;
   for (size_t i = 0; i < outputs.size(); ++i) {
@@ -97,6 +100,28 @@ TEST(FilesTest, AreByteForByteLlamaCppsOwn) {
   for (const auto& [key, goldens] : groups) {
     ExpectSameFiles(key.first, key.second, goldens, n_threads);
     n_threads = n_threads % 3 + 1;
+  }
+}
+
+// The code of a card's threads, which the processor runs slowly: one type of
+// each family of encoders, bfloat16 weights, with importance and without.
+TEST(FilesTest, DevicesGiveTheSameBytes) {
+  std::map<std::pair<std::string, std::string>, std::vector<Golden>> groups;
+  for (const Golden& golden : ReadGoldens()) {
+    const bool is_plain =
+        golden.imatrix == "-" &&
+        (golden.file_type == "Q4_K_M" || golden.file_type == "Q8_0" ||
+         golden.file_type == "F16");
+    const bool is_weighted =
+        golden.imatrix != "-" &&
+        (golden.file_type == "IQ2_XS" || golden.file_type == "Q3_K_S");
+    if (is_plain || is_weighted) {
+      groups[{golden.model, golden.imatrix}].push_back(golden);
+    }
+  }
+  ASSERT_GE(groups.size(), 2u);
+  for (const auto& [key, goldens] : groups) {
+    ExpectSameFiles(key.first, key.second, goldens, 2, Device::Cpu());
   }
 }
 

@@ -9,21 +9,27 @@
 #include "calibration/weights.h"
 #include "converter/pieces.h"
 #include "converter/tensor_scale.h"
+#include "formats/base/float16.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_writer.h"
 #include "kernels/quant/codec.h"
+#include "kernels/quant/device/shared_encoders.h"
 #include "kernels/rows/rows.h"
 
 namespace narrow {
 namespace {
 
 constexpr int64_t kMaxPieceWeights = int64_t{1} << 18;
+// A device is faster the more it has to do at once.
+constexpr int64_t kMaxDevicePieceWeights = int64_t{1} << 22;
+constexpr int64_t kDeviceMemoryBytes = int64_t{1} << 30;
 
 // What one piece in flight holds.
 struct Slot {
   std::vector<float> weights;
-  std::vector<float> scaled;                  // weights by their scale
+  std::vector<uint16_t> halves;  // in their place: bfloat16, for a device
+  std::vector<float> scaled;     // weights by their scale
   std::vector<std::vector<uint8_t>> encoded;  // by output
 };
 
@@ -35,6 +41,21 @@ absl::Status NotFiniteError(const CheckpointTensor& tensor, int64_t row,
   return absl::DataLossError(
       absl::StrCat("tensor '", tensor.meta.name, "': ", what, " at row ", row,
                    ", column ", column, "; reading ", tensor.origin.file));
+}
+
+absl::Status CheckFinite(const CheckpointTensor& tensor, const Piece& piece,
+                         const std::vector<uint16_t>& halves) {
+  constexpr uint16_t kExponent = 0x7f80;
+  const auto bad = std::find_if(
+      halves.begin(), halves.end(),
+      [](uint16_t bits) { return (bits & kExponent) == kExponent; });
+  if (bad == halves.end()) {
+    return absl::OkStatus();
+  }
+  const int64_t n_cols = tensor.meta.n_cols();
+  const int64_t at = bad - halves.begin();
+  return NotFiniteError(tensor, piece.first_row + at / n_cols, at % n_cols,
+                        absl::StrCat("weight is ", FloatFromBf16(*bad)));
 }
 
 absl::Status CheckFinite(const CheckpointTensor& tensor, const Piece& piece,
@@ -65,11 +86,13 @@ bool CopiesBytes(const PlannedTensor& planned) {
 class Converter {
  public:
   Converter(const Checkpoint& model, absl::Span<const Output> outputs,
-            std::vector<Piece> pieces, Scales scales, int n_slots)
+            std::vector<Piece> pieces, Scales scales, SharedEncoders* encoders,
+            int n_slots)
       : model_(model),
         outputs_(outputs),
         pieces_(std::move(pieces)),
         scales_(std::move(scales)),
+        encoders_(encoders),
         slots_(static_cast<size_t>(n_slots)) {
     for (Slot& slot : slots_) {
       slot.encoded.resize(outputs.size());
@@ -101,6 +124,7 @@ class Converter {
     const Piece& piece = pieces_[static_cast<size_t>(i)];
     Slot& slot = slots_[static_cast<size_t>(slot_number)];
     const CheckpointTensor& source = *Planned(0, piece).source;
+    const bool as_halves = TakesHalves(piece);
     bool decoded = false;
     for (size_t o = 0; o < outputs_.size(); ++o) {
       const PlannedTensor& planned = Planned(o, piece);
@@ -116,12 +140,13 @@ class Converter {
         continue;
       }
       if (!decoded) {
-        slot.weights.resize(
-            static_cast<size_t>(piece.n_rows * source.meta.n_cols()));
-        RETURN_IF_ERROR(ReadRows(model_, source, piece.first_row, piece.n_rows,
-                                 slot.weights.data()));
-        RETURN_IF_ERROR(CheckFinite(source, piece, slot.weights));
+        RETURN_IF_ERROR(Read(piece, as_halves, &slot));
         decoded = true;
+      }
+      if (as_halves) {
+        RETURN_IF_ERROR(Encode(planned, piece, {slot.halves.data(), true},
+                               &slot.encoded[o]));
+        continue;
       }
       const std::vector<float>* weights = &slot.weights;
       if (planned.has_scale()) {
@@ -130,7 +155,8 @@ class Converter {
                &slot.scaled);
         weights = &slot.scaled;
       }
-      RETURN_IF_ERROR(Encode(planned, piece, *weights, &slot.encoded[o]));
+      RETURN_IF_ERROR(
+          Encode(planned, piece, {weights->data(), false}, &slot.encoded[o]));
     }
     model_.Release(source, piece.first_row, piece.n_rows);
     return absl::OkStatus();
@@ -139,6 +165,38 @@ class Converter {
  private:
   const PlannedTensor& Planned(size_t output, const Piece& piece) const {
     return outputs_[output].plan->tensors[piece.tensor];
+  }
+
+  // Whether bfloat16 as it is stored will do: the device takes it for every
+  // output that is computed from weights.
+  bool TakesHalves(const Piece& piece) const {
+    if (encoders_ == nullptr ||
+        !HasPlainBf16(model_, *Planned(0, piece).source)) {
+      return false;
+    }
+    for (size_t o = 0; o < outputs_.size(); ++o) {
+      const PlannedTensor& planned = Planned(o, piece);
+      if (planned.encoded == nullptr && !CopiesBytes(planned) &&
+          (planned.has_scale() || !encoders_->Supports(planned.meta.type))) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  absl::Status Read(const Piece& piece, bool as_halves, Slot* slot) const {
+    const CheckpointTensor& source = *Planned(0, piece).source;
+    const auto n = static_cast<size_t>(piece.n_rows * source.meta.n_cols());
+    if (as_halves) {
+      slot->halves.resize(n);
+      CopyBf16Rows(model_, source, piece.first_row, piece.n_rows,
+                   slot->halves.data());
+      return CheckFinite(source, piece, slot->halves);
+    }
+    slot->weights.resize(n);
+    RETURN_IF_ERROR(ReadRows(model_, source, piece.first_row, piece.n_rows,
+                             slot->weights.data()));
+    return CheckFinite(source, piece, slot->weights);
   }
 
   static void Divide(const std::vector<float>& weights, float scale,
@@ -161,16 +219,22 @@ class Converter {
   }
 
   absl::Status Encode(const PlannedTensor& planned, const Piece& piece,
-                      const std::vector<float>& weights,
+                      const HostWeights& weights,
                       std::vector<uint8_t>* bytes) const {
     const int64_t n_cols = planned.meta.n_cols();
     bytes->resize(static_cast<size_t>(piece.n_rows * planned.meta.row_bytes()));
     const float* importance = planned.importance == nullptr
                                   ? nullptr
                                   : planned.importance + piece.matrix * n_cols;
-    FindCodec(planned.meta.type)
-        ->EncodeRows(weights.data(), piece.n_rows, n_cols, importance,
-                     bytes->data());
+    const BlockCodec& codec = *FindCodec(planned.meta.type);
+    if (encoders_ != nullptr) {
+      RETURN_IF_ERROR(encoders_->EncodeRows(codec, weights, piece.n_rows,
+                                            n_cols, importance, bytes->data(),
+                                            planned.meta.name));
+    } else {
+      codec.EncodeRows(static_cast<const float*>(weights.data), piece.n_rows,
+                       n_cols, importance, bytes->data());
+    }
     return CheckBlocks(planned, piece, *bytes);
   }
 
@@ -200,6 +264,7 @@ class Converter {
   const absl::Span<const Output> outputs_;
   const std::vector<Piece> pieces_;
   const Scales scales_;
+  SharedEncoders* const encoders_;  // nullptr: the threads encode
   std::vector<Slot> slots_;
 };
 
@@ -286,10 +351,29 @@ absl::StatusOr<Scales> ComputeScales(const Checkpoint& model,
 
 // Weights a piece may have, so that `n_slots` of them fit the budget with
 // their float32 form and one encoded form per output.
-int64_t PieceWeights(int64_t memory_bytes, int n_slots, size_t n_outputs) {
+int64_t PieceWeights(const PipelineOptions& options, int n_slots,
+                     size_t n_outputs) {
   const int64_t bytes_per_weight = 4 + 4 * static_cast<int64_t>(n_outputs);
-  return std::clamp<int64_t>(memory_bytes / n_slots / bytes_per_weight, 1,
-                             kMaxPieceWeights);
+  const bool has_device = options.device.has_value();
+  const int64_t memory_bytes =
+      has_device ? std::max(options.memory_bytes, kDeviceMemoryBytes)
+                 : options.memory_bytes;
+  return std::clamp<int64_t>(
+      memory_bytes / n_slots / bytes_per_weight, 1,
+      has_device ? kMaxDevicePieceWeights : kMaxPieceWeights);
+}
+
+// nullptr without a device. Some encoders, so that one's rows are gathered
+// while another's are computed.
+absl::StatusOr<std::unique_ptr<SharedEncoders>> EncodersFor(
+    const PipelineOptions& options, int n_threads) {
+  constexpr int kMaxEncoders = 4;
+  if (!options.device.has_value()) {
+    return std::unique_ptr<SharedEncoders>();
+  }
+  return SharedEncoders::Create(*options.device,
+                                std::min(n_threads, kMaxEncoders),
+                                options.on_device_note);
 }
 
 }  // namespace
@@ -303,14 +387,14 @@ absl::Status EncodeRows(const Checkpoint& model,
       options.n_threads < 1 ? NumProcessors() : options.n_threads;
   const int n_slots = 2 * n_threads + 1;
   const std::vector<TensorMeta> sources = SourcesOf(outputs);
-  const int64_t piece_weights =
-      PieceWeights(options.memory_bytes, n_slots, outputs.size());
+  const int64_t piece_weights = PieceWeights(options, n_slots, outputs.size());
+  ASSIGN_OR_RETURN(const auto encoders, EncodersFor(options, n_threads));
   ASSIGN_OR_RETURN(Scales scales,
                    ComputeScales(model, outputs, ranges, piece_weights, options,
                                  n_threads, n_slots));
   Converter converter(model, outputs,
                       CutIntoPieces(sources, ranges, piece_weights),
-                      std::move(scales), n_slots);
+                      std::move(scales), encoders.get(), n_slots);
 
   const auto compute = [&](int64_t i, int slot) {
     return converter.Compute(i, slot);

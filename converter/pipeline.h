@@ -14,14 +14,17 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "converter/pieces.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -40,6 +43,10 @@ struct PipelineOptions {
   std::function<void(int64_t n_bytes)> on_progress;
   // Set by a signal handler to stop: Cancelled, and nothing is left behind.
   const std::atomic<bool>* cancelled = nullptr;
+  // Where blocks are encoded; none: by the threads. The bytes are the same.
+  std::optional<Device> device;
+  // Told where the device's memory is short; from any thread, one at a time.
+  std::function<void(absl::string_view)> on_device_note;
 };
 
 // Writes all outputs, each complete under its name or not there at all: on

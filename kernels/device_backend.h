@@ -64,9 +64,9 @@ struct FoundDevice {
 
 FoundDevice FindCpu();
 
-// The first card that CUDA_VISIBLE_DEVICES shows. NotFound if there is none,
-// FailedPrecondition if the driver is missing or too old, and Unimplemented in
-// a build without CUDA; messages name the way out.
+// The first card that CUDA_VISIBLE_DEVICES shows. NotFound if there is none or
+// no driver, FailedPrecondition if either is too old, and Unimplemented in a
+// build without CUDA; messages name the way out.
 absl::StatusOr<FoundDevice> FindCuda();
 
 }  // namespace narrow

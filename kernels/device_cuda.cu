@@ -140,7 +140,7 @@ absl::Status CheckDriver() {
   RETURN_IF_ERROR(
       CudaStatus(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion"));
   if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
-    return absl::FailedPreconditionError(
+    return absl::NotFoundError(
         "no NVIDIA driver (libcuda.so.1) was found: install one, or use "
         "--device cpu");
   }

@@ -16,6 +16,7 @@
 #include "converter/commands/convert/convert_plans.h"
 #include "converter/commands/convert/convert_run.h"
 #include "converter/commands/convert/convert_solved.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/mix/mix_rules.h"
@@ -102,7 +103,7 @@ CommandResult RunPlanned(const CLI::App& command, const ConvertFlags& flags) {
   }
   return {WritePlannedShard(flags.model, flags.plans.plan,
                             flags.importance.path, flags.out, flags.n_threads,
-                            flags.quiet)};
+                            flags.device, flags.quiet)};
 }
 
 CommandResult CheckAndRun(const CLI::App& command, const ConvertFlags& flags) {
@@ -211,6 +212,7 @@ void AddConvertCommand(CLI::App* app, CommandResult* result) {
                     "size, and write nothing");
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->n_threads);
+  AddDeviceOption(command, &flags->device);
   AddJsonOption(command, &flags->json);
   AddHfOptions(command, &flags->hf);
   command->callback([command, flags, result] {

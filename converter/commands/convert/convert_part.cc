@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/gguf/output_paths.h"
 #include "converter/progress.h"
 #include "converter/version.h"
@@ -101,6 +102,8 @@ absl::StatusOr<int64_t> WriteOnePart(const Checkpoint& model, const Plan& plan,
   Progress progress("converting", "B", n_bytes, job.quiet);
   PipelineOptions options;
   options.n_threads = job.n_threads;
+  options.device = job.device;
+  options.on_device_note = PrintDeviceNote;
   options.cancelled = job.cancelled;
   options.on_progress = [&progress](int64_t n) { progress.Add(n); };
   return WritePart(model, plan, job.request, path, options);

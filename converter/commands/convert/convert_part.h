@@ -7,6 +7,7 @@
 #define NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_PART_H_
 
 #include <atomic>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "converter/plan.h"
 #include "converter/recipe.h"
 #include "formats/arch/checkpoint.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -24,6 +26,7 @@ struct PartJob {
   bool on = false;
   PartRequest request;
   int n_threads = 0;
+  std::optional<Device> device;  // where blocks are encoded
   bool quiet = false;
   const std::atomic<bool>* cancelled = nullptr;
 };

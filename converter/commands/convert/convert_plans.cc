@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/gguf/output_paths.h"
@@ -64,7 +65,8 @@ absl::Status CheckPlannedOptions(const CLI::App& command) {
         option->get_positional() || option->count() == 0 ||
         option->check_name("--plan") || option->check_name("--imatrix") ||
         option->check_name("--out") || option->check_name("--threads") ||
-        option->check_name("--quiet") || option->check_name("--no-manifest");
+        option->check_name("--device") || option->check_name("--quiet") ||
+        option->check_name("--no-manifest");
     if (!fits) {
       return absl::InvalidArgumentError(absl::StrCat(
           name, " goes to --write-plans; with --plan it is decided"));
@@ -109,7 +111,7 @@ absl::Status WritePlannedShard(const std::string& model_path,
                                const std::string& plan,
                                const std::string& imatrix,
                                const std::string& out, int n_threads,
-                               bool quiet) {
+                               const std::string& device, bool quiet) {
   for (const std::string& input : {model_path, plan, imatrix}) {
     if (!input.empty()) {
       RETURN_IF_ERROR(CheckOutputFile(out, input, ""));
@@ -144,6 +146,8 @@ absl::Status WritePlannedShard(const std::string& model_path,
   Progress progress("converting", "B", n_bytes, quiet);
   PipelineOptions pipeline;
   pipeline.n_threads = n_threads;
+  ASSIGN_OR_RETURN(pipeline.device, OpenDeviceAsked(device));
+  pipeline.on_device_note = PrintDeviceNote;
   pipeline.cancelled = CatchSignals();
   pipeline.on_progress = [&progress](int64_t n) { progress.Add(n); };
   ASSIGN_OR_RETURN(

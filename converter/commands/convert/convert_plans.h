@@ -42,7 +42,7 @@ absl::Status WritePlannedShard(const std::string& model,
                                const std::string& plan,
                                const std::string& imatrix,
                                const std::string& out, int n_threads,
-                               bool quiet);
+                               const std::string& device, bool quiet);
 
 }  // namespace narrow
 

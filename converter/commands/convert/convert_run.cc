@@ -12,6 +12,7 @@
 #include "converter/commands/convert/convert_checks.h"
 #include "converter/commands/convert/convert_manifest.h"
 #include "converter/commands/convert/convert_solved.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/compensated/compensated_report.h"
@@ -77,6 +78,7 @@ class Conversion {
   absl::Status Run() {
     const auto start = std::chrono::steady_clock::now();
     RETURN_IF_ERROR(CheckJsonPath(flags_.json));
+    ASSIGN_OR_RETURN(device_, OpenDeviceAsked(flags_.device));
     RETURN_IF_ERROR(Open());
     if (allocation_.on) {
       RETURN_IF_ERROR(Choose());
@@ -215,6 +217,7 @@ class Conversion {
   absl::Status RunPart() {
     const auto start = std::chrono::steady_clock::now();
     part_.cancelled = CatchSignals();
+    part_.device = device_;
     part_.request.only = flags_.only;
     if (flags_.manifest && part_.request.shard.index == 1 && !flags_.dry_run) {
       ASSIGN_OR_RETURN(part_.request.provenance,
@@ -254,6 +257,8 @@ class Conversion {
     options.n_threads = flags_.n_threads;
     options.on_progress = [&progress](int64_t n) { progress.Add(n); };
     options.cancelled = CatchSignals();
+    options.device = device_;
+    options.on_device_note = PrintDeviceNote;
     return WriteOutputs(*model_, outputs_, options);
   }
 
@@ -295,6 +300,7 @@ class Conversion {
     SolvedJob job;
     job.request = solver_;
     job.n_threads = flags_.n_threads;
+    job.device = device_;
     job.quiet = flags_.quiet;
     job.cancelled = CatchSignals();
     return job;
@@ -309,6 +315,7 @@ class Conversion {
   const SolverRequest& solver_;
   const AllocationJob& allocation_;
   PartJob part_;
+  std::optional<Device> device_;  // none: the processor
   ProvenanceRequest provenance_;
   std::vector<std::string> paths_;
   std::unique_ptr<Checkpoint> model_;

@@ -39,6 +39,7 @@ struct ConvertFlags {
   CheckpointOptions checkpoint;
   HfFlags hf;
   int n_threads = 0;
+  std::string device;
   std::string json;
 };
 

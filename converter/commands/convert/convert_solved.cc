@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "calibration/text/fresh_windows.h"
 #include "calibration/text/sample_text.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/compensated/compensated_report.h"
 #include "converter/compensated/matrix/solve_tensor.h"
 #include "converter/compensated/solve_targets.h"
@@ -222,6 +223,8 @@ absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
   }
   PipelineOptions pipeline;
   pipeline.n_threads = job.n_threads;
+  pipeline.device = job.device;
+  pipeline.on_device_note = PrintDeviceNote;
   pipeline.cancelled = job.cancelled;
   pipeline.on_progress = [&](int64_t n) {
     if (bar == nullptr) {

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "converter/compensated/compensated_convert.h"
 #include "converter/pipeline.h"
 #include "formats/arch/checkpoint.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -35,6 +37,7 @@ struct SolvedJob {
   // Of the text's samples, where something before has computed them.
   const FisherWeights* fisher = nullptr;
   int n_threads = 0;
+  std::optional<Device> device;  // where unsolved tensors are encoded
   bool quiet = false;
   const std::atomic<bool>* cancelled = nullptr;
 };

@@ -20,7 +20,7 @@ constexpr absl::string_view kOfRun[] = {
     "--print-recipe", "--write-recipe", "--no-manifest",
     "--shard",        "--shards",       "--write-plans",
     "--plan",         "--measure",      "--measure-chunks",
-    "--only-tensor",  "--verify"};
+    "--only-tensor",  "--verify",       "--device"};
 
 std::string NameOf(const CLI::Option& option) {
   return option.get_lnames().empty()
