@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "formats/base/elementary_exp.h"
+
 namespace narrow {
 namespace {
 
@@ -103,31 +105,7 @@ Pair LogPair(double x) {
 
 }  // namespace
 
-double Exp(double x) {
-  if (!(x >= kMinExp)) {
-    return x < kMinExp ? 0 : kNan;
-  }
-  if (x > kMaxExp) {
-    return kInfinity;
-  }
-  // k * kLn2High is exact, as the latter has 32 bits.
-  constexpr double kLn2High = 0x1.62e42fee00000p-1;
-  constexpr double kLn2Low = 0x1.a39ef35793c76p-33;
-  const double k = Round(x * kLog2E);
-  const double high = x - k * kLn2High, low = k * kLn2Low;
-  const double r = high - low;
-  const double lost = (high - r) - low;
-  // (e^r - 1 - r) / r^2; |r| <= 0.35, so r^14 / 14! is below 2^-57.
-  constexpr double kTerms[] = {1 / 479001600.0, 1 / 39916800.0, 1 / 3628800.0,
-                               1 / 362880.0,    1 / 40320.0,    1 / 5040.0,
-                               1 / 720.0,       1 / 120.0,      1 / 24.0,
-                               1 / 6.0,         1 / 2.0};
-  double p = 1 / 6227020800.0;
-  for (const double term : kTerms) {
-    p = p * r + term;
-  }
-  return std::ldexp(1 + (r + (r * r * p + lost)), static_cast<int>(k));
-}
+double Exp(double x) { return ElementaryExp(x); }
 
 double Log(double x) {
   if (!(x > 0)) {

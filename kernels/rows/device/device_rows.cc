@@ -5,30 +5,32 @@
 namespace narrow {
 namespace {
 
-using row_threads::kRowThreads;
-using row_threads::RowSums;
+using row_threads::kLanes;
+using row_threads::LaneSums;
 
 template <class Task, int kPhase>
-void RunPhases(const Task& task, int64_t row, RowSums* sums) {
+void RunPhases(const Task& task, int64_t row, int64_t step, LaneSums* sums) {
   if constexpr (kPhase < Task::kPhases) {
-    for (int thread = 0; thread < kRowThreads; ++thread) {
-      task.template Run<kPhase>(row, thread, sums);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      task.template Run<kPhase>(row, step, lane, sums);
     }
-    RunPhases<Task, kPhase + 1>(task, row, sums);
+    RunPhases<Task, kPhase + 1>(task, row, step, sums);
   }
 }
 
 template <class Task>
-absl::Status RunSummed(const Task& task, DeviceStream* stream) {
+absl::Status RunLanes(const Task& task, DeviceStream* stream) {
   if (task.n_rows == 0 || task.n == 0) {
     return absl::OkStatus();
   }
   if (stream->kind() == DeviceKind::kCuda) {
     return row_threads::Launch(task, stream->handle());
   }
-  RowSums sums;
+  LaneSums sums;
   for (int64_t row = 0; row < task.n_rows; ++row) {
-    RunPhases<Task, 0>(task, row, &sums);
+    for (int64_t step = 0; step < task.n_steps(); ++step) {
+      RunPhases<Task, 0>(task, row, step, &sums);
+    }
   }
   return absl::OkStatus();
 }
@@ -50,11 +52,14 @@ absl::Status RunEach(const Task& task, DeviceStream* stream) {
 }  // namespace
 
 absl::Status RunRows(const row_threads::NormTask& task, DeviceStream* stream) {
-  return RunSummed(task, stream);
+  return RunLanes(task, stream);
 }
-absl::Status RunRows(const row_threads::LogProbTask& task,
+absl::Status RunRows(const row_threads::FiniteTask& task,
                      DeviceStream* stream) {
-  return RunSummed(task, stream);
+  return RunLanes(task, stream);
+}
+absl::Status RunRows(const row_threads::ScoreTask& task, DeviceStream* stream) {
+  return RunLanes(task, stream);
 }
 absl::Status RunRows(const row_threads::GateTask& task, DeviceStream* stream) {
   return RunEach(task, stream);
@@ -64,6 +69,13 @@ absl::Status RunRows(const row_threads::RotateTask& task,
   return RunEach(task, stream);
 }
 absl::Status RunRows(const row_threads::MixTask& task, DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+absl::Status RunRows(const row_threads::BiasTask& task, DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+absl::Status RunRows(const row_threads::ColumnsTask& task,
+                     DeviceStream* stream) {
   return RunEach(task, stream);
 }
 

@@ -11,11 +11,14 @@
 namespace narrow {
 
 absl::Status RunRows(const row_threads::NormTask& task, DeviceStream* stream);
-absl::Status RunRows(const row_threads::LogProbTask& task,
-                     DeviceStream* stream);
+absl::Status RunRows(const row_threads::FiniteTask& task, DeviceStream* stream);
+absl::Status RunRows(const row_threads::ScoreTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::GateTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::RotateTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::MixTask& task, DeviceStream* stream);
+absl::Status RunRows(const row_threads::BiasTask& task, DeviceStream* stream);
+absl::Status RunRows(const row_threads::ColumnsTask& task,
+                     DeviceStream* stream);
 
 }  // namespace narrow
 

@@ -1,10 +1,11 @@
-// The passes of a device against the definitions: the code of the card's
-// threads on the CPU, and a card where there is one.
+// The passes of a device against the processor's kernels, bit for bit: the code
+// of the card's threads on the CPU, and a card where there is one.
 
 #include "kernels/rows/device/device_rows.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <random>
@@ -16,12 +17,16 @@
 namespace narrow {
 namespace {
 
+using row_threads::BiasTask;
+using row_threads::ColumnsTask;
+using row_threads::FiniteTask;
 using row_threads::Gate;
 using row_threads::GateTask;
-using row_threads::LogProbTask;
 using row_threads::MixTask;
 using row_threads::NormTask;
 using row_threads::RotateTask;
+using row_threads::RowScore;
+using row_threads::ScoreTask;
 
 std::vector<Device> Devices() {
   std::vector<Device> devices = {Device::Cpu()};
@@ -74,17 +79,6 @@ class Values {
   DeviceBuffer buffer_;
 };
 
-void ExpectNear(const std::vector<float>& values,
-                const std::vector<float>& wanted, double relative,
-                double absolute) {
-  ASSERT_EQ(values.size(), wanted.size());
-  for (size_t i = 0; i < values.size(); ++i) {
-    ASSERT_NEAR(values[i], wanted[i],
-                relative * std::fabs(wanted[i]) + absolute)
-        << i;
-  }
-}
-
 void OnEachDevice(const std::function<void(const Device& device,
                                            DeviceStream* stream)>& body) {
   for (const Device& device : Devices()) {
@@ -97,8 +91,8 @@ void OnEachDevice(const std::function<void(const Device& device,
 
 TEST(DeviceRowsTest, NormsRowsOfAnyLength) {
   OnEachDevice([](const Device& device, DeviceStream* stream) {
-    for (const int64_t n : {1, 7, 256, 640, 5000}) {
-      const int64_t n_rows = 5;
+    for (const int64_t n : {1, 7, 16, 256, 640, 5000}) {
+      const int64_t n_rows = 21;
       const std::vector<float> x = RandomNumbers(n_rows * n, 1, 3);
       const std::vector<float> weight = RandomNumbers(n, 2);
       const Values d_x(device, stream, x);
@@ -115,12 +109,11 @@ TEST(DeviceRowsTest, NormsRowsOfAnyLength) {
                       .ok());
       std::vector<float> wanted(x.size());
       for (int64_t r = 0; r < n_rows; ++r) {
-        RowKernelsReference().rms_norm(&x[r * n], weight.data(), n, 1e-6f,
-                                       &wanted[r * n]);
+        RowKernelsForCpu().rms_norm(&x[r * n], weight.data(), n, 1e-6f,
+                                    &wanted[r * n]);
       }
       const std::vector<float> values = floats.Read<float>();
-      // Sums in double; the quotient and two products round.
-      ExpectNear(values, wanted, 0x1p-22, 0);
+      EXPECT_EQ(values, wanted);
       const std::vector<uint16_t> rounded = halves.Read<uint16_t>();
       for (size_t i = 0; i < rounded.size(); ++i) {
         EXPECT_EQ(rounded[i], Bf16FromFloat(values[i]));
@@ -129,10 +122,37 @@ TEST(DeviceRowsTest, NormsRowsOfAnyLength) {
   });
 }
 
+TEST(DeviceRowsTest, NormsHeadsInPlace) {
+  OnEachDevice([](const Device& device, DeviceStream* stream) {
+    const int64_t n_tokens = 5, n_heads = 3, head_dim = 20, stride = 71;
+    std::vector<float> x = RandomNumbers(n_tokens * stride, 3);
+    const std::vector<float> weight = RandomNumbers(head_dim, 4);
+    const Values d_x(device, stream, x);
+    const Values d_weight(device, stream, weight);
+    NormTask task = {d_x.as<float>(),
+                     d_weight.as<float>(),
+                     n_tokens * n_heads,
+                     head_dim,
+                     1e-5f,
+                     {d_x.as<float>(), nullptr}};
+    task.n_heads = n_heads;
+    task.stride = stride;
+    ASSERT_TRUE(RunRows(task, stream).ok());
+    for (int64_t i = 0; i < n_tokens * n_heads; ++i) {
+      float* at = &x[i / n_heads * stride + i % n_heads * head_dim];
+      RowKernelsForCpu().rms_norm(at, weight.data(), head_dim, 1e-5f, at);
+    }
+    EXPECT_EQ(d_x.Read<float>(), x);
+  });
+}
+
 TEST(DeviceRowsTest, GatesAndCaps) {
   OnEachDevice([](const Device& device, DeviceStream* stream) {
     const int64_t n = 3001;
-    const std::vector<float> gate = RandomNumbers(n, 3, 4);
+    std::vector<float> gate = RandomNumbers(n, 3, 4);
+    gate[5] = 300;
+    gate[6] = -300;
+    gate[7] = -0.0f;
     const std::vector<float> up = RandomNumbers(n, 4);
     const Values d_gate(device, stream, gate);
     const Values d_up(device, stream, up);
@@ -146,11 +166,10 @@ TEST(DeviceRowsTest, GatesAndCaps) {
                           stream)
                       .ok());
       std::vector<float> wanted(n);
-      (kind == Gate::kSilu ? RowKernelsReference().gate_silu
-                           : RowKernelsReference().gate_gelu)(
+      (kind == Gate::kSilu ? RowKernelsForCpu().gate_silu
+                           : RowKernelsForCpu().gate_gelu)(
           gate.data(), up.data(), n, wanted.data());
-      // 1 + tanh loses what is near -1: an error of some 2^-24 times the gate.
-      ExpectNear(out.Read<float>(), wanted, 0x1p-20, 4e-6);
+      EXPECT_EQ(out.Read<float>(), wanted);
     }
     std::vector<float> capped = gate;
     const Values d_y(device, stream, up);
@@ -158,8 +177,8 @@ TEST(DeviceRowsTest, GatesAndCaps) {
         RunRows(MixTask{d_gate.as<float>(), 1, 0, 5, n, d_y.as<float>()},
                 stream)
             .ok());
-    RowKernelsReference().soft_cap(5, n, capped.data());
-    ExpectNear(d_y.Read<float>(), capped, 0x1p-21, 0);
+    RowKernelsForCpu().soft_cap(5, n, capped.data());
+    EXPECT_EQ(d_y.Read<float>(), capped);
   });
 }
 
@@ -171,71 +190,158 @@ TEST(DeviceRowsTest, AddsWhatIsScaled) {
     const Values d_x(device, stream, x);
     const Values d_y(device, stream, y);
     ASSERT_TRUE(
-        RunRows(MixTask{d_x.as<float>(), 0.5f, 1, 0, n, d_y.as<float>()},
+        RunRows(MixTask{d_x.as<float>(), 0.3f, 1, 0, n, d_y.as<float>()},
                 stream)
             .ok());
-    RowKernelsReference().add_scaled(x.data(), 0.5f, n, y.data());
+    RowKernelsForCpu().add_scaled(x.data(), 0.3f, n, y.data());
     EXPECT_EQ(d_y.Read<float>(), y);
+  });
+}
+
+TEST(DeviceRowsTest, AddsABiasToSomeColumns) {
+  OnEachDevice([](const Device& device, DeviceStream* stream) {
+    const int64_t n_rows = 7, n_cols = 30, stride = 41;
+    std::vector<float> x = RandomNumbers(n_rows * stride, 5);
+    const std::vector<float> bias = RandomNumbers(n_cols, 6);
+    const Values d_x(device, stream, x);
+    const Values d_bias(device, stream, bias);
+    ASSERT_TRUE(RunRows(BiasTask{d_bias.as<float>(), n_rows, n_cols, stride,
+                                 d_x.as<float>() + 2},
+                        stream)
+                    .ok());
+    for (int64_t r = 0; r < n_rows; ++r) {
+      RowKernelsForCpu().add_scaled(bias.data(), 1, n_cols, &x[r * stride + 2]);
+    }
+    EXPECT_EQ(d_x.Read<float>(), x);
+  });
+}
+
+TEST(DeviceRowsTest, SumsColumnsInTheOrderOfRows) {
+  OnEachDevice([](const Device& device, DeviceStream* stream) {
+    const int64_t n_rows = 45, n_cols = 77;
+    const std::vector<float> x = RandomNumbers(n_rows * n_cols, 5);
+    std::vector<double> sums(n_cols, 0.25), squares(n_cols, 1e9);
+    const Values d_x(device, stream, x);
+    const Values d_sums(device, stream, sums);
+    const Values d_squares(device, stream, squares);
+    ASSERT_TRUE(
+        RunRows(ColumnsTask{d_x.as<float>(), n_rows, n_cols,
+                            d_sums.as<double>(), d_squares.as<double>()},
+                stream)
+            .ok());
+    RowKernelsForCpu().add_columns(x.data(), n_cols, n_rows, n_cols,
+                                   sums.data(), squares.data());
+    EXPECT_EQ(d_sums.Read<double>(), sums);
+    EXPECT_EQ(d_squares.Read<double>(), squares);
+  });
+}
+
+TEST(DeviceRowsTest, FindsRowsThatAreNotFinite) {
+  OnEachDevice([](const Device& device, DeviceStream* stream) {
+    const int64_t n_rows = 40, n = 30, stride = 33;
+    std::vector<float> x = RandomNumbers(n_rows * stride, 5);
+    std::vector<uint8_t> wanted(n_rows);
+    x[3 * stride + 29] = HUGE_VALF;
+    x[17 * stride] = std::nanf("");
+    x[18 * stride + 30] = HUGE_VALF;  // between rows
+    wanted[3] = wanted[17] = 1;
+    const Values d_x(device, stream, x);
+    const Values flags(device, stream, std::vector<uint8_t>(n_rows));
+    ASSERT_TRUE(RunRows(FiniteTask{d_x.as<float>(), n_rows, n, stride,
+                                   flags.as<uint8_t>()},
+                        stream)
+                    .ok());
+    EXPECT_EQ(flags.Read<uint8_t>(), wanted);
   });
 }
 
 TEST(DeviceRowsTest, RotatesHeadsOfTokens) {
   OnEachDevice([](const Device& device, DeviceStream* stream) {
-    const int64_t n_tokens = 6, n_heads = 3, head_dim = 20, n_pairs = 8;
+    const int64_t n_tokens = 6, n_positions = 3, n_heads = 3;
+    const int64_t head_dim = 20, n_pairs = 8;
     const int64_t stride = n_heads * head_dim + 4;
     for (const bool halves : {true, false}) {
       std::vector<float> x = RandomNumbers(n_tokens * stride, 7);
       std::vector<float> cosines, sines;
-      for (const float angle : RandomNumbers(n_tokens * n_pairs, 8, 2)) {
+      for (const float angle : RandomNumbers(n_positions * n_pairs, 8, 2)) {
         cosines.push_back(std::cos(angle));
         sines.push_back(std::sin(angle));
       }
       const Values d_x(device, stream, x);
       const Values d_cosines(device, stream, cosines);
       const Values d_sines(device, stream, sines);
-      ASSERT_TRUE(RunRows(RotateTask{d_x.as<float>(), d_cosines.as<float>(),
-                                     d_sines.as<float>(), n_tokens, n_heads,
-                                     head_dim, stride, n_pairs, halves},
-                          stream)
-                      .ok());
+      ASSERT_TRUE(
+          RunRows(RotateTask{d_x.as<float>(), d_cosines.as<float>(),
+                             d_sines.as<float>(), n_tokens, n_heads, head_dim,
+                             stride, n_pairs, halves, n_positions},
+                  stream)
+              .ok());
       for (int64_t t = 0; t < n_tokens; ++t) {
         for (int64_t h = 0; h < n_heads; ++h) {
-          (halves ? RowKernelsReference().rotate_halves
-                  : RowKernelsReference().rotate_pairs)(
-              &cosines[t * n_pairs], &sines[t * n_pairs], n_pairs,
+          const int64_t angle = t % n_positions * n_pairs;
+          (halves ? RowKernelsForCpu().rotate_halves
+                  : RowKernelsForCpu().rotate_pairs)(
+              &cosines[angle], &sines[angle], n_pairs,
               &x[t * stride + h * head_dim]);
         }
       }
-      ExpectNear(d_x.Read<float>(), x, 0, 1e-6);
+      EXPECT_EQ(d_x.Read<float>(), x);
     }
   });
 }
 
-TEST(DeviceRowsTest, LogProbabilitiesOfTargets) {
+// The scores of rows whose logits come in parts of `part`.
+std::vector<RowScore> ScoresOf(const Device& device, DeviceStream* stream,
+                               const std::vector<float>& logits,
+                               const std::vector<int32_t>& targets, int64_t n,
+                               int64_t part) {
+  const auto n_rows = static_cast<int64_t>(targets.size());
+  const Values d_targets(device, stream, targets);
+  const Values slices(device, stream, std::vector<RowScore>(targets.size()));
+  const Values scores(device, stream, std::vector<RowScore>(targets.size()));
+  for (int64_t first = 0; first < n; first += part) {
+    const int64_t n_here = std::min(part, n - first);
+    std::vector<float> some;
+    for (int64_t r = 0; r < n_rows; ++r) {
+      some.insert(some.end(), logits.begin() + r * n + first,
+                  logits.begin() + r * n + first + n_here);
+    }
+    const Values d_logits(device, stream, some);
+    EXPECT_TRUE(RunRows(ScoreTask{d_logits.as<float>(), d_targets.as<int32_t>(),
+                                  n_rows, n_here, first, 64, 256,
+                                  slices.as<RowScore>(), scores.as<RowScore>()},
+                        stream)
+                    .ok());
+  }
+  return scores.Read<RowScore>();
+}
+
+TEST(DeviceRowsTest, ScoresOfTargets) {
   OnEachDevice([](const Device& device, DeviceStream* stream) {
-    for (const int64_t n : {2, 255, 4097}) {
-      const int64_t n_rows = 4;
-      const std::vector<float> logits = RandomNumbers(n_rows * n, 9, 5);
-      const std::vector<int32_t> targets = {0, static_cast<int32_t>(n - 1),
-                                            static_cast<int32_t>(n / 2), 1};
-      const Values d_logits(device, stream, logits);
-      const Values d_targets(device, stream, targets);
-      const Values out(device, stream, std::vector<double>(n_rows));
-      const Values room(device, stream,
-                        std::vector<float>(n_rows * row_threads::kRowThreads));
-      ASSERT_TRUE(
-          RunRows(LogProbTask{d_logits.as<float>(), d_targets.as<int32_t>(),
-                              n_rows, n, out.as<double>(), room.as<float>()},
-                  stream)
-              .ok());
-      const std::vector<double> log_probs = out.Read<double>();
+    for (const int64_t n : {2, 255, 1300}) {
+      const int64_t n_rows = 18;
+      std::vector<float> logits = RandomNumbers(n_rows * n, 9, 5);
+      std::vector<int32_t> targets;
       for (int64_t r = 0; r < n_rows; ++r) {
+        targets.push_back(static_cast<int32_t>(r * 71 % n));
+      }
+      // Of equal ones, the first token.
+      logits[n_rows / 2 * n] = logits[n_rows / 2 * n + n - 1] = 100;
+      const auto scores = ScoresOf(device, stream, logits, targets, n, n);
+      const auto in_parts = ScoresOf(device, stream, logits, targets, n, 512);
+      for (int64_t r = 0; r < n_rows; ++r) {
+        const float* row = &logits[r * n];
         double sum = 0;
         for (int64_t i = 0; i < n; ++i) {
-          sum += std::exp(static_cast<double>(logits[r * n + i]));
+          sum += std::exp(static_cast<double>(row[i]));
         }
-        EXPECT_NEAR(log_probs[r], logits[r * n + targets[r]] - std::log(sum),
-                    1e-12 * (1 + std::fabs(log_probs[r])));
+        EXPECT_EQ(scores[r].top_token, std::max_element(row, row + n) - row);
+        EXPECT_EQ(scores[r].target_logit, row[targets[r]]);
+        // Each term has an error below 2e-7.
+        EXPECT_NEAR(scores[r].top + std::log(scores[r].sum), std::log(sum),
+                    2e-7);
+        EXPECT_EQ(scores[r].sum, in_parts[r].sum);
+        EXPECT_EQ(scores[r].top_token, in_parts[r].top_token);
       }
     }
   });
@@ -243,17 +349,12 @@ TEST(DeviceRowsTest, LogProbabilitiesOfTargets) {
 
 TEST(DeviceRowsTest, UniformLogitsGiveTheVocabulary) {
   OnEachDevice([](const Device& device, DeviceStream* stream) {
-    const Values logits(device, stream, std::vector<float>(1000, 3.5f));
-    const Values targets(device, stream, std::vector<int32_t>{17});
-    const Values out(device, stream, std::vector<double>(1));
-    const Values room(device, stream,
-                      std::vector<float>(row_threads::kRowThreads));
-    ASSERT_TRUE(
-        RunRows(LogProbTask{logits.as<float>(), targets.as<int32_t>(), 1, 1000,
-                            out.as<double>(), room.as<float>()},
-                stream)
-            .ok());
-    EXPECT_NEAR(out.Read<double>()[0], -std::log(1000.0), 1e-13);
+    const RowScore score =
+        ScoresOf(device, stream, std::vector<float>(1000, 3.5f), {17}, 1000,
+                 1000)
+            .front();
+    EXPECT_EQ(score.sum, 1000);
+    EXPECT_EQ(score.target_logit - score.top, 0);
   });
 }
 

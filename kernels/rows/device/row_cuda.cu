@@ -11,20 +11,28 @@ namespace {
 
 template <class Task, int kPhase>
 __device__ __forceinline__ void RunPhases(const Task& task, int64_t row,
-                                          int thread, RowSums* sums) {
+                                          int64_t step, int lane,
+                                          LaneSums* sums) {
   if constexpr (kPhase < Task::kPhases) {
-    task.template Run<kPhase>(row, thread, sums);
+    if (row < task.n_rows) {
+      task.template Run<kPhase>(row, step, lane, sums);
+    }
     __syncthreads();
-    RunPhases<Task, kPhase + 1>(task, row, thread, sums);
+    RunPhases<Task, kPhase + 1>(task, row, step, lane, sums);
   }
 }
 
-// A block a row.
+// kLanes threads a row.
 template <class Task>
-__global__ void __launch_bounds__(kRowThreads) RowKernel(const Task task) {
-  __shared__ RowSums sums;
-  RunPhases<Task, 0>(task, static_cast<int64_t>(blockIdx.x),
-                     static_cast<int>(threadIdx.x), &sums);
+__global__ void __launch_bounds__(kRowThreads) LaneKernel(const Task task) {
+  __shared__ LaneSums sums[kRowsOfBlock];
+  const int place = static_cast<int>(threadIdx.x) / kLanes;
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * kRowsOfBlock + place;
+  const int64_t n_steps = task.n_steps();
+  for (int64_t step = 0; step < n_steps; ++step) {
+    RunPhases<Task, 0>(task, row, step, static_cast<int>(threadIdx.x) % kLanes,
+                       &sums[place]);
+  }
 }
 
 // A thread an element.
@@ -38,10 +46,11 @@ __global__ void __launch_bounds__(kRowThreads) EachKernel(const Task task) {
 }
 
 template <class Task>
-absl::Status LaunchRows(const Task& task, void* stream) {
-  RowKernel<<<static_cast<unsigned>(task.n_rows), kRowThreads, 0,
-              static_cast<cudaStream_t>(stream)>>>(task);
-  return LaunchStatus("RowKernel");
+absl::Status LaunchLanes(const Task& task, void* stream) {
+  const int64_t grid = (task.n_rows + kRowsOfBlock - 1) / kRowsOfBlock;
+  LaneKernel<<<static_cast<unsigned>(grid), kRowThreads, 0,
+               static_cast<cudaStream_t>(stream)>>>(task);
+  return LaunchStatus("LaneKernel");
 }
 
 template <class Task>
@@ -55,10 +64,13 @@ absl::Status LaunchEach(const Task& task, void* stream) {
 }  // namespace
 
 absl::Status Launch(const NormTask& task, void* stream) {
-  return LaunchRows(task, stream);
+  return LaunchLanes(task, stream);
 }
-absl::Status Launch(const LogProbTask& task, void* stream) {
-  return LaunchRows(task, stream);
+absl::Status Launch(const FiniteTask& task, void* stream) {
+  return LaunchLanes(task, stream);
+}
+absl::Status Launch(const ScoreTask& task, void* stream) {
+  return LaunchLanes(task, stream);
 }
 absl::Status Launch(const GateTask& task, void* stream) {
   return LaunchEach(task, stream);
@@ -67,6 +79,12 @@ absl::Status Launch(const RotateTask& task, void* stream) {
   return LaunchEach(task, stream);
 }
 absl::Status Launch(const MixTask& task, void* stream) {
+  return LaunchEach(task, stream);
+}
+absl::Status Launch(const BiasTask& task, void* stream) {
+  return LaunchEach(task, stream);
+}
+absl::Status Launch(const ColumnsTask& task, void* stream) {
   return LaunchEach(task, stream);
 }
 

@@ -11,10 +11,13 @@ namespace narrow {
 namespace row_threads {
 
 absl::Status Launch(const NormTask& task, void* stream);
-absl::Status Launch(const LogProbTask& task, void* stream);
+absl::Status Launch(const FiniteTask& task, void* stream);
+absl::Status Launch(const ScoreTask& task, void* stream);
 absl::Status Launch(const GateTask& task, void* stream);
 absl::Status Launch(const RotateTask& task, void* stream);
 absl::Status Launch(const MixTask& task, void* stream);
+absl::Status Launch(const BiasTask& task, void* stream);
+absl::Status Launch(const ColumnsTask& task, void* stream);
 
 }  // namespace row_threads
 }  // namespace narrow

@@ -15,7 +15,10 @@ absl::Status NoCuda() {
 absl::Status Launch(const NormTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
-absl::Status Launch(const LogProbTask& /*task*/, void* /*stream*/) {
+absl::Status Launch(const FiniteTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const ScoreTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
 absl::Status Launch(const GateTask& /*task*/, void* /*stream*/) {
@@ -25,6 +28,12 @@ absl::Status Launch(const RotateTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
 absl::Status Launch(const MixTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const BiasTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const ColumnsTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
 

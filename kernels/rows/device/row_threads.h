@@ -1,62 +1,31 @@
 // The passes of a transformer over rows, as a card's threads do them. The
-// definitions are those of kernels/rows/rows.h.
+// definitions are those of kernels/rows/rows.h, and so is every bit.
 //
-// Rows that are summed have kRowThreads threads and phases, as in
-// kernels/quant/team: every thread sums what is kRowThreads apart, in double;
-// sixteen threads fold sixteen of these sums each; all fold the sixteen. So
-// sums have one order. Other passes have a thread an element.
+// Rows that are summed have kLanes threads, one for each of the running sums
+// of the processor's kernels, and phases, as in kernels/quant/team. Other
+// passes have a thread an element.
 
 #ifndef NARROW_KERNELS_ROWS_DEVICE_ROW_THREADS_H_
 #define NARROW_KERNELS_ROWS_DEVICE_ROW_THREADS_H_
 
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
-#if defined(__CUDACC__)
-#define NARROW_ROW_FUNCTION __host__ __device__ __forceinline__
-#else
-#define NARROW_ROW_FUNCTION inline
-#endif
+#include "formats/base/elementary_exp.h"
+#include "kernels/rows/device/row_math.h"
 
 namespace narrow {
 namespace row_threads {
 
 inline constexpr int kRowThreads = 256;
-inline constexpr int kFolds = 16;
-static_assert(kFolds * kFolds == kRowThreads, "two equal steps");
+inline constexpr int kRowsOfBlock = kRowThreads / kLanes;
 
-struct RowSums {
-  double of_threads[kRowThreads];
-  double of_folds[kFolds];
+// Of one row, shared by its threads.
+struct LaneSums {
+  double of_lanes[kLanes];
+  float tops[kLanes];
+  int32_t places[kLanes];
 };
-
-NARROW_ROW_FUNCTION void FoldSums(int thread, RowSums* sums) {
-  if (thread < kFolds) {
-    double sum = 0;
-    for (int i = 0; i < kFolds; ++i) {
-      sum += sums->of_threads[thread * kFolds + i];
-    }
-    sums->of_folds[thread] = sum;
-  }
-}
-
-NARROW_ROW_FUNCTION double TotalOf(const RowSums& sums) {
-  double sum = 0;
-  for (int i = 0; i < kFolds; ++i) {
-    sum += sums.of_folds[i];
-  }
-  return sum;
-}
-
-NARROW_ROW_FUNCTION uint16_t ToBf16(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof(bits));
-  if ((bits & 0x7fffffff) > 0x7f800000) {
-    return static_cast<uint16_t>((bits >> 16) | 0x40);
-  }
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
 
 // A number to where the next kernel wants it; either may be nullptr.
 struct Output {
@@ -72,82 +41,168 @@ NARROW_ROW_FUNCTION void Put(const Output& out, int64_t i, float value) {
   }
 }
 
-// out = x / sqrt(mean(x^2) + eps) * weight, by rows.
+// out = x / sqrt(mean(x^2) + eps) * weight, by rows; out may be x. Row r begins
+// at r * n; or, with n_heads, at r / n_heads * stride + r % n_heads * n.
 struct NormTask {
-  const float* x;  // [n_rows, n]
+  const float* x;
   const float* weight;
   int64_t n_rows;
   int64_t n;
   float eps;
   Output out;
+  int64_t n_heads = 0;
+  int64_t stride = 0;
 
-  static constexpr int kPhases = 3;
+  static constexpr int kPhases = 2;
+  NARROW_ROW_FUNCTION int64_t n_steps() const { return 1; }
 
   template <int kPhase>
-  NARROW_ROW_FUNCTION void Run(int64_t row, int thread, RowSums* sums) const {
-    const float* its_x = x + row * n;
+  NARROW_ROW_FUNCTION void Run(int64_t row, int64_t /*step*/, int lane,
+                               LaneSums* sums) const {
+    const int64_t first =
+        n_heads == 0 ? row * n : row / n_heads * stride + row % n_heads * n;
     if constexpr (kPhase == 0) {
       double sum = 0;
-      for (int64_t i = thread; i < n; i += kRowThreads) {
-        sum += static_cast<double>(its_x[i]) * its_x[i];
+      for (int64_t i = lane; i < n; i += kLanes) {
+        const double wide = x[first + i];
+        sum += wide * wide;
       }
-      sums->of_threads[thread] = sum;
-    } else if constexpr (kPhase == 1) {
-      FoldSums(thread, sums);
+      sums->of_lanes[lane] = sum;
     } else {
-      const double mean = TotalOf(*sums) / static_cast<double>(n);
-      const double inverse = 1 / sqrt(mean + eps);
-      for (int64_t i = thread; i < n; i += kRowThreads) {
-        Put(out, row * n + i,
-            static_cast<float>(its_x[i] * inverse * weight[i]));
+      const double mean = FoldLanes(sums->of_lanes) / static_cast<double>(n);
+      const float factor =
+          static_cast<float>(1.0 / sqrt(mean + static_cast<double>(eps)));
+      for (int64_t i = lane; i < n; i += kLanes) {
+        Put(out, first + i, (x[first + i] * factor) * weight[i]);
       }
     }
   }
 };
 
-// Logarithm of the softmax at one place of each row. A row's largest value is
-// found on the way: the sums of threads are relative to their own largest.
-struct LogProbTask {
-  const float* logits;  // [n_rows, n], finite
+// flags[row] = 1 where a row of n numbers, `stride` apart, has one that is not
+// finite.
+struct FiniteTask {
+  const float* x;
+  int64_t n_rows;
+  int64_t n;
+  int64_t stride;
+  uint8_t* flags;
+
+  static constexpr int kPhases = 1;
+  NARROW_ROW_FUNCTION int64_t n_steps() const { return 1; }
+
+  template <int kPhase>
+  NARROW_ROW_FUNCTION void Run(int64_t row, int64_t /*step*/, int lane,
+                               LaneSums* /*sums*/) const {
+    bool good = true;
+    for (int64_t i = lane; i < n; i += kLanes) {
+      const float value = x[row * stride + i];
+      good = good && value - value == 0.0f;
+    }
+    if (!good) {
+      flags[row] = 1;
+    }
+  }
+};
+
+// What is known of a row's logits so far.
+struct RowScore {
+  float top = -INFINITY;
+  int32_t top_token = 0;
+  double sum = 0;  // of exp(logit - top)
+  float target_logit = 0;
+
+  // Takes in terms with a maximum and a sum of their own; `token` is that of
+  // the maximum and above all seen before.
+  NARROW_ROW_FUNCTION void Merge(float other_top, int32_t token,
+                                 double other_sum) {
+    if (other_top > top) {
+      sum *= ElementaryExp(static_cast<double>(top) - other_top);
+      top = other_top;
+      top_token = token;
+      sum += other_sum;
+    } else {
+      // Equal infinities would give NaN, as they should.
+      sum += other_sum * ElementaryExp(static_cast<double>(other_top) - top);
+    }
+  }
+};
+
+// Takes the logits of n tokens from first_token on into the rows' scores.
+// Panels of `panel` tokens are merged into slices of `slice`, and these into
+// the score. REQUIRES: `panel` divides `slice`, and `slice` first_token.
+struct ScoreTask {
+  const float* logits;  // [n_rows, n]
   const int32_t* targets;
   int64_t n_rows;
   int64_t n;
-  double* out;     // [n_rows]
-  float* largest;  // room for kRowThreads a row
+  int64_t first_token;
+  int64_t panel;
+  int64_t slice;
+  RowScore* slices;  // [n_rows], room
+  RowScore* scores;
 
-  static constexpr int kPhases = 4;
+  static constexpr int kPhases = 3;
+  NARROW_ROW_FUNCTION int64_t n_steps() const {
+    return (n + panel - 1) / panel;
+  }
 
+  // A step a panel.
   template <int kPhase>
-  NARROW_ROW_FUNCTION void Run(int64_t row, int thread, RowSums* sums) const {
-    const float* its = logits + row * n;
-    float* its_largest = largest + row * kRowThreads;
+  NARROW_ROW_FUNCTION void Run(int64_t row, int64_t step, int lane,
+                               LaneSums* sums) const {
+    const int64_t first = step * panel;
+    const int64_t n_here = n - first < panel ? n - first : panel;
+    const float* its = logits + row * n + first;
     if constexpr (kPhase == 0) {
-      float high = its[0];
-      for (int64_t i = thread; i < n; i += kRowThreads) {
-        high = its[i] > high ? its[i] : high;
+      float top = -INFINITY;
+      int32_t place = 0;
+      for (int64_t i = lane; i < n_here; i += kLanes) {
+        if (its[i] > top) {
+          top = its[i];
+          place = static_cast<int32_t>(i);
+        }
       }
-      its_largest[thread] = high;
+      sums->tops[lane] = top;
+      sums->places[lane] = place;
     } else if constexpr (kPhase == 1) {
-      const float high = Largest(its_largest);
-      double sum = 0;
-      for (int64_t i = thread; i < n; i += kRowThreads) {
-        sum += exp(static_cast<double>(its[i]) - high);
+      float top = sums->tops[0];
+      for (int i = 1; i < kLanes; ++i) {
+        top = sums->tops[i] > top ? sums->tops[i] : top;
       }
-      sums->of_threads[thread] = sum;
-    } else if constexpr (kPhase == 2) {
-      FoldSums(thread, sums);
-    } else if (thread == 0) {
-      out[row] = static_cast<double>(its[targets[row]]) - Largest(its_largest) -
-                 log(TotalOf(*sums));
+      sums->of_lanes[lane] = LaneExpSum(its, n_here, top, lane);
+    } else if (lane == 0) {
+      MergePanel(row, first, n_here, *sums);
     }
   }
 
-  NARROW_ROW_FUNCTION static float Largest(const float* of_threads) {
-    float high = of_threads[0];
-    for (int i = 1; i < kRowThreads; ++i) {
-      high = of_threads[i] > high ? of_threads[i] : high;
+ private:
+  NARROW_ROW_FUNCTION void MergePanel(int64_t row, int64_t first,
+                                      int64_t n_here,
+                                      const LaneSums& sums) const {
+    float top = sums.tops[0];
+    int32_t place = sums.places[0];
+    for (int i = 1; i < kLanes; ++i) {
+      if (sums.tops[i] > top ||
+          (sums.tops[i] == top && sums.places[i] < place)) {
+        top = sums.tops[i];
+        place = sums.places[i];
+      }
     }
-    return high;
+    const int64_t target = targets[row] - first_token - first;
+    if (target >= 0 && target < n_here) {
+      scores[row].target_logit = logits[row * n + first + target];
+    }
+    if (first % slice == 0) {
+      slices[row] = RowScore();
+    }
+    slices[row].Merge(top, static_cast<int32_t>(first_token + first) + place,
+                      FoldLanes(sums.of_lanes));
+    const int64_t end = first + n_here;
+    if (end == n || end % slice == 0) {
+      scores[row].Merge(slices[row].top, slices[row].top_token,
+                        slices[row].sum);
+    }
   }
 };
 
@@ -163,23 +218,17 @@ struct GateTask {
 
   NARROW_ROW_FUNCTION int64_t n() const { return n_numbers; }
   NARROW_ROW_FUNCTION void Run(int64_t i) const {
-    const float g = gate[i];
-    float act;
-    if (kind == Gate::kSilu) {
-      act = g / (1 + expf(-g));
-    } else {
-      const float z = 0.797884561f * (g + 0.044715f * g * g * g);
-      act = 0.5f * g * (1 + tanhf(z));
-    }
-    Put(out, i, act * up[i]);
+    Put(out, i,
+        kind == Gate::kSilu ? SiluTimes(gate[i], up[i])
+                            : GeluTimes(gate[i], up[i]));
   }
 };
 
 // Rotates the first 2 * n_pairs numbers of every head of every token by the
-// token's angles: pairs (i, i + n_pairs), or (2i, 2i + 1).
+// angles of the token's position: pairs (i, i + n_pairs), or (2i, 2i + 1).
 struct RotateTask {
   float* x;              // token t, head h at x + t * stride + h * head_dim
-  const float* cosines;  // [n_tokens, n_pairs]
+  const float* cosines;  // [n_positions, n_pairs]
   const float* sines;
   int64_t n_tokens;
   int64_t n_heads;
@@ -187,14 +236,16 @@ struct RotateTask {
   int64_t stride;
   int64_t n_pairs;
   bool halves;
+  int64_t n_positions;  // of a sequence; those of tokens follow each other
 
   NARROW_ROW_FUNCTION int64_t n() const { return n_tokens * n_heads * n_pairs; }
   NARROW_ROW_FUNCTION void Run(int64_t i) const {
     const int64_t pair = i % n_pairs;
     const int64_t head = i / n_pairs % n_heads;
     const int64_t token = i / n_pairs / n_heads;
-    const float c = cosines[token * n_pairs + pair];
-    const float s = sines[token * n_pairs + pair];
+    const int64_t angle = token % n_positions * n_pairs + pair;
+    const float c = cosines[angle];
+    const float s = sines[angle];
     float* at = x + token * stride + head * head_dim;
     float* first = at + (halves ? pair : 2 * pair);
     float* second = first + (halves ? n_pairs : 1);
@@ -209,18 +260,51 @@ struct RotateTask {
 struct MixTask {
   const float* x;
   float scale;
-  float keep;
+  float keep;  // 0: y is not read
   float cap;
   int64_t n_numbers;
   float* y;
 
   NARROW_ROW_FUNCTION int64_t n() const { return n_numbers; }
   NARROW_ROW_FUNCTION void Run(int64_t i) const {
-    float value = (keep != 0 ? y[i] * keep : 0) + x[i] * scale;
-    if (cap > 0) {
-      value = cap * tanhf(value / cap);
+    const float value = keep != 0 ? y[i] * keep + x[i] * scale : x[i] * scale;
+    y[i] = cap > 0 ? SoftCap(cap, value) : value;
+  }
+};
+
+// x += bias, by rows `stride` apart.
+struct BiasTask {
+  const float* bias;  // [n_cols]
+  int64_t n_rows;
+  int64_t n_cols;
+  int64_t stride;
+  float* x;
+
+  NARROW_ROW_FUNCTION int64_t n() const { return n_rows * n_cols; }
+  NARROW_ROW_FUNCTION void Run(int64_t i) const {
+    x[i / n_cols * stride + i % n_cols] += bias[i % n_cols];
+  }
+};
+
+// sums[j] += x[r, j] and squares[j] += x[r, j]^2, row after row.
+struct ColumnsTask {
+  const float* x;  // [n_rows, n_cols]
+  int64_t n_rows;
+  int64_t n_cols;
+  double* sums;
+  double* squares;
+
+  NARROW_ROW_FUNCTION int64_t n() const { return n_cols; }
+  NARROW_ROW_FUNCTION void Run(int64_t j) const {
+    double sum = sums[j];
+    double square = squares[j];
+    for (int64_t r = 0; r < n_rows; ++r) {
+      const double wide = x[r * n_cols + j];
+      sum += wide;
+      square += wide * wide;
     }
-    y[i] = value;
+    sums[j] = sum;
+    squares[j] = square;
   }
 };
 
