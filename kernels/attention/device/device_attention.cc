@@ -1,10 +1,13 @@
 #include "kernels/attention/device/device_attention.h"
 
+#include <cstring>
 #include <memory>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/attention/device/attention_launch.h"
+#include "kernels/attention/device/tensor_attention_launch.h"
+#include "kernels/warp/host_block.h"
 
 namespace narrow {
 namespace {
@@ -70,6 +73,54 @@ absl::Status RunAttention(const AttentionTask& task, DeviceStream* stream) {
     RunOnCpu<128>(task);
   } else {
     RunOnCpu<256>(task);
+  }
+  return absl::OkStatus();
+}
+
+namespace {
+
+template <int kHeadDim>
+void RunTensorOnCpu(const tensor_attention::Task& task) {
+  const auto tiles = std::make_unique<tensor_attention::Tiles<kHeadDim>>();
+  for (int64_t sequence = 0; sequence < task.n_sequences; ++sequence) {
+    for (int64_t head = 0; head < task.n_heads; ++head) {
+      for (int64_t first = 0; first < task.n_tokens;
+           first += tensor_attention::kQueries) {
+        // What was never written shows.
+        std::memset(tiles.get(), 0xff, sizeof(*tiles));
+        warp::HostBlock<tensor_attention::State<kHeadDim>> block(
+            tensor_attention::kThreads);
+        tensor_attention::Attend<kHeadDim>(task, {sequence, head, first},
+                                           tiles.get(), &block);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+absl::Status RunTensorAttention(const tensor_attention::Task& task,
+                                DeviceStream* stream) {
+  if (!tensor_attention::Fits(task)) {
+    return absl::UnimplementedError(
+        absl::StrCat("attention on tensor cores with heads of ", task.head_dim,
+                     " and rows of ", task.q_stride, " and ", task.kv_stride,
+                     " numbers; multiples of ", tensor_attention::kChunkSize,
+                     " are needed, and heads of no more than ",
+                     tensor_attention::kMaxHeadDim));
+  }
+  if (task.n_sequences == 0 || task.n_tokens == 0 || task.n_heads == 0) {
+    return absl::OkStatus();
+  }
+  if (stream->kind() == DeviceKind::kCuda) {
+    return tensor_attention::Launch(task, stream->handle());
+  }
+  if (task.head_dim <= 64) {
+    RunTensorOnCpu<64>(task);
+  } else if (task.head_dim <= 128) {
+    RunTensorOnCpu<128>(task);
+  } else {
+    RunTensorOnCpu<256>(task);
   }
   return absl::OkStatus();
 }
