@@ -27,6 +27,7 @@ struct DeviceTraits {
   int compute_major = 0;  // compute capability; 0.0 for the CPU
   int compute_minor = 0;
   int64_t l2_bytes = 0;
+  double clock_hz = 0;  // the highest; 0: unknown
 };
 
 // Statuses name the call that failed; ResourceExhausted is memory.

@@ -182,6 +182,11 @@ absl::StatusOr<FoundDevice> FindCuda() {
   found.traits.compute_major = properties.major;
   found.traits.compute_minor = properties.minor;
   found.traits.l2_bytes = properties.l2CacheSize;
+  int clock_khz = 0;
+  RETURN_IF_ERROR(CudaStatus(
+      cudaDeviceGetAttribute(&clock_khz, cudaDevAttrClockRate, 0),
+      "cudaDeviceGetAttribute"));
+  found.traits.clock_hz = 1e3 * clock_khz;
   return found;
 }
 

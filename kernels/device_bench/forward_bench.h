@@ -1,16 +1,38 @@
-// How fast a device multiplies, makes Gram matrices, norms and attends.
+// How fast the kernels of a forward pass are on a device, each against its
+// limit: operations on tensor cores, or bytes of memory.
 
 #ifndef NARROW_KERNELS_DEVICE_BENCH_FORWARD_BENCH_H_
 #define NARROW_KERNELS_DEVICE_BENCH_FORWARD_BENCH_H_
 
+#include <cstdint>
+
 #include "absl/status/status.h"
 #include "kernels/device.h"
+#include "kernels/device_bench/bench.h"
 
 namespace narrow {
 
-// Prints a line for each: operations or bytes a second, the median of a few,
-// at the sizes of a Llama-3-8B block.
-absl::Status BenchForward(const Device& device);
+// By default those of a Llama-3-8B block, and experts as Qwen3-30B-A3B has.
+struct ForwardSizes {
+  int64_t n_tokens = 8192;
+  int64_t sequence = 2048;
+  int64_t width = 4096;
+  int64_t n_heads = 32;
+  int64_t n_kv_heads = 8;
+  int64_t vocab = 32768;  // a slice
+  int64_t n_experts = 128;
+  int64_t n_used = 8;
+  int64_t expert_width = 768;
+};
+
+// Prints a line for each.
+absl::Status BenchForward(const Device& device, const ForwardSizes& sizes);
+
+// Its parts: products, alone and of experts, and Gram matrices; attention;
+// passes over rows.
+absl::Status BenchProducts(const ForwardSizes& sizes, Bench* bench);
+absl::Status BenchAttention(const ForwardSizes& sizes, Bench* bench);
+absl::Status BenchRows(const ForwardSizes& sizes, Bench* bench);
 
 }  // namespace narrow
 

@@ -37,7 +37,7 @@ int Run(bool bench) {
     return failed != 0 ? 1 : kNoCard;
   }
   if (bench) {
-    absl::Status status = narrow::BenchForward(*device);
+    absl::Status status = narrow::BenchForward(*device, {});
     if (status.ok()) {
       status = narrow::BenchEncode(*device, kBenchWeights);
     }

@@ -45,6 +45,7 @@ struct Memory {
   DeviceBuffer bytes;
   DeviceBuffer failed;
   DeviceBuffer mean_squares;
+  DeviceBuffer decoded;
   int64_t n_rows;
 };
 
@@ -74,6 +75,7 @@ absl::StatusOr<Memory> NewMemory(const Device& device, int64_t n_rows) {
   ASSIGN_OR_RETURN(memory.weights, device.Allocate(2 * n, "weights"));
   ASSIGN_OR_RETURN(memory.importance, device.Allocate(4 * kCols, "importance"));
   ASSIGN_OR_RETURN(memory.bytes, device.Allocate(2 * n, "blocks"));
+  ASSIGN_OR_RETURN(memory.decoded, device.Allocate(2 * n, "weights"));
   ASSIGN_OR_RETURN(memory.failed, device.Allocate(n / 32 + 4, "flags"));
   ASSIGN_OR_RETURN(
       memory.mean_squares,
@@ -111,6 +113,31 @@ absl::Status BenchType(const Device& device, const BlockCodec& codec,
   return absl::OkStatus();
 }
 
+// Blocks to bfloat16. What the blocks hold does not matter to speed.
+absl::Status BenchDecode(const Device& device, QuantType type,
+                         const Memory& memory, double copy_rate,
+                         DeviceStream* stream) {
+  ASSIGN_OR_RETURN(const DeviceTables tables,
+                   DeviceTables::Copy(device, type, stream));
+  const int64_t n = memory.n_rows * kCols;
+  team::DecodeTask task;
+  task.bytes = memory.bytes.as<uint8_t>();
+  task.n_blocks = n / Geometry(type).block_weights;
+  task.tables = tables.tables();
+  task.halves = memory.decoded.as<uint16_t>();
+  ASSIGN_OR_RETURN(const double seconds, MedianSeconds(device, stream, [&] {
+                     return RunDecode(type, task, stream);
+                   }));
+  const auto n_weights = static_cast<double>(n);
+  const double in = n_weights * Geometry(type).bits_per_weight() / 8;
+  const double limit = (in + 2 * n_weights) / copy_rate;
+  std::printf("%-8s decode     %9.1f GB/s %6.1f %% of the memory's rate\n",
+              TypeName(type), 2 * n_weights / seconds * 1e-9,
+              100 * limit / seconds);
+  std::fflush(stdout);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status BenchEncode(const Device& device, int64_t n_weights) {
@@ -127,6 +154,10 @@ absl::Status BenchEncode(const Device& device, int64_t n_weights) {
   std::printf("copy within the device: %.0f GB/s, read and written\n",
               copy_rate * 1e-9);
   for (const BlockCodec* codec : AllCodecs()) {
+    if (HasDeviceCode(codec->type)) {
+      RETURN_IF_ERROR(
+          BenchDecode(device, codec->type, memory, copy_rate, &stream));
+    }
     for (const bool with_importance : {false, true}) {
       const bool has = with_importance ? codec->uses_importance
                                        : !codec->requires_importance;

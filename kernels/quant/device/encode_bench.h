@@ -1,4 +1,4 @@
-// How fast a device encodes, against what its memory allows.
+// How fast a device encodes and decodes, against what its memory allows.
 
 #ifndef NARROW_KERNELS_QUANT_DEVICE_ENCODE_BENCH_H_
 #define NARROW_KERNELS_QUANT_DEVICE_ENCODE_BENCH_H_
@@ -10,9 +10,9 @@
 
 namespace narrow {
 
-// Prints a line for each type, without importance and with it: GB/s of
-// bfloat16 weights that already lie on the device, and what part that is of
-// the time in which its memory copies as many bytes. About `n_weights` of
+// Prints a line for each type, decoded, encoded without importance and with
+// it: GB/s of bfloat16 weights that lie on the device before or after, and
+// what part that is of the time in which its memory copies as many bytes. About `n_weights` of
 // them, several times, the median.
 absl::Status BenchEncode(const Device& device, int64_t n_weights);
 

@@ -1,0 +1,120 @@
+#include "kernels/device_bench/bench.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <random>
+#include <vector>
+
+#include "formats/base/float16.h"
+#include "formats/base/status.h"
+
+namespace narrow {
+namespace {
+
+constexpr int kRepeats = 5;
+
+void Print(const std::string& name, double rate, const char* unit,
+           double limit) {
+  std::printf("%-52s %9.1f %s", name.c_str(), rate, unit);
+  if (limit > 0) {
+    std::printf("  %5.1f %%", 100 * rate / limit);
+  }
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+// Of a multiprocessor in a clock, by NVIDIA's tables of throughput for
+// compute capabilities 8.0, 8.6 and 8.9, 9.0, and 10.0.
+double PeakOperations(const DeviceTraits& traits) {
+  double of_clock = 0;
+  switch (traits.compute_major) {
+    case 8:
+      of_clock = traits.compute_minor == 0 ? 2048 : 1024;
+      break;
+    case 9:
+      of_clock = 4096;
+      break;
+    case 10:
+      of_clock = 8192;
+      break;
+    default:
+      break;
+  }
+  return of_clock * traits.n_multiprocessors * traits.clock_hz;
+}
+
+absl::StatusOr<std::unique_ptr<Bench>> Bench::New(const Device& device,
+                                                  int64_t n_floats) {
+  std::unique_ptr<Bench> bench(new Bench(device));
+  bench->n_floats_ = n_floats;
+  ASSIGN_OR_RETURN(bench->stream_, device.NewStream());
+  for (DeviceBuffer* buffer : {&bench->in_, &bench->out_}) {
+    ASSIGN_OR_RETURN(
+        *buffer, device.Allocate(static_cast<size_t>(4 * n_floats), "bench"));
+  }
+  RETURN_IF_ERROR(bench->Randomize());
+  const size_t n_bytes = bench->in_.n_bytes();
+  const Work copy = [&] {
+    return bench->stream_.Copy(bench->in_.data(), n_bytes, bench->out_.data());
+  };
+  ASSIGN_OR_RETURN(const double seconds, bench->MedianSeconds(copy));
+  bench->bytes_a_second_ = 2 * static_cast<double>(n_bytes) / seconds;
+  Print("copy within the device, read and written",
+        bench->bytes_a_second_ * 1e-9, "GB/s", 0);
+  return bench;
+}
+
+absl::Status Bench::Randomize() {
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal;
+  // Both halves of a float are an ordinary bfloat16, so that the float is an
+  // ordinary number, too.
+  std::vector<uint16_t> numbers(
+      static_cast<size_t>(std::min<int64_t>(2 * n_floats_, 1 << 21)));
+  for (uint16_t& number : numbers) {
+    number = Bf16FromFloat(normal(generator));
+  }
+  const size_t piece = 2 * numbers.size();
+  for (size_t at = 0; at < in_.n_bytes(); at += piece) {
+    RETURN_IF_ERROR(stream_.Copy(numbers.data(),
+                                 std::min(piece, in_.n_bytes() - at),
+                                 in_.as<uint8_t>() + at));
+  }
+  return stream_.Synchronize("bench");
+}
+
+absl::StatusOr<double> Bench::MedianSeconds(const Work& work) {
+  std::vector<double> seconds;
+  for (int i = 0; i <= kRepeats; ++i) {
+    ASSIGN_OR_RETURN(DeviceEvent begin, device_.NewEvent());
+    ASSIGN_OR_RETURN(DeviceEvent end, device_.NewEvent());
+    RETURN_IF_ERROR(stream_.Record(&begin));
+    RETURN_IF_ERROR(work());
+    RETURN_IF_ERROR(stream_.Record(&end));
+    RETURN_IF_ERROR(stream_.Synchronize("bench"));
+    ASSIGN_OR_RETURN(const double its_seconds, begin.SecondsTo(end));
+    if (i > 0) {  // the first warms up
+      seconds.push_back(std::max(its_seconds, 1e-9));
+    }
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
+absl::Status Bench::Operations(const std::string& name, double n,
+                               const Work& work) {
+  ASSIGN_OR_RETURN(const double seconds, MedianSeconds(work));
+  Print(name, n / seconds * 1e-12, "TFLOP/s",
+        PeakOperations(device_.traits()) * 1e-12);
+  return absl::OkStatus();
+}
+
+absl::Status Bench::Bytes(const std::string& name, double n, const Work& work) {
+  ASSIGN_OR_RETURN(const double seconds, MedianSeconds(work));
+  Print(name, n / seconds * 1e-9, "GB/s", bytes_a_second_ * 1e-9);
+  return absl::OkStatus();
+}
+
+}  // namespace narrow
