@@ -10,8 +10,10 @@
 //
 //   as the numbers that are wanted         copied to their place
 //   in a type that devices know            blocks copied, decoded there
-//   ... with an offset, rounding, scales   decoded to float32, then finished
-//   packed, replaced, or otherwise         decoded on the host's threads, and
+//   packed, codes within words             words and scales copied, weights
+//                                          made of them there
+//   ... with an offset, rounding, scales   made float32, then finished
+//   replaced, or otherwise                 decoded on the host's threads, and
 //                                          copied as the numbers wanted
 //
 // Two pieces are under way: one is filled by the host while the other is
@@ -30,6 +32,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "calibration/block_tensors.h"
+#include "calibration/device/packed_piece.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
 #include "kernels/device.h"
@@ -85,19 +88,26 @@ class WeightPieces {
         options_(options),
         pool_(options.n_threads) {}
 
+  static absl::Status WithPlace(const Job& job, const absl::Status& status);
   Job JobOf(const WeightRows& weight) const;
   int64_t RowsOfPiece(const Job& job) const;
   absl::Status Reserve(absl::Span<const WeightGroup> groups);
   absl::Status CopyScales(const CheckpointTensor& tensor);
-  absl::Status CopyTables(QuantType type);
+  absl::Status CopyTables(const Job& job);
+  absl::Status CopyCodeTable(CodeKind kind);
+  int64_t PieceBytes(const Job& job, int64_t first_row, int64_t n_rows) const;
   absl::Status LoadPiece(const Job& job, int64_t first_row, int64_t n_rows,
                          uint8_t* to, Slot* slot);
   absl::Status ReadOnHost(const Job& job, int64_t first_row, int64_t n_rows,
                           uint8_t* to);
   absl::Status CopyPiece(const Job& job, int64_t first_row, int64_t n_rows,
                          uint8_t* to, Slot* slot);
+  absl::Status LoadPacked(const Job& job, PackedPiece piece, int64_t first_row,
+                          uint8_t* to, Slot* slot);
   absl::Status Decode(const Job& job, int64_t first_row, int64_t n_rows,
                       uint8_t* to, Slot* slot);
+  absl::Status Finish(const Job& job, int64_t first_row, int64_t n_rows,
+                      const float* weights, uint8_t* to, Slot* slot);
 
   const Device device_;
   const Checkpoint* const model_;
@@ -106,6 +116,7 @@ class WeightPieces {
   std::array<Slot, 2> slots_;
   size_t next_slot_ = 0;
   std::map<QuantType, DeviceTables> tables_;
+  std::map<CodeKind, DeviceBuffer> code_tables_;
   std::map<const CheckpointTensor*, DeviceBuffer> scales_;
   int64_t device_bytes_ = 0;
 };

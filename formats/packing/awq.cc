@@ -286,13 +286,21 @@ absl::StatusOr<std::vector<PackedModule>> Find(const JsonValue& config,
   return modules;
 }
 
-absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
-                                       int64_t first_row, int64_t n_rows) {
+bool LayoutOfCodes(const PackedModule& module, CodeLayout* layout) {
+  layout->rows_of_word = kWordCodes;
+  layout->cols_of_word = 1;
+  layout->row_step = 1;
+  layout->col_step = module.n_rows / kWordCodes;
+  layout->order = CodeLayout::Order::kEvenFirst;
+  return true;
+}
+
+absl::StatusOr<QuantizedMatrix> UnpackScales(const PackedModule& module,
+                                             int64_t first_row,
+                                             int64_t n_rows) {
   QuantizedMatrix matrix;
   matrix.scheme = module.scheme;
-  matrix.Resize(n_rows, module.n_cols);
-  UnpackWords(*module.planes[kQweight], first_row, n_rows, module.n_cols, 1,
-              matrix.codes.data());
+  matrix.ResizeScales(n_rows, module.n_cols);
   RETURN_IF_ERROR(ReadGroupScales(*module.planes[kScales], first_row, &matrix));
   if (module.scheme.zero == ZeroKind::kInteger) {
     const int64_t n_groups = matrix.n_scale_cols();
@@ -301,6 +309,16 @@ absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
                 zeros.data());
     matrix.zeros.assign(zeros.begin(), zeros.end());
   }
+  return matrix;
+}
+
+absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
+                                       int64_t first_row, int64_t n_rows) {
+  ASSIGN_OR_RETURN(QuantizedMatrix matrix,
+                   UnpackScales(module, first_row, n_rows));
+  matrix.codes.resize(static_cast<size_t>(n_rows * module.n_cols));
+  UnpackWords(*module.planes[kQweight], first_row, n_rows, module.n_cols, 1,
+              matrix.codes.data());
   return matrix;
 }
 
@@ -318,6 +336,9 @@ const Packing kAwqPacking = {
     &Recognises,
     &Find,
     &Unpack,
+    /*least_zero=*/0,
+    &LayoutOfCodes,
+    &UnpackScales,
 };
 
 }  // namespace narrow

@@ -315,20 +315,21 @@ absl::StatusOr<std::vector<PackedModule>> Find(const JsonValue& config,
   return modules;
 }
 
-absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
-                                       int64_t first_row, int64_t n_rows) {
+bool LayoutOfCodes(const PackedModule& module, CodeLayout* layout) {
+  layout->word_bytes = 1;
+  layout->bits = 8;
+  layout->cols_of_word = 1;
+  layout->row_step = module.n_cols;
+  layout->has_no_nan = true;
+  return true;
+}
+
+absl::StatusOr<QuantizedMatrix> UnpackScales(const PackedModule& module,
+                                             int64_t first_row,
+                                             int64_t n_rows) {
   QuantizedMatrix matrix;
   matrix.scheme = module.scheme;
-  matrix.Resize(n_rows, module.n_cols);
-  const TensorView& weight = *module.planes[0];
-  const uint8_t* stored = weight.data.data() + first_row * module.n_cols;
-  matrix.codes.assign(stored, stored + n_rows * module.n_cols);
-  for (size_t i = 0; i < matrix.codes.size(); ++i) {
-    if ((matrix.codes[i] & 0x7f) == 0x7f) {
-      const int64_t at = first_row * module.n_cols + static_cast<int64_t>(i);
-      return PlaneError(weight, absl::StrCat("element ", at, " is NaN"));
-    }
-  }
+  matrix.ResizeScales(n_rows, module.n_cols);
   const int64_t step = std::max<int64_t>(module.scheme.block_rows, 1);
   const int64_t first_scale = module.scheme.block_rows == 0
                                   ? 0
@@ -348,6 +349,22 @@ absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
   return matrix;
 }
 
+absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
+                                       int64_t first_row, int64_t n_rows) {
+  ASSIGN_OR_RETURN(QuantizedMatrix matrix,
+                   UnpackScales(module, first_row, n_rows));
+  const TensorView& weight = *module.planes[0];
+  const uint8_t* stored = weight.data.data() + first_row * module.n_cols;
+  matrix.codes.assign(stored, stored + n_rows * module.n_cols);
+  for (size_t i = 0; i < matrix.codes.size(); ++i) {
+    if ((matrix.codes[i] & 0x7f) == 0x7f) {
+      const int64_t at = first_row * module.n_cols + static_cast<int64_t>(i);
+      return PlaneError(weight, absl::StrCat("element ", at, " is NaN"));
+    }
+  }
+  return matrix;
+}
+
 }  // namespace
 
 const Packing kFp8Packing = {"fp8",
@@ -360,6 +377,9 @@ const Packing kFp8Packing = {"fp8",
                              Config,
                              Recognises,
                              Find,
-                             Unpack};
+                             Unpack,
+                             /*least_zero=*/0,
+                             LayoutOfCodes,
+                             UnpackScales};
 
 }  // namespace narrow

@@ -527,16 +527,23 @@ absl::StatusOr<std::vector<PackedModule>> Find(const JsonValue& config,
   return modules;
 }
 
+// Codes of widths that divide a word; others cross the borders of words.
+bool LayoutOfCodes(const PackedModule& module, CodeLayout* layout) {
+  const int bits = module.scheme.bits;
+  layout->bits = bits;
+  layout->cols_of_word = 32 / bits;
+  layout->row_step = 1;
+  layout->col_step = module.n_rows;
+  return 32 % bits == 0;
+}
+
 template <bool kVersion1>
-absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
-                                       int64_t first_row, int64_t n_rows) {
+absl::StatusOr<QuantizedMatrix> UnpackScales(const PackedModule& module,
+                                             int64_t first_row,
+                                             int64_t n_rows) {
   QuantizedMatrix matrix;
   matrix.scheme = module.scheme;
-  matrix.Resize(n_rows, module.n_cols);
-  const TensorView& qweight = *module.planes[kQweight];
-  UnpackBits({qweight.data.data() + 4 * first_row, module.n_rows, 1},
-             module.scheme.bits, n_rows, 0, module.n_cols, matrix.codes.data(),
-             module.n_cols);
+  matrix.ResizeScales(n_rows, module.n_cols);
   RETURN_IF_ERROR(ReadGroupScales(*module.planes[kScales], first_row, &matrix));
   if (module.scheme.zero == ZeroKind::kInteger) {
     const std::vector<uint8_t> zeros =
@@ -548,6 +555,19 @@ absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
     ReadInt32s(*module.planes[kGroupIndex], 0, module.n_cols,
                matrix.group_of_column.data());
   }
+  return matrix;
+}
+
+template <bool kVersion1>
+absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
+                                       int64_t first_row, int64_t n_rows) {
+  ASSIGN_OR_RETURN(QuantizedMatrix matrix,
+                   UnpackScales<kVersion1>(module, first_row, n_rows));
+  matrix.codes.resize(static_cast<size_t>(n_rows * module.n_cols));
+  const TensorView& qweight = *module.planes[kQweight];
+  UnpackBits({qweight.data.data() + 4 * first_row, module.n_rows, 1},
+             module.scheme.bits, n_rows, 0, module.n_cols, matrix.codes.data(),
+             module.n_cols);
   return matrix;
 }
 
@@ -566,6 +586,8 @@ const Packing kGptqPacking = {
     &Find<true>,
     &Unpack<true>,
     /*least_zero=*/1,  // fields hold the zero point minus one
+    &LayoutOfCodes,
+    &UnpackScales<true>,
 };
 
 const Packing kGptqV2Packing = {
@@ -580,6 +602,9 @@ const Packing kGptqV2Packing = {
     &RecognisesV2,
     &Find<false>,
     &Unpack<false>,
+    /*least_zero=*/0,
+    &LayoutOfCodes,
+    &UnpackScales<false>,
 };
 
 }  // namespace narrow

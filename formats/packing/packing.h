@@ -24,6 +24,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "formats/json/json.h"
+#include "formats/packing/code_layout.h"
 #include "formats/packing/quantized_matrix.h"
 #include "formats/tensor.h"
 
@@ -99,6 +100,15 @@ struct Packing {
 
   // The least integer zero point that can be stored.
   int least_zero = 0;
+
+  // Where the codes lie in the first plane; false where it takes more than
+  // that to find them. nullptr: always so.
+  bool (*code_layout)(const PackedModule& module, CodeLayout* layout) = nullptr;
+  // As unpack, but for the codes, which are left empty. nullptr where there is
+  // no code_layout.
+  absl::StatusOr<QuantizedMatrix> (*unpack_scales)(const PackedModule& module,
+                                                   int64_t first_row,
+                                                   int64_t n_rows) = nullptr;
 };
 
 // In the order of packings.inc.

@@ -264,6 +264,34 @@ class PackingTest : public testing::TestWithParam<const Packing*> {
   }
 };
 
+// Codes are where the layout, if there is one, says; the rest without them is
+// the same. `part` are the module's rows from `first` on.
+void ExpectPlaces(const PackedModule& module, int64_t first,
+                  const QuantizedMatrix& part) {
+  CodeLayout layout;
+  if (module.packing->code_layout == nullptr ||
+      !module.packing->code_layout(module, &layout)) {
+    return;
+  }
+  const uint8_t* words = module.planes[0]->data.data();
+  std::vector<uint8_t> codes;
+  for (int64_t row = first; row < first + part.n_rows; ++row) {
+    for (int64_t col = 0; col < part.n_cols; ++col) {
+      codes.push_back(CodeAt(layout, words, row, col));
+    }
+  }
+  ASSERT_EQ(codes, part.codes);
+  const auto scales = module.packing->unpack_scales(module, first, part.n_rows);
+  ASSERT_TRUE(scales.ok()) << scales.status();
+  EXPECT_TRUE(scales->codes.empty());
+  EXPECT_EQ(scales->n_rows, part.n_rows);
+  EXPECT_EQ(scales->n_cols, part.n_cols);
+  EXPECT_EQ(scales->scales, part.scales);
+  EXPECT_EQ(scales->zeros, part.zeros);
+  EXPECT_EQ(scales->group_of_column, part.group_of_column);
+  EXPECT_EQ(scales->global_scale, part.global_scale);
+}
+
 TEST_P(PackingTest, IsFoundByName) {
   EXPECT_EQ(FindPacking(GetParam()->name), GetParam());
   EXPECT_TRUE(absl::StrContains(KnownPackingNames(), GetParam()->name));
@@ -309,6 +337,9 @@ TEST_P(PackingTest, UnpacksWhatItPacked) {
         }
         const auto part = GetParam()->unpack(module, first, n);
         ASSERT_TRUE(part.ok()) << part.status();
+        if (i == 0 && first + step == kRows) {
+          ExpectPlaces(module, first, *part);
+        }
         ASSERT_EQ(Values(*part),
                   std::vector<float>(values.begin() + first * kCols,
                                      values.begin() + (first + n) * kCols))
@@ -316,6 +347,16 @@ TEST_P(PackingTest, UnpacksWhatItPacked) {
       }
     }
   }
+}
+
+TEST(CodeLayoutTest, MostPackingsHaveOne) {
+  int n = 0;
+  for (const Packing* packing : AllPackings()) {
+    n += packing->code_layout != nullptr ? 1 : 0;
+    EXPECT_EQ(packing->code_layout == nullptr,
+              packing->unpack_scales == nullptr);
+  }
+  EXPECT_GE(n, 6);
 }
 
 TEST_P(PackingTest, IsAPlainSourceOnceUnpacked) {

@@ -324,9 +324,14 @@ int64_t NumScaleCols(const WeightScheme& scheme, int64_t n_rows,
 }
 
 void QuantizedMatrix::Resize(int64_t rows, int64_t cols) {
+  ResizeScales(rows, cols);
+  codes.assign(static_cast<size_t>(rows * cols), 0);
+}
+
+void QuantizedMatrix::ResizeScales(int64_t rows, int64_t cols) {
   n_rows = rows;
   n_cols = cols;
-  codes.assign(static_cast<size_t>(rows * cols), 0);
+  codes.clear();
   const size_t n_scales = static_cast<size_t>(n_scale_rows() * n_scale_cols());
   scales.assign(n_scales, 1.0f);
   zeros.assign(scheme.zero == ZeroKind::kNone ? 0 : n_scales, 0.0f);

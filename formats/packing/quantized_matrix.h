@@ -110,6 +110,8 @@ struct QuantizedMatrix {
 
   // Sets the sizes and allocates; contents are zero, scales 1.
   void Resize(int64_t rows, int64_t cols);
+  // The same without codes.
+  void ResizeScales(int64_t rows, int64_t cols);
 
   int64_t n_scale_rows() const;
   int64_t n_scale_cols() const;

@@ -464,8 +464,8 @@ absl::StatusOr<std::vector<PackedModule>> Find(const JsonValue& config,
   return modules;
 }
 
-absl::Status UnpackScales(const PackedModule& module, int64_t first_block,
-                          QuantizedMatrix* matrix) {
+absl::Status ReadBlockScales(const PackedModule& module, int64_t first_block,
+                             QuantizedMatrix* matrix) {
   const TensorView& absmax = *FindModulePlane(module, ".weight.absmax");
   const int64_t n = static_cast<int64_t>(matrix->scales.size());
   if (!module.scheme.nested_scales) {
@@ -502,31 +502,61 @@ absl::Status UnpackScales(const PackedModule& module, int64_t first_block,
   return absl::OkStatus();
 }
 
-absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
-                                       int64_t first_row, int64_t n_rows) {
+// Rows of an odd number of nibbles begin within a byte.
+bool LayoutOfCodes(const PackedModule& module, CodeLayout* layout) {
+  layout->word_bytes = 1;
+  if (!Is4Bit(module.scheme)) {
+    layout->bits = 8;
+    layout->cols_of_word = 1;
+    layout->row_step = module.n_cols;
+    layout->flip = 0x80;
+    return true;
+  }
+  layout->cols_of_word = 2;
+  layout->row_step = module.n_cols / 2;
+  layout->order = CodeLayout::Order::kFalling;
+  return module.n_cols % 2 == 0;
+}
+
+absl::StatusOr<QuantizedMatrix> UnpackScales(const PackedModule& module,
+                                             int64_t first_row,
+                                             int64_t n_rows) {
   QuantizedMatrix matrix;
   matrix.scheme = module.scheme;
-  matrix.Resize(n_rows, module.n_cols);
-  const uint8_t* stored = module.planes[0]->data.data();
-  const int64_t first = first_row * module.n_cols;
-  const int64_t n = n_rows * module.n_cols;
+  matrix.ResizeScales(n_rows, module.n_cols);
   if (!Is4Bit(module.scheme)) {
-    for (int64_t i = 0; i < n; ++i) {
-      matrix.codes[static_cast<size_t>(i)] = stored[first + i] ^ 0x80;
-    }
     RETURN_IF_ERROR(ReadScales(*module.planes[1], QuantType::kF32, first_row,
                                n_rows, matrix.scales.data()));
     return matrix;
   }
+  const int64_t first = first_row * module.n_cols;
   const int64_t block = module.scheme.block_cols;
   assert(first % block == 0);
-  assert((first + n) % block == 0 || first_row + n_rows == module.n_rows);
+  assert((first + n_rows * module.n_cols) % block == 0 ||
+         first_row + n_rows == module.n_rows);
+  RETURN_IF_ERROR(ReadBlockScales(module, first / block, &matrix));
+  return matrix;
+}
+
+absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
+                                       int64_t first_row, int64_t n_rows) {
+  ASSIGN_OR_RETURN(QuantizedMatrix matrix,
+                   UnpackScales(module, first_row, n_rows));
+  const uint8_t* stored = module.planes[0]->data.data();
+  const int64_t first = first_row * module.n_cols;
+  const int64_t n = n_rows * module.n_cols;
+  matrix.codes.resize(static_cast<size_t>(n));
+  if (!Is4Bit(module.scheme)) {
+    for (int64_t i = 0; i < n; ++i) {
+      matrix.codes[static_cast<size_t>(i)] = stored[first + i] ^ 0x80;
+    }
+    return matrix;
+  }
   for (int64_t i = 0; i < n; ++i) {
     const uint8_t byte = stored[(first + i) / 2];
     matrix.codes[static_cast<size_t>(i)] =
         (first + i) % 2 == 0 ? byte >> 4 : byte & 15;
   }
-  RETURN_IF_ERROR(UnpackScales(module, first / block, &matrix));
   return matrix;
 }
 
@@ -538,6 +568,7 @@ const Packing kBitsAndBytesPacking = {
     Supports,       Planes,
     Pack,           Config,
     Recognises,     Find,
-    Unpack};
+    Unpack,         /*least_zero=*/0,
+    LayoutOfCodes,  UnpackScales};
 
 }  // namespace narrow

@@ -319,6 +319,9 @@ const Packing kCompressedTensorsPacking = {
     compressed_tensors::WriteConfig,
     Recognises,
     compressed_tensors::Find,
-    compressed_tensors::Unpack};
+    compressed_tensors::Unpack,
+    /*least_zero=*/0,
+    compressed_tensors::LayoutOfCodes,
+    compressed_tensors::UnpackScales};
 
 }  // namespace narrow

@@ -479,12 +479,33 @@ absl::StatusOr<std::vector<PackedModule>> Find(const JsonValue& json,
   return modules;
 }
 
-absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
-                                       int64_t first_row, int64_t n_rows) {
+bool LayoutOfCodes(const PackedModule& module, CodeLayout* layout) {
+  const QuantType type = module.planes[0]->meta.type;
+  layout->row_step = module.planes[0]->meta.shape[1];
+  if (type == QuantType::kI32) {
+    const int bits = module.scheme.bits;
+    layout->bits = bits;
+    layout->cols_of_word = 32 / bits;
+    return 32 % bits == 0 || IsLoose(module);
+  }
+  layout->word_bytes = 1;
+  if (type == QuantType::kU8) {
+    layout->cols_of_word = 2;
+    return true;
+  }
+  layout->bits = 8;
+  layout->cols_of_word = 1;
+  layout->flip = type == QuantType::kI8 ? 0x80 : 0;
+  layout->has_no_nan = type != QuantType::kI8;
+  return true;
+}
+
+absl::StatusOr<QuantizedMatrix> UnpackScales(const PackedModule& module,
+                                             int64_t first_row,
+                                             int64_t n_rows) {
   QuantizedMatrix matrix;
   matrix.scheme = module.scheme;
-  matrix.Resize(n_rows, module.n_cols);
-  RETURN_IF_ERROR(UnpackCodes(module, first_row, &matrix));
+  matrix.ResizeScales(n_rows, module.n_cols);
   const int64_t block_rows = module.scheme.block_rows;
   assert(block_rows <= 1 || first_row % block_rows == 0);
   const int64_t first_scale =
@@ -500,6 +521,15 @@ absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
                matrix.group_of_column.data());
   }
   RETURN_IF_ERROR(UnpackSingles(module, &matrix));
+  return matrix;
+}
+
+absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
+                                       int64_t first_row, int64_t n_rows) {
+  ASSIGN_OR_RETURN(QuantizedMatrix matrix,
+                   UnpackScales(module, first_row, n_rows));
+  matrix.codes.resize(static_cast<size_t>(n_rows * module.n_cols));
+  RETURN_IF_ERROR(UnpackCodes(module, first_row, &matrix));
   return matrix;
 }
 

@@ -25,6 +25,9 @@ absl::StatusOr<std::vector<PackedModule>> Find(const JsonValue& config,
 
 absl::StatusOr<QuantizedMatrix> Unpack(const PackedModule& module,
                                        int64_t first_row, int64_t n_rows);
+bool LayoutOfCodes(const PackedModule& module, CodeLayout* layout);
+absl::StatusOr<QuantizedMatrix> UnpackScales(const PackedModule& module,
+                                             int64_t first_row, int64_t n_rows);
 
 }  // namespace compressed_tensors
 }  // namespace narrow
