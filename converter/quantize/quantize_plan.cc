@@ -34,12 +34,21 @@ absl::StatusOr<const Packing*> GetPacking(const std::string& name) {
                    "; the nearest is '", NearestName(name, names), "'"));
 }
 
-absl::StatusOr<const Solver*> GetSolver(const Method& method) {
-  const Solver* solver = FindSolver(method.solver);
-  return solver != nullptr ? absl::StatusOr<const Solver*>(solver)
-                           : absl::UnimplementedError(absl::StrCat(
-                                 "method ", method.name, " needs the solver ",
-                                 method.solver, ", which this program lacks"));
+// The rule's, or the method's own.
+absl::StatusOr<const Solver*> GetSolver(const LayerRule& rule,
+                                        const Method& method) {
+  const std::string name = rule.has_solver() ? rule.solver() : method.solver;
+  const Solver* solver = FindSolver(name);
+  if (solver != nullptr) {
+    return solver;
+  }
+  std::vector<std::string> names;
+  for (const Solver* row : AllSolvers()) {
+    names.push_back(row->name);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("there is no solver ", QuotedName(name),
+                   "; the nearest is '", NearestName(name, names), "'"));
 }
 
 void DropEmptyParts(QuantizeRecipe* recipe) {
@@ -171,12 +180,12 @@ class Planner {
     ASSIGN_OR_RETURN(
         choice.method,
         GetMethod(rule.has_method() ? rule.method() : AllMethods()[0].name));
-    ASSIGN_OR_RETURN(choice.solver, GetSolver(*choice.method));
+    ASSIGN_OR_RETURN(choice.solver, GetSolver(rule, *choice.method));
     ASSIGN_OR_RETURN(
         choice.scheme,
         SchemeOf(*choice.method, rule, plan_.packing->name, input_.dtype));
     choice.scheme.column_groups =
-        absl::string_view(choice.method->solver) == "gptq" &&
+        absl::string_view(choice.solver->name) == "gptq" &&
         plan_.solver_options.order ==
             SolverOptions::ColumnOrder::kDescendingDynamic;
     const absl::Status packs =
@@ -371,7 +380,10 @@ class Planner {
         needing =
             absl::StrCat("static activation scales of ", layer.method->name);
       }
-      if (of_solver.gram || *layer.method->transform != '\0') {
+      const absl::string_view solver = layer.solver->name;
+      if (of_solver.gram && solver != layer.method->solver) {
+        needing = absl::StrCat("the solver ", solver);
+      } else if (of_solver.gram || *layer.method->transform != '\0') {
         needing = absl::StrCat("method ", layer.method->name);
       }
     }

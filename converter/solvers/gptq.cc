@@ -28,7 +28,7 @@
 //     what its error costs once later columns have made up for it. Peers take
 //     the largest weight, and round scales afterwards.
 //   - Afterwards scales are refitted and codes are swept under all of H,
-//     `rounds` times (kernels/grid/feedback.h, Descend). Nothing gets worse.
+//     `rounds` times (kernels/feedback, Descend). Nothing gets worse.
 //   - Columns of large mean square first (order), under scales fixed before
 //     (static_groups): any order then, and columns keep their places on disk.
 //   - drift: where the inputs z come from a model quantized so far, and x
@@ -38,13 +38,9 @@
 //     is drift_damping times the mean of H's diagonal, `drift` shrinks it, and
 //     drift.h says what else keeps it sound.
 //
-// When things go wrong. H + damping I is factored in double. A pivot that is
-// not positive (a Gram matrix of fewer rows than columns, damping 0) raises
-// the damping by damping_step, then twice that and so on; the report says so,
-// and what it was in the end. Columns without input count by their damping
-// alone: they are rounded to the nearest. If no input was ever seen, so are
-// all, and the report says that. A Gram matrix that holds no numbers is
-// DataLoss.
+// When things go wrong: gram_metric.h. Columns without input are rounded to
+// the nearest; so are all if no input was ever seen, and the report says that.
+// A Gram matrix that holds no numbers is DataLoss.
 //
 // Measured: Gemma 3 270M, blocks 2, 9 and 16, Gram matrices of 65536 tokens of
 // one text; relative output error on another text, geometric mean, x 1000:
@@ -78,9 +74,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdlib>
-#include <memory>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,22 +81,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "converter/solvers/drift.h"
+#include "converter/solvers/gram_metric.h"
 #include "converter/solvers/grid_problem.h"
 #include "converter/solvers/solver.h"
 #include "converter/solvers/solver_inputs.h"
 #include "formats/base/status.h"
 #include "kernels/grid/feedback.h"
 #include "kernels/grid/grid.h"
-#include "kernels/linalg/cholesky.h"
 
 namespace narrow {
 namespace {
 
 using ColumnOrder = SolverOptions::ColumnOrder;
-
-// Dampings tried before giving up: the last is 2^11 steps.
-constexpr int kMaxTries = 12;
 
 StatsNeeds Needs(const SolverOptions& options) {
   StatsNeeds needs;
@@ -137,39 +126,6 @@ absl::Status Supports(const WeightScheme& scheme,
   return absl::OkStatus();
 }
 
-// The Gram matrix as this solver sees it: columns in the layout's order.
-struct Metric {
-  const double* gram = nullptr;
-  int64_t n = 0;
-  std::vector<int32_t> layout;  // column of the tensor at a place here
-  double mean = 0;              // of the diagonal
-  double damping = 0;           // times `mean`
-  bool empty = false;           // no input was seen
-
-  double At(int64_t i, int64_t j) const {
-    const double value =
-        empty ? (i == j ? 1.0 : 0.0)
-              : gram[static_cast<int64_t>(layout[static_cast<size_t>(i)]) * n +
-                     layout[static_cast<size_t>(j)]];
-    return i == j ? value + damping * mean : value;
-  }
-};
-
-std::vector<int32_t> Numbers(int64_t n) {
-  std::vector<int32_t> numbers(static_cast<size_t>(n));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
-}
-
-// Largest first; equal ones in their own order.
-std::vector<int32_t> Descending(const std::vector<double>& keys) {
-  std::vector<int32_t> order = Numbers(static_cast<int64_t>(keys.size()));
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return keys[static_cast<size_t>(a)] > keys[static_cast<size_t>(b)];
-  });
-  return order;
-}
-
 // Groups by the sum of their diagonal, columns within them by their own.
 std::vector<int32_t> DescendingGroups(const std::vector<double>& diagonal,
                                       const GridRows& rows) {
@@ -191,87 +147,6 @@ std::vector<int32_t> DescendingGroups(const std::vector<double>& diagonal,
   return order;
 }
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-
-struct Factor {
-  std::unique_ptr<float[], Free> m;
-  std::vector<float> pivots;
-  std::vector<int32_t> order;
-};
-
-// Raises metric->damping until H has a factor.
-absl::StatusOr<Factor> FactorMetric(const SolverProblem& problem,
-                                    std::vector<int32_t> order, Metric* metric,
-                                    SolverReport* report) {
-  const int64_t n = metric->n;
-  const double asked = metric->damping;
-  const size_t n_squared = static_cast<size_t>(n) * static_cast<size_t>(n);
-  std::unique_ptr<double[], Free> h(
-      static_cast<double*>(std::calloc(n_squared, sizeof(double))));
-  if (h == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("gptq: no memory for the factor of the Gram matrix of "
-                     "tensor ",
-                     QuotedName(problem.name), ", ", n, " x ", n));
-  }
-  FactorResult result;
-  double step = problem.options->damping_step;
-  for (int tries = 0; tries < kMaxTries; ++tries, step *= 2) {
-    problem.pool->ParallelFor(n, [&](int64_t i) {
-      for (int64_t j = i; j < n; ++j) {
-        h[static_cast<size_t>(i * n + j)] = metric->At(
-            order[static_cast<size_t>(i)], order[static_cast<size_t>(j)]);
-      }
-    });
-    result = FactorUpper(problem.pool, n, h.get());
-    if (result.failed_at < 0) {
-      break;
-    }
-    metric->damping += step;
-  }
-  if (result.failed_at >= 0) {
-    return absl::DataLossError(
-        absl::StrCat("gptq: the Gram matrix of tensor ",
-                     QuotedName(problem.name), " is not positive even with ",
-                     metric->damping, " of its mean diagonal added; pivot ",
-                     result.failed_at, " is ", result.failed_pivot));
-  }
-  if (metric->damping != asked) {
-    report->notes.push_back(absl::StrCat(
-        "damping raised from ", asked, " to ", metric->damping,
-        ", as the Gram matrix is not positive definite in float64"));
-  }
-  Factor factor;
-  factor.order = std::move(order);
-  // Inputs that have nothing in common and equal sizes have pivots 1.
-  const double unit = metric->mean * (1 + metric->damping);
-  for (int64_t i = 0; i < n; ++i) {
-    const double root = h[static_cast<size_t>(i * n + i)];
-    factor.pivots.push_back(static_cast<float>(root * root / unit));
-  }
-  float* const m = UnitFactorInPlace(problem.pool, n, h.release());
-  // The other half of the memory goes back where it came from.
-  void* const cut = std::realloc(m, n_squared * sizeof(float));
-  factor.m.reset(cut == nullptr ? m : static_cast<float*>(cut));
-  return factor;
-}
-
-// H / mean diagonal in float32: sums of large activations stay in range.
-std::vector<float> GramInFloat(const SolverProblem& problem,
-                               const Metric& metric) {
-  const int64_t n = metric.n;
-  std::vector<float> gram(static_cast<size_t>(n * n));
-  problem.pool->ParallelFor(n, [&](int64_t i) {
-    for (int64_t j = 0; j < n; ++j) {
-      gram[static_cast<size_t>(i * n + j)] =
-          static_cast<float>(metric.At(i, j) / metric.mean);
-    }
-  });
-  return gram;
-}
-
 // Columns of [n_rows, n] in another order: to[:, i] = from[:, order[i]].
 template <typename T>
 std::vector<T> Permuted(const T* from, int64_t n_rows,
@@ -286,59 +161,25 @@ std::vector<T> Permuted(const T* from, int64_t n_rows,
   return to;
 }
 
-void NoteWhatIsOdd(const SolverProblem& problem, const Metric& metric,
-                   const std::vector<double>& diagonal,
-                   std::vector<std::string>* notes) {
-  if (metric.empty) {
-    notes->push_back("no input was seen: rounded to nearest");
-    return;
-  }
-  const auto n_dead = std::count(diagonal.begin(), diagonal.end(), 0.0);
-  if (n_dead > 0) {
-    notes->push_back(
-        absl::StrCat(n_dead, " of ", problem.n_cols,
-                     " columns never had an input and are rounded to nearest"));
-  }
-  if (problem.stats->n_rows < problem.n_cols && problem.stats->shrinkage == 0) {
-    notes->push_back(absl::StrCat("only ", problem.stats->n_rows,
-                                  " rows were seen for ", problem.n_cols,
-                                  " columns"));
-  }
-}
-
 // One matrix on its way: everything in the order of `metric.layout`.
 struct Work {
   const SolverProblem* problem = nullptr;
-  Metric metric;
-  Factor factor;
+  GramMetric metric;
+  GramFactor factor;
   std::vector<float> targets;
 };
-
-// What a column's own error costs once later ones made up for it: D, at the
-// columns' places.
-std::vector<float> PivotsByColumn(const Factor& factor) {
-  std::vector<float> weights(factor.pivots.size());
-  for (size_t i = 0; i < weights.size(); ++i) {
-    weights[static_cast<size_t>(factor.order[i])] = factor.pivots[i];
-  }
-  return weights;
-}
 
 // Codes by feedback; `rows` gets its scales before or on the way.
 void RoundWithFeedback(const Work& work, GridRows* rows) {
   const SolverProblem& problem = *work.problem;
   const SolverOptions& options = *problem.options;
-  FeedbackFactor factor;
-  factor.n = work.metric.n;
-  factor.m = work.factor.m.get();
-  factor.pivots = work.factor.pivots.data();
-  factor.order = work.factor.order;
   FeedbackOptions feedback;
   feedback.fit_on_entry =
       !options.static_groups && !SharesScales(problem.scheme);
   feedback.weight_by_pivots = options.weighted_fit;
   feedback.fit = options.fit;
-  Feedback(work.targets.data(), factor, feedback, rows, problem.pool);
+  Feedback(work.targets.data(), work.factor.view(), feedback, rows,
+           problem.pool);
 }
 
 double Energy(const Work& work, const std::vector<float>& gram) {
@@ -362,24 +203,23 @@ GridRows SolveWork(Work* work, SolverReport* report) {
   const SolverProblem& problem = *work->problem;
   const SolverOptions& options = *problem.options;
   GridRows rows = MakeGridRows(problem);
-  const std::vector<float> weights = PivotsByColumn(work->factor);
+  const std::vector<float> weights = work->factor.PivotsByColumn();
   FitScales(problem, work->targets.data(),
             options.weighted_fit ? weights.data() : nullptr, &rows);
   GridRows nearest = rows;
   RoundRows(work->targets.data(), rows.n_cols, &nearest, problem.pool);
   RoundWithFeedback(*work, &rows);
-  work->factor = Factor();  // its memory goes to the Gram matrix
-  const std::vector<float> gram = GramInFloat(problem, work->metric);
+  work->factor = GramFactor();  // its memory goes to the Gram matrix
+  const std::vector<float> gram = ScaledGram(problem, work->metric);
 
   const double energy = Energy(*work, gram);
   const double before = ErrorOf(*work, gram, nearest);
   report->relative_error_before = Ratio(before, energy);
-  DescentOptions descent;
+  DescendOptions descent;
   descent.rounds = options.rounds;
-  descent.refit_scales = options.refit && !SharesScales(problem.scheme);
-  descent.sweep_codes = options.sweep;
-  const bool descends =
-      descent.rounds > 0 && (descent.refit_scales || descent.sweep_codes);
+  descent.refit = options.refit && !SharesScales(problem.scheme);
+  descent.sweep = options.sweep;
+  const bool descends = descent.rounds > 0 && (descent.refit || descent.sweep);
   const auto improve = [&](GridRows* from) {
     if (!descends) {
       const double error = ErrorOf(*work, gram, *from);
@@ -416,24 +256,6 @@ QuantizedMatrix RestoreLayout(const std::vector<int32_t>& layout,
   return matrix;
 }
 
-// Targets that undo the drift of the inputs.
-absl::Status Correct(const SolverProblem& problem, std::vector<float>* targets,
-                     SolverReport* report) {
-  if (problem.stats->cross.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("tensor ", QuotedName(problem.name),
-                     " has no cross moments of original and quantized inputs"));
-  }
-  DriftProblem drift = {problem.name,   problem.weights, problem.n_rows,
-                        problem.n_cols, problem.stats,   problem.pool};
-  drift.drift = problem.options->drift;
-  drift.residual = problem.options->residual;
-  drift.damping = problem.options->drift_damping;
-  ASSIGN_OR_RETURN(std::string note, CorrectDrift(drift, targets));
-  report->notes.push_back(std::move(note));
-  return absl::OkStatus();
-}
-
 absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   RETURN_IF_ERROR(CheckWeights(problem));
   RETURN_IF_ERROR(CheckGram(problem.name, problem.n_cols, problem.stats));
@@ -443,31 +265,19 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
 
   Work work;
   work.problem = &problem;
-  std::vector<double> diagonal;
-  for (int64_t i = 0; i < n; ++i) {
-    diagonal.push_back(problem.stats->gram[static_cast<size_t>(i * n + i)]);
-  }
-  Metric& metric = work.metric;
-  metric.gram = problem.stats->gram.data();
-  metric.n = n;
-  metric.damping = options.damping;
-  metric.mean = std::accumulate(diagonal.begin(), diagonal.end(), 0.0) /
-                static_cast<double>(n);
-  metric.empty = !(metric.mean > 0);
-  if (metric.empty) {
-    metric.mean = 1;
-  }
-  NoteWhatIsOdd(problem, metric, diagonal, &solved.report.notes);
-
+  const std::vector<double> diagonal = GramDiagonal(problem);
   // Only groups of neighbours in descending order need another layout.
   const bool dynamic = options.order == ColumnOrder::kDescendingDynamic;
-  metric.layout = dynamic ? Descending(diagonal) : Numbers(n);
+  work.metric =
+      MakeGramMetric(problem, dynamic ? Descending(diagonal) : Numbers(n));
+  const std::vector<int32_t>& layout = work.metric.layout;
+  NoteOddStatistics(problem, work.metric, &solved.report.notes);
   work.targets.assign(problem.weights, problem.weights + problem.n_rows * n);
   if (options.drift != 0) {
-    RETURN_IF_ERROR(Correct(problem, &work.targets, &solved.report));
+    RETURN_IF_ERROR(CorrectTargets(problem, &work.targets, &solved.report));
   }
   if (dynamic) {
-    work.targets = Permuted(work.targets.data(), problem.n_rows, metric.layout);
+    work.targets = Permuted(work.targets.data(), problem.n_rows, layout);
   }
   std::vector<int32_t> order = Numbers(n);
   if (options.order == ColumnOrder::kDescending) {
@@ -475,13 +285,13 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   } else if (options.order == ColumnOrder::kGroups) {
     order = DescendingGroups(diagonal, MakeGridRows(problem));
   }
-  ASSIGN_OR_RETURN(work.factor, FactorMetric(problem, std::move(order), &metric,
-                                             &solved.report));
-  solved.report.damping = metric.damping;
+  ASSIGN_OR_RETURN(work.factor, FactorGram(problem, std::move(order),
+                                           &work.metric, &solved.report));
+  solved.report.damping = work.metric.damping;
   GridRows rows = SolveWork(&work, &solved.report);
   ASSIGN_OR_RETURN(solved.matrix, ToMatrix(problem, std::move(rows)));
   if (dynamic) {
-    solved.matrix = RestoreLayout(metric.layout, std::move(solved.matrix));
+    solved.matrix = RestoreLayout(layout, std::move(solved.matrix));
   }
   return solved;
 }

@@ -171,6 +171,7 @@ GridRows MakeGridRows(const SolverProblem& problem) {
   spec.scale_unit = scheme.scale_unit;
   spec.global_scale = GlobalScale(problem);
   spec.zero_low = problem.options->zero_low;
+  spec.code_low = scheme.scale_unit != 1 ? 1 : 0;
   // Among 256 levels one more says nothing.
   spec.signed_scales =
       problem.options->signed_scales && scheme.bits <= kMostSignedBits;

@@ -53,10 +53,14 @@ void Run() {
     SolverOptions options;
     options.static_groups = !other;
     options.drift = other ? 0.5 : 0;
-    for (const SchemeCase& c : TestSchemes()) {
-      if (c.scheme.column_groups) {
-        options.order = SolverOptions::ColumnOrder::kDescendingDynamic;
-      }
+    std::vector<SchemeCase> cases = TestSchemes();
+    for (const SchemeCase& c : FlatTestSchemes()) {
+      cases.push_back(c);
+    }
+    for (const SchemeCase& c : cases) {
+      options.order = c.scheme.column_groups
+                          ? SolverOptions::ColumnOrder::kDescendingDynamic
+                          : SolverOptions::ColumnOrder::kDescending;
       SolverProblem problem;
       problem.name = c.name;
       problem.weights = weights.data();

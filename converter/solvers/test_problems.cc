@@ -48,6 +48,33 @@ std::vector<SchemeCase> TestSchemes() {
   return cases;
 }
 
+std::vector<SchemeCase> FlatTestSchemes() {
+  using K = CodeKind;
+  using Z = ZeroKind;
+  using Q = QuantType;
+  const auto flat = [](WeightScheme scheme) {
+    scheme.flat = true;
+    return scheme;
+  };
+  std::vector<SchemeCase> cases = {
+      {"nf4", flat(TestScheme(K::kNf4, 4, Z::kNone, 1, 64, Q::kF32))},
+      {"fp4", flat(TestScheme(K::kFp4, 4, Z::kNone, 1, 32, Q::kF32))},
+      // Of 192 or 256 columns: blocks that go on in the next rows.
+      {"nf4_across", flat(TestScheme(K::kNf4, 4, Z::kNone, 1, 512, Q::kF32))},
+      {"nf4_nested", flat(TestScheme(K::kNf4, 4, Z::kNone, 1, 64, Q::kF32))},
+      {"hqq3", flat(TestScheme(K::kInteger, 3, Z::kFloat, 1, 64, Q::kF16))},
+      {"hqq4_across",
+       flat(TestScheme(K::kInteger, 4, Z::kFloat, 1, 80, Q::kBF16))},
+      {"llm_int8", TestScheme(K::kInteger, 8, Z::kNone, 1, 0, Q::kF32)},
+  };
+  for (SchemeCase& c : cases) {
+    const std::string name = c.name;
+    c.scheme.nested_scales = name == "nf4_nested";
+    c.scheme.scale_unit = name == "llm_int8" ? 1.0f / 127 : 1.0f;
+  }
+  return cases;
+}
+
 std::vector<float> TestWeights(int64_t n, unsigned seed) {
   std::mt19937 random(seed);
   std::normal_distribution<float> normal(0, 0.03f);

@@ -22,6 +22,8 @@ WeightScheme TestScheme(CodeKind code, int bits, ZeroKind zero,
 
 // One of every kind that is no flat one.
 std::vector<SchemeCase> TestSchemes();
+// Flat blocks, and what the solvers of bytes and tables alone have.
+std::vector<SchemeCase> FlatTestSchemes();
 
 // Normal, a few of them large.
 std::vector<float> TestWeights(int64_t n, unsigned seed);

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "kernels/compensated/block_kernels.h"
-#include "kernels/grid/panel.h"
+#include "kernels/feedback/row_panel.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {

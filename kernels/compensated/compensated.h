@@ -12,8 +12,8 @@
 // are independent and stand in the lanes of vectors; the order of a row's
 // operations is fixed: the same bytes for any instruction set and number of
 // threads. Panels of at most 64 rows are worked on at once: some 15 bytes a
-// weight of them and thread. The idea and its sources: feed_rows.cc and
-// descend_rows.cc.
+// weight of them and thread. Feedback and descent themselves, the idea and its
+// sources: kernels/feedback.
 
 #ifndef NARROW_KERNELS_COMPENSATED_COMPENSATED_H_
 #define NARROW_KERNELS_COMPENSATED_COMPENSATED_H_
@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "formats/base/parallel.h"
+#include "kernels/feedback/feedback.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
@@ -76,12 +77,6 @@ void FeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
 void RefeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
                 const FeedFactor& factor, uint8_t* bytes, ThreadPool* pool);
 
-struct DescendOptions {
-  int rounds = 3;  // of (refit, sweep)
-  bool refit = true;
-  bool sweep = true;
-};
-
 // Improves fields and codes of blocks under the Gram matrix [n, n] (float32,
 // symmetric, damped by the caller). Every step of a row is kept only where its
 // objective falls by the running gradient; at the end the gradient is computed
@@ -90,12 +85,6 @@ void DescendRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
                  int64_t n_cols, const float* gram,
                  const DescendOptions& options, uint8_t* bytes,
                  ThreadPool* pool);
-
-// Of a row's errors e = t - q.
-struct RowError {
-  double gram = 0;    // e H e^T
-  double square = 0;  // e e^T
-};
 
 // What blocks decode to against targets; `bytes` nullptr: zeros. Products in
 // float32, a chain an element, summed in double.

@@ -15,18 +15,12 @@
 #include "kernels/compensated/block_panel.h"
 #include "kernels/compensated/compensated.h"
 #include "kernels/compensated/unit_rules.h"
+#include "kernels/feedback/matrix_format.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
 
-// A form's square of a block, and what follows from it. Shared by all panels.
-struct BlockForm {
-  const float* h = nullptr;  // [block, h_stride]
-  int64_t h_stride = 0;
-  std::vector<float> sums;      // GramBlock::sums
-  std::vector<float> inverses;  // of units above 1: [block, unit]
-};
-
+// Of a block's square of a form.
 BlockForm MakeBlockForm(const BlockCodec& codec, const BlockRules& rules,
                         const float* h, int64_t h_stride);
 

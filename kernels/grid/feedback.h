@@ -12,8 +12,7 @@
 // whole groups and columns inside a group, or any columns when the groups'
 // scales are fixed beforehand.
 //
-// Each thread takes panels of rows through all columns; a row's operations
-// have one order whatever the panel (grid_kernels.h).
+// The work is done by kernels/feedback, which serves all formats.
 
 #ifndef NARROW_KERNELS_GRID_FEEDBACK_H_
 #define NARROW_KERNELS_GRID_FEEDBACK_H_
@@ -22,6 +21,7 @@
 
 #include "absl/types/span.h"
 #include "formats/base/parallel.h"
+#include "kernels/feedback/feedback.h"
 #include "kernels/grid/grid.h"
 
 namespace narrow {
@@ -43,17 +43,15 @@ struct FeedbackOptions {
   // [n_cols], the columns' own order; used without weight_by_pivots.
   const float* column_weights = nullptr;
   FitOptions fit;
+  // With a fit, in the natural order: FeedProblem::block_rounds.
+  int block_rounds = 0;
+  bool block_refit = true;
+  bool block_sweep = true;
 };
 
 // Codes (and scales, with fit_on_entry) for `targets` [n_rows, n_cols].
 void Feedback(const float* targets, const FeedbackFactor& factor,
               const FeedbackOptions& options, GridRows* rows, ThreadPool* pool);
-
-struct DescentOptions {
-  int rounds = 3;  // of (refit, sweep)
-  bool refit_scales = true;
-  bool sweep_codes = true;
-};
 
 struct DescentResult {
   // tr((T - Q) H (T - Q)^T), double, before and after.
@@ -61,15 +59,12 @@ struct DescentResult {
   double error_after = 0;
 };
 
-// Improves scales, zeros and codes under the Gram matrix [n, n] (float32,
-// natural order, symmetric, damped by the caller). Refit: the exact
-// least-squares scale (and zero) of each group given codes, rounded to legal
-// values. Sweep: each code in turn to its best given all others. Every step
-// of a row is kept only where its own objective falls by the running gradient;
-// at the end the gradient is computed anew, and a row that is not better than
-// it was is left as it was. REQUIRES: `rows` has codes; n_cols columns.
+// Improves scales, zeros and codes: kernels/feedback/feedback.h. Refit: the
+// exact least-squares scale (and zero) of each group given codes, rounded to
+// legal values. Sweep: each code in turn to its best given all others.
+// REQUIRES: `rows` has codes; n_cols columns.
 DescentResult Descend(const float* targets, const float* gram,
-                      const DescentOptions& options, GridRows* rows,
+                      const DescendOptions& options, GridRows* rows,
                       ThreadPool* pool);
 
 // tr((T - Q) H (T - Q)^T) for decoded Q [n_rows, n_cols]. Products in float32,

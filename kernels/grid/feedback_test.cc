@@ -221,9 +221,9 @@ TEST_P(FeedbackTest, NoRowGetsWorse) {
     FitGroups(targets.data(), kCols, nullptr, {}, &rows, nullptr);
     RoundRows(targets.data(), kCols, &rows, nullptr);
     const GridRows before = rows;
-    DescentOptions options;
-    options.refit_scales = refit;
-    options.sweep_codes = !refit;
+    DescendOptions options;
+    options.refit = refit;
+    options.sweep = !refit;
     Descend(targets.data(), metric.gram.data(), options, &rows, nullptr);
     std::vector<float> was(static_cast<size_t>(kCols));
     std::vector<float> is(static_cast<size_t>(kCols));
@@ -269,8 +269,8 @@ TEST_P(FeedbackTest, IdentityIsRounding) {
   options.fit_on_entry = false;
   Feedback(targets.data(), factor, options, &rows, nullptr);
   EXPECT_EQ(rows.codes, nearest.codes);
-  DescentOptions sweep;
-  sweep.refit_scales = false;
+  DescendOptions sweep;
+  sweep.refit = false;
   Descend(targets.data(), metric.gram.data(), sweep, &rows, nullptr);
   EXPECT_EQ(rows.codes, nearest.codes);
 }
@@ -322,7 +322,7 @@ TEST_P(FeedbackTest, VariantsAreBitEqual) {
     std::vector<float> levels(kN * kLanes);
     std::vector<float> curvature(kN * kLanes);
     std::vector<uint8_t> codes(kN * kLanes);
-    FeedBlock feed;
+    GridFeed feed;
     feed.n = kN;
     feed.ld = kLanes;
     feed.compensated = panel.data();
@@ -407,8 +407,8 @@ TEST(FeedbackTest, RefitFindsTheScaleThatCodesWereMadeWith) {
         rows.zeros[i] += i % 3 == 0 ? 1.0f : 0.0f;
       }
     }
-    DescentOptions options;
-    options.sweep_codes = false;
+    DescendOptions options;
+    options.sweep = false;
     options.rounds = 1;
     const DescentResult d =
         Descend(targets.data(), metric.gram.data(), options, &rows, nullptr);

@@ -37,7 +37,7 @@ void FitPanelGroups(const GridRules& rules, const FitPlan& plan,
     panel.Gather(weights, ld, first, n, columns.data());
     GridKernelsForCpu().fit(rules, plan, columns.data(), lanes, n,
                             column_weights + first, scales, zeros);
-    panel.ScatterGroup(group, scales, zeros, rows);
+    ScatterGroup(panel, group, scales, zeros, rows);
   }
 }
 
@@ -117,10 +117,10 @@ void RoundRows(const float* weights, int64_t ld, GridRows* rows,
       columns.resize(static_cast<size_t>(n * lanes));
       codes.resize(columns.size());
       panel.Gather(weights, ld, first, n, columns.data());
-      panel.GatherGroup(*rows, group, scales, zeros);
+      GatherGroup(panel, *rows, group, scales, zeros);
       GridKernelsForCpu().round(rules, columns.data(), lanes, n, scales, zeros,
                                 codes.data());
-      panel.ScatterCodes(codes.data(), first, n, rows);
+      ScatterCodes(panel, codes.data(), first, n, rows);
     }
   });
 }

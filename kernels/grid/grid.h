@@ -43,6 +43,8 @@ struct GridSpec {
   bool signed_scales = false;
   // Least zero point: 1 for GPTQ v1, whose fields hold zero - 1.
   int zero_low = 0;
+  // Least code of integers: 1 for LLM.int8(), whose codes are -127 ... 127.
+  int code_low = 0;
 };
 
 struct GridRows {

@@ -1,10 +1,10 @@
 // The arithmetic of grids on panels of rows, compiled once for each
-// instruction set. For grid.cc and feedback.cc alone.
+// instruction set. For the sources of this folder alone.
 //
 //   const GridKernels& k = GridKernelsForCpu();
 //   k.round(rules, {panel, ld}, n, scales, zeros, codes, values);
 //
-// A panel holds `ld` rows of a matrix, a multiple of kPanelLanes, transposed:
+// A panel holds `ld` rows of a matrix, a multiple of 16, transposed:
 // what belongs to column j begins at panel + j * ld. A row is a lane: no
 // operation reads two rows, so every row has one order of operations whatever
 // the width of registers, and padding rows disturb nobody. Plain data; all
@@ -19,10 +19,6 @@
 #include "kernels/cpu.h"
 
 namespace narrow {
-
-inline constexpr int64_t kPanelLanes = 16;
-// Rows of the widest panel.
-inline constexpr int64_t kMaxPanelRows = 64;
 
 // How a weight becomes a code.
 enum class GridRounding : int {
@@ -39,8 +35,9 @@ struct GridRules {
   GridRounding rounding = GridRounding::kInteger;
   bool has_zeros = false;  // of each group; otherwise `fixed_zero`
   float fixed_zero = 0;
-  float code_high = 15;  // integers: 0 ... code_high
-  float zero_low = 0;    // integer zeros
+  float code_low = 0;  // integers: code_low ... code_high
+  float code_high = 15;
+  float zero_low = 0;  // integer zeros
   float zero_high = 15;
   // Levels in rising order; code[i] is taken above `above[i - 1]`, so entries
   // of `above` beyond the last level are infinite.
@@ -82,7 +79,7 @@ struct FitPlan {
 };
 
 // Columns of a block, in their order, and what they are rounded to.
-struct FeedBlock {
+struct GridFeed {
   int64_t n = 0;
   int64_t ld = 0;
   const float* compensated = nullptr;  // [n, ld], by all columns before
@@ -133,7 +130,7 @@ struct GridKernels {
   void (*add_products)(const float* a, int64_t a_stride, const int32_t* rows,
                        int64_t k, const float* b, int64_t begin, int64_t end,
                        float* c, int64_t ld);
-  void (*feed)(const GridRules& rules, const FeedBlock& block);
+  void (*feed)(const GridRules& rules, const GridFeed& block);
   // Least-squares scales and zeros; values and gradient follow.
   void (*refit)(const GridRules& rules, const GroupBlock& block);
   // Every code in turn; values and gradient follow (the latter inside the

@@ -174,6 +174,7 @@ GridRules MakeGridRules(const GridSpec& spec) {
       rules.rounding = spec.zero == ZeroKind::kFloat ? GridRounding::kFloatZero
                                                      : GridRounding::kInteger;
       rules.has_zeros = spec.zero != ZeroKind::kNone;
+      rules.code_low = static_cast<float>(spec.code_low);
       rules.code_high = static_cast<float>((1 << spec.bits) - 1);
       rules.zero_low = static_cast<float>(spec.zero_low);
       rules.zero_high = rules.code_high;

@@ -8,6 +8,7 @@
 #include "converter/quantize/recipe/method.h"
 #include "converter/quantize/recipe/presets.h"
 #include "converter/quantize/recipe/recipe_text.h"
+#include "converter/solvers/solver.h"
 #include "formats/base/status.h"
 #include "formats/packing/packing.h"
 
@@ -76,6 +77,17 @@ void AddLayerFlags(CLI::App* command, QuantizeFlags* flags) {
 }
 
 void AddSolverFlags(CLI::App* command, QuantizeFlags* flags) {
+  std::vector<std::string> solvers;
+  for (const Solver* solver : AllSolvers()) {
+    solvers.push_back(solver->name);
+  }
+  command
+      ->add_option("--solver", flags->solver,
+                   "who makes the codes (default: the method's own). "
+                   "compensated: error feedback, refits and descent under the "
+                   "inputs' second moments, for any method and format; no row "
+                   "is worse than the method's own. Needs --calibration")
+      ->check(CLI::IsMember(solvers));
   command
       ->add_option("--recipe", flags->recipe,
                    "recipe, protobuf text; flags come before what it says")
@@ -83,14 +95,15 @@ void AddSolverFlags(CLI::App* command, QuantizeFlags* flags) {
   command
       ->add_option(
           "--preset", flags->preset,
-          "thorough: gptq corrects the drift of its inputs, and tokens "
-          "weigh as the loss asks, for about three times the work; "
+          "thorough: the drift of inputs is corrected, tokens weigh as the "
+          "loss asks, and methods without error feedback of their own take "
+          "--solver compensated, for about three times the work; "
           "else the defaults of another program, for comparison")
       ->check(CLI::IsMember(PresetNames()));
   command
       ->add_option("--damping", flags->damping,
-                   "gptq: added to the Gram matrix, in parts of its mean "
-                   "diagonal (default: 0.03)")
+                   "gptq, compensated: added to the Gram matrix, in parts of "
+                   "its mean diagonal (default: 0.03)")
       ->check(CLI::Range(0.0, 1e3));
   command->add_flag("--positive-scales", flags->positive_scales,
                     "symmetric integers: no negative scales, for engines that "
@@ -199,6 +212,14 @@ std::vector<const Method*> UsedMethods(const QuantizeRecipe& recipe) {
   return methods;
 }
 
+bool UsesSolver(const QuantizeRecipe& recipe, absl::string_view name) {
+  bool uses = recipe.rule().solver() == name;
+  for (const Override& row : recipe.override()) {
+    uses |= row.rule().solver() == name;
+  }
+  return uses;
+}
+
 bool UsesMethod(const QuantizeRecipe& recipe, absl::string_view name) {
   const std::vector<const Method*> used = UsedMethods(recipe);
   return recipe.transform().name() == name ||
@@ -210,7 +231,7 @@ bool UsesMethod(const QuantizeRecipe& recipe, absl::string_view name) {
 // Solvers over the grids of kernels/grid/, or a transform that looks at them.
 bool UsesGrids(const QuantizeRecipe& recipe) {
   const std::vector<const Method*> used = UsedMethods(recipe);
-  return recipe.transform().has_name() ||
+  return recipe.transform().has_name() || UsesSolver(recipe, "compensated") ||
          std::any_of(used.begin(), used.end(), [](const Method* method) {
            const absl::string_view solver = method->solver;
            return solver == "gptq" || solver == "rtn" ||
@@ -224,11 +245,16 @@ absl::Status CheckUsed(const CLI::App& command, const QuantizeRecipe& given) {
   if (!ApplyPreset(&recipe).ok()) {
     return absl::OkStatus();  // the plan says what is wrong with it
   }
-  for (const char* flag : {"--damping", "--column-order"}) {
-    if (command.count(flag) > 0 && !UsesMethod(recipe, "gptq")) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(flag, " is an option of method gptq"));
-    }
+  const bool uses_gptq =
+      UsesSolver(recipe, "gptq") || UsesMethod(recipe, "gptq");
+  if (command.count("--column-order") > 0 && !uses_gptq) {
+    return absl::InvalidArgumentError(
+        "--column-order is an option of method gptq");
+  }
+  if (command.count("--damping") > 0 && !uses_gptq &&
+      !UsesSolver(recipe, "compensated")) {
+    return absl::InvalidArgumentError(
+        "--damping is an option of method gptq and of --solver compensated");
   }
   if (command.count("--alpha") > 0 && !UsesMethod(recipe, "smoothquant")) {
     return absl::InvalidArgumentError(
@@ -237,7 +263,9 @@ absl::Status CheckUsed(const CLI::App& command, const QuantizeRecipe& given) {
   for (const char* flag : {"--search", "--positive-scales"}) {
     if (command.count(flag) > 0 && !UsesGrids(recipe)) {
       return absl::InvalidArgumentError(absl::StrCat(
-          flag, " is an option of gptq, awq and rtn, and of transforms"));
+          flag,
+          " is an option of gptq, awq and rtn, of --solver compensated, and of "
+          "transforms"));
     }
   }
   for (const char* flag :
@@ -272,6 +300,7 @@ absl::StatusOr<QuantizeRecipe> RecipeFromFlags(const CLI::App& command,
   LayerRule* rule = recipe.mutable_rule();
   if (given("--preset")) recipe.set_preset(flags.preset);
   if (given("--method")) rule->set_method(flags.method);
+  if (given("--solver")) rule->set_solver(flags.solver);
   if (given("--format")) recipe.set_format(flags.format);
   if (given("--bits")) rule->set_bits(flags.bits);
   if (given("--group-size")) {

@@ -18,6 +18,7 @@ struct QuantizeFlags {
   std::string recipe;
   std::string preset;
   std::string method;
+  std::string solver;
   std::string format;
   int bits = 0;
   int64_t group_size = 0;

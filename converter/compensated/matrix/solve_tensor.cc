@@ -5,10 +5,10 @@
 //   1. The baseline: the codec's own encoder, importance the mean squares.
 //   2. Targets: the weights, moved to cancel the drift of a model quantized so
 //      far (converter/solvers/drift.h).
-//   3. Error feedback with fields found on the way (kernels/compensated/
-//      feed_rows.cc, where the idea is explained).
+//   3. Error feedback with fields found on the way (kernels/feedback/feed.cc,
+//      where the idea is explained).
 //   4. Rows where the baseline is better than that begin with it; refits and
-//      descent (descend_rows.cc).
+//      descent (kernels/feedback/descend.cc).
 //   5. Rows where the result is not better than the baseline keep the latter's
 //      bytes. Better means: with H damped, as it was optimised, and no worse
 //      with H itself.

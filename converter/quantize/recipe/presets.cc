@@ -1,6 +1,7 @@
 #include "converter/quantize/recipe/presets.h"
 
 #include "absl/strings/str_cat.h"
+#include "converter/quantize/recipe/method.h"
 #include "converter/quantize/recipe/recipe_text.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
@@ -11,6 +12,8 @@ namespace {
 struct Preset {
   const char* name;
   const char* recipe;
+  // Methods whose own solver feeds no errors back get one that does.
+  bool compensates = false;
 };
 
 // As the programs were in November 2026 (GPTQModel 7.7, "ist" the paper's own,
@@ -21,7 +24,8 @@ constexpr Preset kPresets[] = {
     // Everything that lowers the error, for about three times the work.
     {"thorough", R"(
         solver { drift: 1 residual: 0.5 }
-        calibration { token_weights: "fisher" })"},
+        calibration { token_weights: "fisher" })",
+     true},
     {"gptqmodel", R"(
         rule { method: "gptq" bits: 4 group_size: 128 symmetric: true }
         format: "gptq"
@@ -77,6 +81,16 @@ constexpr Preset kPresets[] = {
         })"},
 };
 
+// Unless the rule names a solver, or its method is unknown.
+void Compensate(LayerRule* rule) {
+  const auto method =
+      GetMethod(rule->has_method() ? rule->method() : AllMethods()[0].name);
+  if (!rule->has_solver() && method.ok() &&
+      absl::string_view((*method)->solver) != "gptq") {
+    rule->set_solver("compensated");
+  }
+}
+
 }  // namespace
 
 absl::Status ApplyPreset(QuantizeRecipe* recipe) {
@@ -97,6 +111,14 @@ absl::Status ApplyPreset(QuantizeRecipe* recipe) {
       }
       filled.MergeFrom(*recipe);
       filled.clear_preset();
+      if (preset.compensates) {
+        Compensate(filled.mutable_rule());
+        for (Override& row : *filled.mutable_override()) {
+          if (row.rule().has_method()) {
+            Compensate(row.mutable_rule());
+          }
+        }
+      }
       *recipe = std::move(filled);
       return absl::OkStatus();
     }

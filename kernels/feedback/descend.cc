@@ -1,7 +1,6 @@
-// Fields and codes of blocks under a Gram matrix: refits and coordinate
-// descent.
+// Fields and codes under a Gram matrix: refits and coordinate descent.
 //
-// The idea. Error feedback (feed_rows.cc) decides each code when the columns
+// The idea. Error feedback (feed.cc) decides each code when the columns
 // behind it are still free, and fits a block's fields before its codes are
 // known. Afterwards all is known: with errors e = q - t and G = e H, moving
 // the values by delta changes the objective by 2 delta.G + delta H delta.
@@ -21,32 +20,25 @@
 // 10 % in the first round, by less in each that follows.
 //
 // Lattice types move units of 4 or 8 codes at once, towards q_s - G_s
-// H[s, s]^-1 under H[s, s] (units.inc).
+// H[s, s]^-1 under H[s, s] (kernels/compensated/units.inc).
 //
-// Tested by compensated_test.cc.
+// Tested by kernels/compensated/compensated_test.cc and
+// kernels/grid/feedback_test.cc.
 
 #include <algorithm>
-#include <cassert>
 #include <cstddef>
+#include <memory>
 #include <numeric>
 #include <vector>
 
-#include "kernels/compensated/block_kernels.h"
-#include "kernels/compensated/block_panel.h"
-#include "kernels/compensated/block_rules.h"
-#include "kernels/compensated/compensated.h"
-#include "kernels/compensated/improve_block.h"
-#include "kernels/compensated/unit_rules.h"
-#include "kernels/grid/panel.h"
+#include "kernels/feedback/feedback.h"
 
 namespace narrow {
 namespace {
 
 // What all panels share.
 struct Descent {
-  const BlockCodec& codec;
-  const BlockRules& rules;
-  const UnitRuleSet& units;
+  const MatrixFormat& format;
   const float* targets;
   const float* gram;
   int64_t n_cols;
@@ -55,41 +47,47 @@ struct Descent {
   std::vector<BlockForm> forms;  // the squares of blocks
 };
 
-std::vector<int32_t> Numbers(int64_t n) {
-  std::vector<int32_t> numbers(static_cast<size_t>(n));
-  std::iota(numbers.begin(), numbers.end(), 0);
-  return numbers;
+Descent PrepareDescent(const MatrixFormat& format, const float* targets,
+                       const float* gram, const DescendOptions& options) {
+  const int64_t n = format.n_cols();
+  Descent d = {format, targets, gram, n, options, {}, {}};
+  d.numbers.resize(static_cast<size_t>(n));
+  std::iota(d.numbers.begin(), d.numbers.end(), 0);
+  for (int64_t b = 0; options.rounds > 0 && b < format.n_blocks(); ++b) {
+    const int64_t j = b * format.block();
+    d.forms.push_back(format.MakeForm(b, gram + j * n + j, n));
+  }
+  return d;
 }
 
 class PanelDescent {
  public:
-  PanelDescent(const Descent& descent, const RowPanel& rows,
-               const uint8_t* bytes)
+  PanelDescent(const Descent& descent, const RowPanel& rows)
       : d_(descent),
         n_rows_(rows.n_rows),
         lanes_(rows.n_lanes),
-        panel_(d_.codec, d_.rules, d_.n_cols, rows),
+        panel_(d_.format.Open(rows, /*fresh=*/false)),
         targets_(static_cast<size_t>(d_.n_cols * lanes_)),
         values_(targets_.size()),
         gradient_(targets_.size()),
-        before_(static_cast<size_t>(d_.codec.block * lanes_)),
-        improver_(d_.codec, d_.rules, d_.units, lanes_) {
+        before_(static_cast<size_t>(std::min(d_.format.block(), d_.n_cols) *
+                                    lanes_)) {
     rows.Gather(d_.targets, d_.n_cols, 0, d_.n_cols, targets_.data());
-    if (bytes != nullptr) {
-      panel_.Load(bytes);
-      panel_.Decode(values_.data());
-    }
+    panel_->Decode(values_.data());
   }
 
   // Rows that got better are stored.
-  void Run(uint8_t* bytes) {
+  void Run(DescentError* errors) {
     std::vector<RowError> was(static_cast<size_t>(lanes_));
     std::vector<RowError> is(was.size());
-    Measure(was.data());
+    MeasureLanes(was.data());
+    for (int64_t lane = 0; lane < n_rows_; ++lane) {
+      errors[lane].before = errors[lane].after = was[static_cast<size_t>(lane)];
+    }
     bool changed = false;
     for (int round = 0; round < d_.options.rounds; ++round) {
       bool again = false;
-      for (int64_t block = 0; block < panel_.n_blocks(); ++block) {
+      for (int64_t block = 0; block < d_.format.n_blocks(); ++block) {
         again |= ImproveBlock(block);
       }
       changed |= again;
@@ -100,25 +98,26 @@ class PanelDescent {
     if (!changed) {
       return;
     }
-    Measure(is.data());
+    MeasureLanes(is.data());
     for (int64_t lane = 0; lane < n_rows_; ++lane) {
       const size_t i = static_cast<size_t>(lane);
       if (is[i].gram < was[i].gram) {
-        panel_.StoreRow(lane, bytes);
+        panel_->Store(lane);
+        errors[lane].after = is[i];
       }
     }
   }
 
   // The gradient of what there is, and errors of all lanes.
-  void Measure(RowError* errors) {
+  void MeasureLanes(RowError* errors) {
     std::vector<float> difference(values_.size());
     for (size_t i = 0; i < values_.size(); ++i) {
       difference[i] = values_[i] - targets_[i];
     }
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
-    BlockKernelsForCpu().add_products(d_.gram, d_.n_cols, d_.numbers.data(),
-                                      d_.n_cols, difference.data(), 0,
-                                      d_.n_cols, gradient_.data(), lanes_);
+    d_.format.add_products()(d_.gram, d_.n_cols, d_.numbers.data(), d_.n_cols,
+                             difference.data(), 0, d_.n_cols, gradient_.data(),
+                             lanes_);
     for (int64_t j = 0; j < d_.n_cols; ++j) {
       for (int64_t lane = 0; lane < lanes_; ++lane) {
         const size_t at = static_cast<size_t>(j * lanes_ + lane);
@@ -132,13 +131,14 @@ class PanelDescent {
  private:
   // Whether anything changed.
   bool ImproveBlock(int64_t block) {
-    const int64_t begin = block * d_.codec.block;
+    const int64_t begin = block * d_.format.block();
+    const int64_t n = std::min(d_.format.block(), d_.n_cols - begin);
     float* const values = values_.data() + begin * lanes_;
-    std::copy(values, values + before_.size(), before_.data());
-    improver_.Improve(d_.forms[static_cast<size_t>(block)], d_.options.refit,
-                      d_.options.sweep, n_rows_, block, values,
-                      gradient_.data() + begin * lanes_, &panel_);
-    return SpreadChanges(begin, d_.codec.block);
+    std::copy(values, values + n * lanes_, before_.data());
+    panel_->Improve(block, d_.forms[static_cast<size_t>(block)],
+                    d_.options.refit, d_.options.sweep, values,
+                    gradient_.data() + begin * lanes_);
+    return SpreadChanges(begin, n);
   }
 
   // Adds the changes of columns begin ... begin + n - 1 to the gradient of
@@ -162,64 +162,55 @@ class PanelDescent {
       }
     }
     const int64_t n_changed = static_cast<int64_t>(changed.size());
-    const BlockKernels& kernels = BlockKernelsForCpu();
-    kernels.add_products(d_.gram, d_.n_cols, changed.data(), n_changed,
-                         before_.data(), 0, begin, gradient_.data(), lanes_);
-    kernels.add_products(d_.gram, d_.n_cols, changed.data(), n_changed,
-                         before_.data(), begin + n, d_.n_cols, gradient_.data(),
-                         lanes_);
+    const AddProductsFn add_products = d_.format.add_products();
+    add_products(d_.gram, d_.n_cols, changed.data(), n_changed, before_.data(),
+                 0, begin, gradient_.data(), lanes_);
+    add_products(d_.gram, d_.n_cols, changed.data(), n_changed, before_.data(),
+                 begin + n, d_.n_cols, gradient_.data(), lanes_);
     return n_changed > 0;
   }
 
   const Descent& d_;
   const int64_t n_rows_;
   const int64_t lanes_;
-  BlockPanel panel_;
+  const std::unique_ptr<FormatPanel> panel_;
   // [column, lane]
   std::vector<float> targets_;
   std::vector<float> values_;
   std::vector<float> gradient_;
   // [column of a block, lane]
   std::vector<float> before_;
-  BlockImprover improver_;
 };
 
 }  // namespace
 
-void DescendRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
-                 int64_t n_cols, const float* gram,
-                 const DescendOptions& options, uint8_t* bytes,
-                 ThreadPool* pool) {
-  assert(SupportsCompensation(codec) && n_cols % codec.block == 0);
-  const BlockRuleSet rules(codec);
-  const UnitRuleSet units(codec);
-  Descent descent = {codec,  rules.rules(), units,           targets, gram,
-                     n_cols, options,       Numbers(n_cols), {}};
-  for (int64_t j = 0; j < n_cols; j += codec.block) {
-    descent.forms.push_back(
-        MakeBlockForm(codec, descent.rules, gram + j * n_cols + j, n_cols));
-  }
+std::vector<DescentError> Descend(const MatrixFormat& format,
+                                  const float* targets, int64_t n_rows,
+                                  const float* gram,
+                                  const DescendOptions& options,
+                                  ThreadPool* pool) {
+  const Descent descent = PrepareDescent(format, targets, gram, options);
+  std::vector<DescentError> errors(static_cast<size_t>(n_rows));
   const int n_threads = pool == nullptr ? 1 : pool->n_threads();
-  ForEachPanel(n_rows, PanelWidth(n_rows, n_threads), pool,
-               [&](const RowPanel& rows) {
-                 PanelDescent(descent, rows, bytes).Run(bytes);
-               });
+  ForEachPanel(
+      n_rows, PanelWidth(n_rows, n_threads), pool, [&](const RowPanel& rows) {
+        PanelDescent(descent, rows).Run(errors.data() + rows.first_row);
+      });
+  return errors;
 }
 
-std::vector<RowError> MeasureRows(const BlockCodec& codec, const float* targets,
-                                  int64_t n_rows, int64_t n_cols,
-                                  const float* gram, const uint8_t* bytes,
-                                  ThreadPool* pool) {
-  const BlockRuleSet rules(codec);
-  const UnitRuleSet units(codec);
-  const Descent descent = {codec, rules.rules(),   units, targets, gram, n_cols,
-                           {},    Numbers(n_cols), {}};
+std::vector<RowError> MeasureErrors(const MatrixFormat& format,
+                                    const float* targets, int64_t n_rows,
+                                    const float* gram, ThreadPool* pool) {
+  DescendOptions options;
+  options.rounds = 0;
+  const Descent descent = PrepareDescent(format, targets, gram, options);
   std::vector<RowError> errors(static_cast<size_t>(n_rows));
   const int n_threads = pool == nullptr ? 1 : pool->n_threads();
   ForEachPanel(n_rows, PanelWidth(n_rows, n_threads), pool,
                [&](const RowPanel& rows) {
                  std::vector<RowError> lanes(static_cast<size_t>(rows.n_lanes));
-                 PanelDescent(descent, rows, bytes).Measure(lanes.data());
+                 PanelDescent(descent, rows).MeasureLanes(lanes.data());
                  std::copy(lanes.begin(), lanes.begin() + rows.n_rows,
                            errors.begin() + rows.first_row);
                });
