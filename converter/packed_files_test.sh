@@ -28,7 +28,7 @@ check() {  # DESCRIPTION COMMAND...
 # said WORDS, and leaves no OUT.
 refuse() {  # DESCRIPTION WORDS OUT COMMAND...
   local what=$1 words=$2 out=$3 wanted=1
-  case $words in --damping|--search|--positive*|--method) wanted=2 ;; esac
+  case $words in --damping|--solver|--search|--positive*|--method) wanted=2 ;; esac
   shift 3
   "$@" >out.txt 2>err.txt
   local code=$?
@@ -56,6 +56,22 @@ check "a transform" calibrate -o awq-gptq --transform awq
 check "which changes the codes" differ gptq/$weights awq-gptq/$weights
 check "the same again" calibrate -o again --threads 1
 check "gives the same bytes" cmp gptq/$weights again/$weights
+
+# Any method's codes by error feedback.
+check "nf4" calibrate -o nf4 -m nf4
+check "nf4 with error feedback" calibrate -o nf4-fed -m nf4 --solver compensated
+check "which changes the codes" differ nf4/$weights nf4-fed/$weights
+check "KL divergence of both" "$narrow" perplexity "$tiny" nf4 nf4-fed \
+  --text "$text" --chunks 4 --context 128 --kl-divergence --json kl.json -q
+check "error feedback has less" awk '
+  /"kl_divergence":/ { split($0, parts, /[:,]/); value[++n] = parts[2] }
+  END { exit !(n == 2 && value[2] < 0.8 * value[1]) }' kl.json
+refuse "error feedback without a text" "--calibration" no \
+  quantize -m nf4 --solver compensated -o no
+refuse "a solver that is not there" "--solver" no \
+  quantize -m nf4 --solver compensate -o no
+refuse "a solver of other schemes" "across the ends" no \
+  calibrate -m nf4 --solver gptq -o no
 
 # Integers of 32 columns go to GGUF and back.
 check "4 bits, groups of 32" quantize -o g32 -m rtn -g 32

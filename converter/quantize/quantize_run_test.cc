@@ -421,6 +421,8 @@ TEST(QuantizeRun, RefusesWhatCannotBeHadAndSaysWhatCan) {
       {"rule { method: \"rtn\" } solver { search: \"best\" }",
        "search cannot be 'best'"},
       {"rule { method: \"rtn\" } solver { damping: nan }", "damping is nan"},
+      {"rule { method: \"rtn\" solver: \"compensate\" }", "'compensated'"},
+      {"rule { method: \"nf4\" solver: \"gptq\" }", "across the ends"},
       {"rule { method: \"rtn\" } solver { residual: 0.5 }",
        "set drift above 0"},
       {"rule { method: \"rtn\" } calibration { token_weights: \"fisher\" }",
@@ -516,6 +518,68 @@ double Divergence(const std::string& model, const std::string& out) {
   return report.ok() ? report->models[1].paired->divergence->mean.value : 1e9;
 }
 
+// Every scheme is solved under statistics by one solver, and reads back as
+// what was solved (RunQuantize compares).
+TEST(QuantizeRun, CompensatedForEveryMethodInEveryFormatThatTakesIt) {
+  const std::string model = "testdata/arch/llama3";
+  int n_written = 0;
+  for (const Method& method : AllMethods()) {
+    for (const Packing* packing : AllPackings()) {
+      const std::string out = Folder("out");
+      const auto result = Quantize(
+          model,
+          absl::StrCat(
+              "rule { solver: \"compensated\" method: \"", method.name, "\"",
+              method.kind == SchemeKind::kGroups ? " group_size: 32 " : " ",
+              "} format: \"", packing->name,
+              "\" calibration { file: "
+              "\"testdata/text/wikitext2-sample.txt\" samples: 4 "
+              "sample_tokens: 48 }"),
+          out);
+      SCOPED_TRACE(absl::StrCat(method.name, " ", packing->name));
+      if (!result.ok()) {
+        EXPECT_TRUE(absl::StrContains(result.status().message(), "format") ||
+                    absl::IsUnimplemented(result.status()) ||
+                    absl::IsInvalidArgument(result.status()))
+            << result.status();
+        EXPECT_FALSE(fs::exists(out));
+        continue;
+      }
+      ++n_written;
+      double error = 0;
+      double rounding = 0;
+      for (const LayerReport& report : result->reports) {
+        EXPECT_LE(report.relative_error, report.error_rounding) << report.name;
+        error += report.relative_error;
+        rounding += report.error_rounding;
+      }
+      EXPECT_LT(error, 0.9 * rounding);
+    }
+  }
+  EXPECT_GE(n_written, 15);
+}
+
+// What a preset makes of methods.
+TEST(QuantizeRun, ThoroughGivesEveryMethodFeedbackOfErrors) {
+  const auto input = OpenModelInput("testdata/arch/llama3", {});
+  ASSERT_TRUE(input.ok()) << input.status();
+  for (const auto& [rule, solver] :
+       std::vector<std::pair<std::string, std::string>>{
+           {"rule { method: \"nf4\" }", "compensated"},
+           {"rule { method: \"gptq\" group_size: 32 }", "gptq"},
+           {"rule { method: \"nf4\" solver: \"codebook\" }", "codebook"}}) {
+    const auto recipe =
+        ParseRecipe(absl::StrCat(rule,
+                                 " preset: \"thorough\" calibration { file: "
+                                 "\"testdata/text/wikitext2-sample.txt\" }"),
+                    "test");
+    ASSERT_TRUE(recipe.ok()) << recipe.status();
+    const auto plan = PlanQuantize(**input, *recipe, {});
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_EQ(plan->layers[0].solver->name, solver) << rule;
+  }
+}
+
 class KnownFamilies : public testing::TestWithParam<const char*> {};
 
 // With calibration, on the fixture of a family: every layer is solved under
@@ -528,6 +592,7 @@ TEST_P(KnownFamilies, Calibrated) {
         "rule { method: \"awq\" bits: 8 group_size: 32 } format: "
         "\"compressed-tensors\"",
         "rule { method: \"smoothquant\" }",
+        "rule { method: \"nf4\" solver: \"compensated\" }",
         "rule { method: \"nvfp4\" activations: \"static\" }",
         "rule { method: \"fp8\" activations: \"static\" }"}) {
     SCOPED_TRACE(rule);
