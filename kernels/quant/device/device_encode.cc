@@ -71,6 +71,10 @@ absl::StatusOr<DeviceTables> DeviceTables::Copy(const Device& device,
       upload(from.whole_entries, host.whole_entries_bytes, &to->whole_entries));
   RETURN_IF_ERROR(
       upload(from.near_words, host.near_words_bytes, &to->near_words));
+  RETURN_IF_ERROR(
+      upload(from.candidates, host.candidates_bytes, &to->candidates));
+  RETURN_IF_ERROR(upload(from.candidate_words, host.candidate_words_bytes,
+                         &to->candidate_words));
   RETURN_IF_ERROR(stream->Synchronize("tables of lattice points"));
   return copy;
 }

@@ -20,6 +20,9 @@ struct LatticeTables {
   const int32_t* near_entries = nullptr;
   const int32_t* whole_entries = nullptr;
   const uint16_t* near_words = nullptr;
+  // IQ3's: what may be nearest, by number of levels (iq3/candidates.h).
+  const uint32_t* candidates = nullptr;
+  const uint32_t* candidate_words = nullptr;
 };
 
 // Rows of weights to blocks.

@@ -1,12 +1,14 @@
 // IQ3_XXS and IQ3_S: a thread a group; the method is that of
 // iq3/reference.cc, with a point's four levels in a word, three bits each, as
-// the numbers of its grid are.
+// the numbers of its grid are, and over the lists of points that can win
+// (iq3/candidates.h).
 
 #ifndef NARROW_KERNELS_QUANT_TEAM_IQ3_TEAM_H_
 #define NARROW_KERNELS_QUANT_TEAM_IQ3_TEAM_H_
 
 #include "kernels/quant/team/team.h"
 // (Before any header of lanes.)
+#include "kernels/quant/iq3/candidates.h"
 #include "kernels/quant/iq3/layout.h"
 
 namespace narrow {
@@ -126,45 +128,52 @@ struct Iq3Team {
                                                bool* in_grid) {
     const F32* x = group.x + at;
     int number = 0;
+    bool at_border = false;
     for (int i = 0; i < kPoint; ++i) {
-      const I32 level = RoundToInt(0.5f * (inverse * x[i] - 1.0f));
-      number |= ClampInt(level, 0, iq3::kLevels - 1).v << (3 * i);
+      const F32 place = 0.5f * (inverse * x[i] - 1.0f);
+      const int level = ClampInt(RoundToInt(place), 0, iq3::kLevels - 1).v;
+      number |= level << (3 * i);
+      // Beyond the ends there is no border.
+      const float off = place.v - static_cast<float>(level);
+      const bool inside =
+          place.v > 0 && place.v < static_cast<float>(iq3::kLevels - 1);
+      at_border |= inside && (off < 0 ? -off : off) > 0.5f - iq3::kBorder;
     }
-    const int32_t entry = tables.entries[number];
-    *in_grid = entry >= 0;
-    return entry >= 0 ? number
-                      : NumberOf(tables, NearestOf(tables, ~entry, x,
-                                                   group.metric + at, scale));
+    const uint32_t entry =
+        tables.candidates[number + (at_border ? iq3::kNumbers : 0)];
+    const uint32_t* words = tables.candidate_words + (entry & iq3::kFirstMask);
+    *in_grid = (words[0] & iq3::kInGrid) != 0;
+    return *in_grid ? number
+                    : NearestOf(words,
+                                static_cast<int>(entry >> iq3::kCountShift &
+                                                 iq3::kCountMask) +
+                                    1,
+                                x, group.metric + at, scale);
   }
 
-  NARROW_LANE_FUNCTION static int NumberOf(const LatticeTables& tables,
-                                           int point) {
-    const uint8_t* levels = tables.levels + kPoint * point;
-    return levels[0] | levels[1] << 3 | levels[2] << 6 | levels[3] << 9;
-  }
-
-  // The first of a list's points at the least distance.
-  NARROW_LANE_FUNCTION static int NearestOf(const LatticeTables& tables,
-                                            int place, const F32* x,
-                                            const F32* metric, F32 scale) {
-    const uint16_t* list = tables.lists + place;
-    const int n = list[0];
+  // The number of the first of a list's points at the least distance.
+  NARROW_LANE_FUNCTION static int NearestOf(const uint32_t* words, int n,
+                                            const F32* x, const F32* metric,
+                                            F32 scale) {
     F32 least = 3.40282347e+38f;
-    int nearest = list[1];
-    for (int j = 1; j <= n; ++j) {
-      const int point = list[j];
-      const uint8_t* levels = tables.levels + kPoint * point;
+    uint32_t nearest = words[0];
+    for (int j = 0; j < n; ++j) {
+      const uint32_t word = words[j];
       F32 distance = {};
       for (int i = 0; i < kPoint; ++i) {
-        const F32 miss = scale * Odd(levels[i]) - x[i];
+        const F32 miss = scale * Odd(word >> (8 * i) & 7) - x[i];
         distance += metric[i] * miss * miss;
       }
       if ((distance < least).v != 0) {
         least = distance;
-        nearest = point;
+        nearest = word;
       }
     }
-    return nearest;
+    int number = 0;
+    for (int i = 0; i < kPoint; ++i) {
+      number |= static_cast<int>(nearest >> (8 * i) & 7) << (3 * i);
+    }
+    return number;
   }
 
   NARROW_LANE_FUNCTION static Sums SumUp(const Group& group,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/quant/iq2/near_lists.h"
+#include "kernels/quant/iq3/candidates.h"
 #include "kernels/quant/lattice/grid_index.h"
 
 namespace narrow {
@@ -47,6 +48,23 @@ HostTables OfNearLists(const GridIndex& index, const iq2::NearLists& lists) {
   return host;
 }
 
+HostTables OfCandidates(const GridIndex& index,
+                        const iq3::Candidates& candidates) {
+  HostTables host = OfIndex(index);
+  host.tables.candidates = candidates.entries;
+  host.tables.candidate_words = candidates.words;
+  host.candidates_bytes = 4 * int64_t{2 * iq3::kNumbers};
+  int64_t n_words = 0;
+  for (int i = 0; i < 2 * iq3::kNumbers; ++i) {
+    const uint32_t entry = candidates.entries[i];
+    n_words = std::max(n_words,
+                       int64_t{entry & iq3::kFirstMask} +
+                           (entry >> iq3::kCountShift & iq3::kCountMask) + 1);
+  }
+  host.candidate_words_bytes = 4 * n_words;
+  return host;
+}
+
 }  // namespace
 
 HostTables TablesOf(QuantType type) {
@@ -58,9 +76,9 @@ HostTables TablesOf(QuantType type) {
     case QuantType::kIQ2_S:
       return OfNearLists(Iq2SIndex(), iq2::ListsOf(iq2::Iq2S()));
     case QuantType::kIQ3_XXS:
-      return OfIndex(Iq3XxsIndex());
+      return OfCandidates(Iq3XxsIndex(), iq3::CandidatesOf(iq3::IQ3_XXS()));
     case QuantType::kIQ3_S:
-      return OfIndex(Iq3SIndex());
+      return OfCandidates(Iq3SIndex(), iq3::CandidatesOf(iq3::IQ3_S()));
     case QuantType::kIQ1_S:
     case QuantType::kIQ1_M:
       return OfIndex(Iq1Index());

@@ -21,6 +21,8 @@ struct HostTables {
   int64_t near_entries_bytes = 0;
   int64_t whole_entries_bytes = 0;
   int64_t near_words_bytes = 0;
+  int64_t candidates_bytes = 0;
+  int64_t candidate_words_bytes = 0;
 };
 
 // Empty for types without a lattice. What it points to lives as long as the
