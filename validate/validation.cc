@@ -1,7 +1,6 @@
 #include "validate/validation.h"
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -16,14 +15,12 @@
 #include "validate/reference/compare_pass.h"
 #include "validate/reference/hidden_reference.h"
 #include "validate/tasks/measure_task.h"
+#include "validate/validation/candidate.h"
 #include "validate/validation/inputs.h"
 #include "validate/validation/original.h"
-#include "validate/weights/weight_error.h"
 
 namespace narrow {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 bool AllDecided(absl::Span<const CriterionVerdict> verdicts) {
   return std::none_of(verdicts.begin(), verdicts.end(),
@@ -59,9 +56,12 @@ class Validation {
   absl::StatusOr<ValidationReport> Run() {
     ASSIGN_OR_RETURN(inputs_, OpenValidationInputs(options_, &report_));
     RETURN_IF_ERROR(OpenReference());
-    for (size_t i = 0; i < options_.candidates.size(); ++i) {
-      RETURN_IF_ERROR(Annotate(
-          RunCandidate(i), absl::StrCat("measuring ", options_.candidates[i])));
+    RETURN_IF_ERROR(OpenCandidates());
+    for (size_t d = 0; d < inputs_.domains.size(); ++d) {
+      RETURN_IF_ERROR(RunDomain(d));
+    }
+    for (OpenCandidate& candidate : candidates_) {
+      RETURN_IF_ERROR(Finish(&candidate));
     }
     if (original_ != nullptr) {
       original_->Report(&report_);
@@ -140,25 +140,26 @@ class Validation {
     return base_.get();
   }
 
-  absl::Status RunCandidate(size_t i) {
-    CandidateReport& report = report_.candidates[i];
-    ASSIGN_OR_RETURN(const auto model,
-                     OpenModel(options_, options_.candidates[i]));
-    RETURN_IF_ERROR(RunWeights(*model, &report));
-    ASSIGN_OR_RETURN(const auto runner,
-                     ModelRunner::Create(model.get(), options_.runner));
-    PairedScores overall;
-    for (size_t d = 0; d < inputs_.domains.size(); ++d) {
-      PairedScores scores;
-      RETURN_IF_ERROR(RunDomain(d, runner.get(), &scores, &report));
-      if (inputs_.domains.size() > 1) {
-        overall.Append(scores);
-      }
+  absl::Status OpenCandidates() {
+    for (CandidateReport& report : report_.candidates) {
+      ASSIGN_OR_RETURN(
+          OpenCandidate candidate,
+          OpenCandidate::Open(options_, inputs_, progress_, &report));
+      candidates_.push_back(std::move(candidate));
     }
-    if (!overall.tokens.empty()) {
-      report.overall = MakeComparison(overall, options_.seed);
+    return absl::OkStatus();
+  }
+
+  // All texts are measured: tasks, and what it comes to.
+  absl::Status Finish(OpenCandidate* candidate) {
+    CandidateReport& report = *candidate->report;
+    if (!candidate->overall.tokens.empty()) {
+      report.overall = MakeComparison(candidate->overall, options_.seed);
     }
-    RETURN_IF_ERROR(RunTasks(options_.candidates[i], runner.get(), &report));
+    RETURN_IF_ERROR(
+        Annotate(RunTasks(report.model.path, candidate->runner.get(), &report),
+                 absl::StrCat("measuring ", report.model.path)));
+    candidate->runner->ForgetWeights();
     if (IsJudged()) {
       report.verdict =
           IsInsane(report) ? Verdict::kFail : WorstOf(report.criteria);
@@ -166,83 +167,69 @@ class Validation {
     return absl::OkStatus();
   }
 
-  absl::Status RunWeights(const Checkpoint& candidate,
-                          CandidateReport* report) {
-    if (!options_.compare_weights || inputs_.original == nullptr) {
-      return absl::OkStatus();
-    }
-    WeightProgressFn progress;
-    if (progress_) {
-      progress = [&](int64_t done, int64_t total) {
-        ValidationProgress now{candidate.path(), "weights", {}};
-        now.score.tokens_done = done;
-        now.score.tokens_total = total;
-        progress_(now);
-      };
-    }
-    ASSIGN_OR_RETURN(report->weights,
-                     CompareWeights(*inputs_.original, candidate,
-                                    options_.runner.n_threads, progress));
-    return absl::OkStatus();
-  }
-
-  // Look by look, until all is decided or the text ends.
-  absl::Status RunDomain(size_t d, ModelRunner* runner, PairedScores* scores,
-                         CandidateReport* report) {
-    const DomainInput& input = inputs_.domains[d];
+  // Look by look, until all is decided or the text ends; a candidate of which
+  // all is decided goes no further, the others do.
+  absl::Status RunDomain(size_t d) {
     const std::string& name = report_.domains[d].name;
-    std::vector<CriterionVerdict> verdicts;
+    for (OpenCandidate& candidate : candidates_) {
+      candidate.BeginText();
+    }
     for (const Look& look :
-         PlanLooks(static_cast<int64_t>(input.windows.size()),
+         PlanLooks(static_cast<int64_t>(inputs_.domains[d].windows.size()),
                    options_.early_stop && options_.limits.any())) {
-      RETURN_IF_ERROR(Prepare(d, look.n_windows));
-      RETURN_IF_ERROR(CompareUpTo(d, look.n_windows, runner, scores, report));
-      verdicts = KeepDecided(
-          verdicts, JudgeText(options_.limits, name, SumWindows(*scores),
-                              Rates(look.share)));
-      if (options_.early_stop && AllDecided(verdicts)) {
+      std::vector<OpenCandidate*> open;
+      for (OpenCandidate& candidate : candidates_) {
+        if (!candidate.is_decided) {
+          open.push_back(&candidate);
+        }
+      }
+      if (open.empty()) {
         break;
       }
+      RETURN_IF_ERROR(Prepare(d, look.n_windows));
+      RETURN_IF_ERROR(CompareUpTo(d, look.n_windows, open));
+      for (OpenCandidate* candidate : open) {
+        candidate->verdicts = KeepDecided(
+            candidate->verdicts,
+            JudgeText(options_.limits, name, SumWindows(candidate->scores),
+                      Rates(look.share)));
+        candidate->is_decided =
+            options_.early_stop && AllDecided(candidate->verdicts);
+      }
     }
-    report->criteria.insert(report->criteria.end(), verdicts.begin(),
-                            verdicts.end());
-    report->domains.push_back(Describe(name, *scores));
+    for (OpenCandidate& candidate : candidates_) {
+      candidate.EndText(name, inputs_.domains.size(), options_.seed);
+    }
     return absl::OkStatus();
   }
 
   // Adds the windows that are missing among the first n_windows of a text.
-  absl::Status CompareUpTo(size_t d, int64_t n_windows, ModelRunner* runner,
-                           PairedScores* scores, CandidateReport* report) {
+  absl::Status CompareUpTo(size_t d, int64_t n_windows,
+                           const std::vector<OpenCandidate*>& open) {
     const DomainInput& input = inputs_.domains[d];
     const auto tokens_of = [&](size_t n) {
       return TokensOf(absl::MakeSpan(input.windows).first(n));
     };
-    const int64_t n_before = tokens_of(scores->window_sizes.size());
-    const Clock::time_point start = Clock::now();
-    RETURN_IF_ERROR(CompareWindows(
-        input.tokens, input.windows, n_windows, pass_options(), runner,
-        ReferenceOf(d),
-        ProgressOf(progress_, report->model.path, report_.domains[d].name,
-                   n_before, TokensOf(input.windows)),
-        scores));
-    report->seconds +=
-        std::chrono::duration<double>(Clock::now() - start).count();
-    report->n_run_tokens += tokens_of(scores->window_sizes.size()) - n_before;
-    return absl::OkStatus();
-  }
-
-  DomainComparison Describe(const std::string& name,
-                            const PairedScores& scores) const {
-    DomainComparison domain;
-    domain.domain = name;
-    domain.figures = MakeComparison(scores, options_.seed);
-    for (const WindowSums& window : SumWindows(scores)) {
-      domain.window_tokens.push_back(static_cast<int64_t>(window.n));
-      domain.window_log_ratio.push_back(
-          (window.candidate_nll - window.reference_nll) / window.n);
-      domain.window_divergence.push_back(window.divergence / window.n);
+    std::vector<ComparedModel> models;
+    for (OpenCandidate* candidate : open) {
+      models.push_back({candidate->report->model.path, candidate->runner.get(),
+                        &candidate->scores});
     }
-    return domain;
+    const int64_t n_before = tokens_of(open[0]->scores.window_sizes.size());
+    RETURN_IF_ERROR(CompareWindows(
+        input.tokens, input.windows, n_windows, pass_options(), ReferenceOf(d),
+        ProgressOf(progress_,
+                   models.size() == 1
+                       ? models[0].name
+                       : absl::StrCat(models.size(), " candidates"),
+                   report_.domains[d].name, n_before, TokensOf(input.windows)),
+        absl::MakeSpan(models)));
+    for (size_t m = 0; m < models.size(); ++m) {
+      open[m]->report->seconds += models[m].seconds;
+      open[m]->report->n_run_tokens +=
+          tokens_of(static_cast<size_t>(n_windows)) - n_before;
+    }
+    return absl::OkStatus();
   }
 
   // Every task on a model; judges it, where it is a candidate.
@@ -301,6 +288,7 @@ class Validation {
   ValidationInputs inputs_;
   std::unique_ptr<OriginalModel> original_;  // or
   std::unique_ptr<BaseReference> base_;
+  std::vector<OpenCandidate> candidates_;
 };
 
 }  // namespace

@@ -11,9 +11,12 @@
 //
 // The reference goes through each text once, whatever the number of
 // candidates; what is kept of it are its final hidden states (cache/). The
-// candidates follow one after another, so memory is that of one model, and
-// the reference's output matrix; with early_stop that of two, since the
-// reference then goes no further than a candidate needs.
+// candidates follow side by side (reference/compare_pass.h): the reference's
+// output matrix, too, is applied once, so a candidate more costs its own pass.
+// Memory is that of one model at a time, output matrices, and a bounded slice
+// of logits; with early_stop that of two, since the reference then goes no
+// further than a candidate needs. A candidate that comes in a later run finds
+// the hidden states, and applies the reference's output matrix once more.
 
 #ifndef NARROW_VALIDATE_VALIDATION_H_
 #define NARROW_VALIDATE_VALIDATION_H_
@@ -117,7 +120,7 @@ struct CandidateReport {
   std::optional<WeightErrors> weights;
   // Against the original, if that is a model.
   std::optional<SanityReport> sanity;
-  double seconds = 0;  // in the model
+  double seconds = 0;  // in this model
   int64_t n_run_tokens = 0;
 };
 
@@ -146,7 +149,7 @@ struct ValidationReport {
 
 // What is being done, for a bar.
 struct ValidationProgress {
-  std::string model;  // its path
+  std::string model;  // its path, or "3 candidates"
   std::string what;   // the text's or task's name, or "weights"
   // Tokens; of "weights", whose windows are 0, pieces of work.
   ScoreProgress score;

@@ -3,6 +3,7 @@
 
 #include "validate/validation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -195,7 +196,7 @@ TEST(Validate, ADamagedCacheIsAWarning) {
 // level of 16 / 65535 nats.
 TEST(Validate, ABaseFileGivesTheFiguresRounded) {
   const std::string coarse = CoarseCopy("coarse", 3);
-  ValidationOptions options = Options({coarse}, 5);
+  ValidationOptions options = Options({coarse, CoarseCopy("two", 2)}, 5);
   options.write_base_path = Folder("base") + "/base.kld";
   const ValidationReport exact = Judge(options);
   ValidationOptions with_base;
@@ -216,6 +217,15 @@ TEST(Validate, ABaseFileGivesTheFiguresRounded) {
   EXPECT_NEAR(b.divergence.value, a.divergence.value, 2e-3);
   EXPECT_NEAR(b.rms_delta_p.value, a.rms_delta_p.value, 1e-4);
   EXPECT_NEAR(b.same_top.value, a.same_top.value, 0.01);
+  // Two of them against the file are what each is alone.
+  with_base.candidates = options.candidates;
+  const ValidationReport both = Judge(with_base);
+  ASSERT_THAT(both.candidates, SizeIs(2));
+  ValidationReport first;
+  first.candidates = {both.candidates[0]};
+  EXPECT_EQ(FiguresOf(first), FiguresOf(rounded));
+  EXPECT_GT(both.candidates[1].domains[0].figures.divergence.value,
+            b.divergence.value);
 }
 
 TEST(Validate, GatesDecide) {
@@ -259,6 +269,47 @@ TEST(Validate, StopsEarlyWhenAllIsDecided) {
   EXPECT_EQ(undecided.verdict, Verdict::kUndecided);
   EXPECT_EQ(undecided.candidates[0].domains[0].figures.n_windows, 60);
   EXPECT_EQ(undecided.n_reference_tokens, 44 * 128);
+}
+
+// Each decides for itself, and comes to what it comes to alone.
+TEST(Validate, CandidatesSideBySideDecideSeparately) {
+  const std::vector<std::string> candidates = {CoarseCopy("bad", 1),
+                                               CoarseCopy("mild", 4), kModel};
+  std::string alone;
+  ValidationOptions options = Options({candidates[1]}, 36);
+  // What the second one has, so that it goes on.
+  options.limits.max_divergence =
+      Judge(options).candidates[0].domains[0].figures.divergence.value;
+  options.early_stop = true;
+  for (const std::string& candidate : candidates) {
+    options.candidates = {candidate};
+    alone += FiguresOf(Judge(options));
+  }
+  options.candidates = candidates;
+  for (const char* cache : {"", "cache", "cache"}) {
+    options.cache_folder =
+        *cache == 0 ? "" : JoinPath(::testing::TempDir(), "side_by_side");
+    const ValidationReport report = Judge(options);
+    ASSERT_THAT(report.candidates, SizeIs(3));
+    std::string beside;
+    for (const CandidateReport& candidate : report.candidates) {
+      ValidationReport one;
+      one.candidates = {candidate};
+      beside += FiguresOf(one);
+    }
+    EXPECT_EQ(beside, alone);
+    const auto windows = [&](size_t i) {
+      return report.candidates[i].domains[0].figures.n_windows;
+    };
+    EXPECT_EQ(windows(0), 16);
+    EXPECT_GT(windows(1), 16);
+    EXPECT_EQ(report.candidates[0].verdict, Verdict::kFail);
+    EXPECT_EQ(report.candidates[2].verdict, Verdict::kPass);
+    if (*cache == 0) {
+      EXPECT_EQ(report.n_reference_tokens,
+                std::max(windows(1), windows(2)) * 128);
+    }
+  }
 }
 
 TEST(Validate, TextsHaveTheirOwnFiguresAndVerdicts) {

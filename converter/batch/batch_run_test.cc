@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "converter/batch/batch_report.h"
 #include "converter/batch/target_record.h"
@@ -13,6 +14,7 @@
 namespace narrow {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class BatchTest : public ::testing::Test {
@@ -139,6 +141,54 @@ TEST_F(BatchTest, DamageIsFoundAndRepaired) {
   EXPECT_FALSE(second.models[0].targets[0].was_there);
   EXPECT_FALSE(FileExists(extra));
   EXPECT_EQ(BatchJson(first), BatchJson(second));
+}
+
+// Targets with the same solver share a call where the pass is shared; what is
+// there already is left out; an error stays with its target.
+TEST_F(BatchTest, SolversGetWhatIsPending) {
+  const std::string text = folder_ + "/text.txt";
+  ASSERT_TRUE(WriteTextFile(text, "some text").ok());
+  std::vector<std::string> calls;
+  std::string fails = "Q3_K_M";
+  options_.solve = [&](const SolveTargetsRequest& request) {
+    std::string call = request.words.back();
+    absl::Status status;
+    for (const Output& output : request.outputs) {
+      call += " " + std::string(RecipeName(output.plan->recipe));
+      if (RecipeName(output.plan->recipe) == fails) {
+        status = absl::DataLossError("a weight");
+      }
+    }
+    calls.push_back(call);
+    for (const Output& output : request.outputs) {
+      if (status.ok()) {
+        status = WriteTextFile(output.path, call);
+      }
+    }
+    return status;
+  };
+  const std::string one_shot =
+      " solver: 'compensated' solver_options { order: 'one-shot' } }";
+  Plan("calibration { file: 'text.txt' seed: 7 } target { to: 'Q4_K_M'" +
+       one_shot + "target { to: 'Q8_0' } target { to: 'Q3_K_M'" + one_shot +
+       "target { to: 'Q4_0' solver: 'compensated' }" +
+       "target { to: 'Q5_0' solver: 'compensated' }");
+  const BatchOutcome first = Run();
+  EXPECT_THAT(calls,
+              ElementsAre("--seed=7 Q4_K_M Q3_K_M", "--seed=7 Q4_K_M",
+                          "--seed=7 Q3_K_M", "--seed=7 Q4_0", "--seed=7 Q5_0"));
+  EXPECT_EQ(CountOutcome(first).n_errors, 1);
+  EXPECT_EQ(first.models[0].targets[2].status.code(),
+            absl::StatusCode::kDataLoss);
+  calls.clear();
+  fails = "";
+  EXPECT_EQ(CountOutcome(Run()).n_errors, 0);
+  EXPECT_THAT(calls, ElementsAre("--seed=7 Q3_K_M"));
+  // Another text is another output.
+  ASSERT_TRUE(WriteTextFile(text, "another text").ok());
+  calls.clear();
+  EXPECT_EQ(CountOutcome(Run()).n_errors, 0);
+  EXPECT_EQ(calls.size(), 3u);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "converter/batch/target_solver.h"
 #include "converter/mix/mix_rules.h"
 #include "converter/quantize/recipe/method.h"
 #include "converter/quantize/recipe/recipe_text.h"
@@ -22,12 +23,6 @@ namespace narrow {
 namespace {
 
 constexpr int64_t kMaxReleaseBytes = 1 << 20;
-
-std::string Resolved(const std::string& folder, const std::string& path) {
-  return path.empty() || path[0] == '/' || folder.empty()
-             ? path
-             : JoinPath(folder, path);
-}
 
 absl::StatusOr<QuantType> TensorType(absl::string_view name) {
   const std::optional<QuantType> type = TypeFromName(name);
@@ -94,16 +89,18 @@ absl::Status PlanPacked(const ReleaseTarget& asked, const std::string& folder,
                         PlannedTarget* target) {
   if (asked.has_imatrix() || asked.tensor_type_size() > 0 ||
       asked.has_output_tensor_type() || asked.has_token_embedding_type() ||
-      asked.has_pure() || asked.has_strict()) {
+      asked.has_pure() || asked.has_strict() || asked.has_solver() ||
+      asked.has_solver_options() || asked.has_calibration()) {
     return absl::InvalidArgumentError(
-        "imatrix, tensor_type, output_tensor_type, token_embedding_type, pure "
-        "and strict are of file types; a recipe has fields of its own");
+        "imatrix, tensor_type, output_tensor_type, token_embedding_type, pure, "
+        "strict, solver, solver_options and calibration are of file types; a "
+        "recipe has fields of its own");
   }
   target->is_gguf = false;
   target->quantize = asked.recipe();
   std::string base = folder;
   if (asked.has_recipe_file()) {
-    const std::string file = Resolved(folder, asked.recipe_file());
+    const std::string file = ResolvedPath(folder, asked.recipe_file());
     ASSIGN_OR_RETURN(target->quantize, ReadRecipe(file));
     base = std::filesystem::path(file).parent_path().string();
   }
@@ -117,19 +114,21 @@ absl::Status PlanPacked(const ReleaseTarget& asked, const std::string& folder,
   google::protobuf::TextFormat::PrintToString(target->quantize,
                                               &target->settings);
   if (target->quantize.has_imatrix()) {
-    target->quantize.set_imatrix(Resolved(base, target->quantize.imatrix()));
+    target->quantize.set_imatrix(
+        ResolvedPath(base, target->quantize.imatrix()));
   }
   if (target->quantize.has_calibration()) {
     for (std::string& file :
          *target->quantize.mutable_calibration()->mutable_file()) {
-      file = Resolved(base, file);
+      file = ResolvedPath(base, file);
     }
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<PlannedTarget> PlanTarget(const ReleaseTarget& asked,
+absl::StatusOr<PlannedTarget> PlanTarget(const Release& release,
                                          const ReleaseModel& model,
+                                         const ReleaseTarget& asked,
                                          const std::string& folder) {
   PlannedTarget target;
   const int n_kinds = (asked.has_to() ? 1 : 0) + (asked.has_recipe() ? 1 : 0) +
@@ -143,10 +142,14 @@ absl::StatusOr<PlannedTarget> PlanTarget(const ReleaseTarget& asked,
     ReleaseTarget settings = asked;
     settings.clear_name();
     settings.clear_imatrix();
+    RETURN_IF_ERROR(PlanSolver(
+        asked,
+        model.has_calibration() ? model.calibration() : release.calibration(),
+        folder, &settings, &target));
     google::protobuf::TextFormat::PrintToString(settings, &target.settings);
     const std::string& matrix =
         asked.has_imatrix() ? asked.imatrix() : model.imatrix();
-    target.imatrix = matrix == "none" ? "" : Resolved(folder, matrix);
+    target.imatrix = matrix == "none" ? "" : ResolvedPath(folder, matrix);
   } else {
     RETURN_IF_ERROR(PlanPacked(asked, folder, &target));
   }
@@ -185,16 +188,16 @@ absl::StatusOr<ReleaseValidation> PlanValidation(const ReleaseValidation& asked,
           absl::StrCat("two texts have the name ", QuotedName(text.name())));
     }
     for (std::string& file : *text.mutable_file()) {
-      file = Resolved(folder, file);
+      file = ResolvedPath(folder, file);
     }
   }
   for (ReleaseTask& task : *validation.mutable_task()) {
     if (!task.has_file()) {
       return absl::InvalidArgumentError("a task without a file");
     }
-    task.set_file(Resolved(folder, task.file()));
+    task.set_file(ResolvedPath(folder, task.file()));
     if (task.has_few_shot()) {
-      task.set_few_shot(Resolved(folder, task.few_shot()));
+      task.set_few_shot(ResolvedPath(folder, task.few_shot()));
     }
   }
   return validation;
@@ -208,7 +211,7 @@ absl::StatusOr<PlannedModel> PlanModel(const Release& release,
   if (asked.path().empty()) {
     return absl::InvalidArgumentError("a model without a path");
   }
-  model.path = Resolved(folder, asked.path());
+  model.path = ResolvedPath(folder, asked.path());
   model.name = asked.has_name() ? asked.name() : ModelName(model.path);
   RETURN_IF_ERROR(CheckName("model", model.name));
   const auto& targets =
@@ -218,7 +221,7 @@ absl::StatusOr<PlannedModel> PlanModel(const Release& release,
         absl::StrCat("model ", QuotedName(model.name), " has no target"));
   }
   for (const ReleaseTarget& row : targets) {
-    auto target = PlanTarget(row, asked, folder);
+    auto target = PlanTarget(release, asked, row, folder);
     RETURN_IF_ERROR(Annotate(target.status(),
                              absl::StrCat("model ", QuotedName(model.name))));
     target->output =
@@ -250,7 +253,7 @@ absl::StatusOr<ReleasePlan> ParseRelease(absl::string_view text,
     return absl::InvalidArgumentError(
         absl::StrCat("no out, the folder to write; ", reading));
   }
-  plan.out = Resolved(folder, release.out());
+  plan.out = ResolvedPath(folder, release.out());
   if (release.model_size() == 0) {
     return absl::InvalidArgumentError(absl::StrCat("no model; ", reading));
   }

@@ -23,9 +23,13 @@ struct PlannedTarget {
   std::string name;    // "Q4_K_M"
   std::string output;  // a file, or the folder of a packed model
   bool is_gguf = true;
-  Recipe recipe;            // GGUF
-  std::string imatrix;      // GGUF; empty: none
-  QuantizeRecipe quantize;  // packed, with paths as they are opened
+  Recipe recipe;        // GGUF
+  std::string imatrix;  // GGUF; empty: none
+  // GGUF: options of `narrow convert` about a solver; empty: none.
+  std::vector<std::string> solver;
+  std::vector<std::string> calibration;  // its texts, as they are opened
+  bool is_one_shot = false;  // targets with the same `solver` share one pass
+  QuantizeRecipe quantize;   // packed, with paths as they are opened
   // What was asked, for the key of what is there already: no path of ours.
   std::string settings;
 };

@@ -8,7 +8,9 @@
 namespace narrow {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kModel[] = "out: 'o' model { path: 'm/tiny.gguf' } ";
 
@@ -85,6 +87,49 @@ TEST(ParseRelease, SaysWhatIsWrong) {
     EXPECT_THAT(std::string(plan.status().message()), HasSubstr(row.words));
     EXPECT_THAT(std::string(plan.status().message()), HasSubstr("r.textproto"));
   }
+}
+
+TEST(ParseRelease, SolversAreOptionsOfConvert) {
+  const auto plan = ParseRelease(
+      "out: 'o' model { path: 'm' } calibration { file: 'a.txt' file: '/b' "
+      "samples: 64 no_pack: true } "
+      "target { to: 'Q4_K_M' solver: 'compensated' "
+      "solver_options { order: 'one-shot' damping: 0.02 verify_kld: true } } "
+      "target { to: 'Q4_0' solver: 'compensated' calibration { file: 'c' } } "
+      "target { to: 'Q8_0' solver: 'none' }",
+      "r/release.textproto");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const std::vector<PlannedTarget>& targets = plan->models[0].targets;
+  EXPECT_THAT(
+      targets[0].solver,
+      ElementsAre("--solver=compensated", "--order=one-shot", "--damping=0.02",
+                  "--verify-kld", "--calibration=r/a.txt", "--calibration=/b",
+                  "--samples=64", "--no-pack"));
+  EXPECT_THAT(targets[0].calibration, ElementsAre("r/a.txt", "/b"));
+  EXPECT_TRUE(targets[0].is_one_shot);
+  EXPECT_TRUE(targets[0].recipe.calibrated);
+  // Paths are no settings, what is done with the text is.
+  EXPECT_THAT(targets[0].settings, HasSubstr("samples: 64"));
+  EXPECT_THAT(targets[0].settings, Not(HasSubstr("a.txt")));
+  EXPECT_THAT(targets[1].solver,
+              ElementsAre("--solver=compensated", "--calibration=r/c"));
+  EXPECT_FALSE(targets[1].is_one_shot);
+  EXPECT_TRUE(targets[2].solver.empty());
+  EXPECT_FALSE(targets[2].recipe.calibrated);
+
+  const auto message = [](const std::string& target) {
+    return std::string(
+        ParseRelease("out: 'o' model { path: 'm' } target {" + target + "}",
+                     "r/release.textproto")
+            .status()
+            .message());
+  };
+  EXPECT_THAT(message("to: 'Q4_0' solver: 'compensated'"),
+              HasSubstr("give a text"));
+  EXPECT_THAT(message("to: 'Q4_0' solver_options { rounds: 2 }"),
+              HasSubstr("none is named"));
+  EXPECT_THAT(message("recipe { rule { bits: 4 } } solver: 'compensated'"),
+              HasSubstr("of file types"));
 }
 
 }  // namespace

@@ -106,6 +106,8 @@ TargetCommand GgufCommand(const PlannedTarget& target) {
     command.words.push_back(absl::StrCat("--token-embedding-type=",
                                          TypeName(*recipe.embedding_type)));
   }
+  command.words.insert(command.words.end(), target.solver.begin(),
+                       target.solver.end());
   return command;
 }
 

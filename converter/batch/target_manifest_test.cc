@@ -36,6 +36,18 @@ TEST(CommandOfTarget, FileTypesAreConversions) {
   EXPECT_EQ(command.recipe, "");
 }
 
+TEST(CommandOfTarget, SolversAreOptions) {
+  EXPECT_THAT(
+      CommandOfTarget("m",
+                      Target("to: 'Q4_K_M' solver: 'compensated' "
+                             "calibration { file: 'c.txt' samples: 9 }"),
+                      "x")
+          .words,
+      ElementsAre("convert", "m", "--to=Q4_K_M", "--imatrix=r/i.gguf",
+                  "--solver=compensated", "--calibration=r/c.txt",
+                  "--samples=9"));
+}
+
 TEST(CommandOfTarget, RecipesAreOptionsAndARest) {
   const TargetCommand simple = CommandOfTarget(
       "m",

@@ -124,6 +124,8 @@ absl::StatusOr<std::string> TargetKey(const PlannedTarget& target,
   if (!target.imatrix.empty()) {
     files.push_back(target.imatrix);
   }
+  files.insert(files.end(), target.calibration.begin(),
+               target.calibration.end());
   if (target.quantize.has_imatrix()) {
     files.push_back(target.quantize.imatrix());
   }

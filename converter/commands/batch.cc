@@ -1,5 +1,6 @@
 // narrow batch: a release of models, made and measured in one go.
 
+#include <atomic>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "converter/batch/batch_run.h"
 #include "converter/batch/release_file.h"
 #include "converter/batch/validate_target.h"
+#include "converter/commands/batch_solver.h"
 #include "converter/commands/command.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
@@ -32,12 +34,16 @@ constexpr char kExamples[] =
   target { to: "Q4_K_M" }
   target { to: "IQ3_XXS" name: "IQ3" }
   target { recipe { rule { method: "hqq" bits: 4 } } }
+  target { to: "Q3_K_M" name: "Q3_K_M-solved" solver: "compensated" }
+  calibration { file: "calibration.txt" samples: 128 }  # of solvers
   validation {
     text { name: "wiki" file: "wiki.test.raw" }
     chunks: 40  max_kld: 0.05  max_ppl_delta: 0.02
   }
 
-All file types of a model are written in one read of it. What a run before has
+All file types of a model are written in one read of it; those that are solved
+share the reverse pass, and with solver_options { order: "one-shot" } all
+statistics. What a run before has
 made is checked by its hashes and not made again; a run that is stopped or
 killed goes on when the same command is given again. A target that fails does
 not stop the others. OUT/report.json is the same for any interruptions; so are
@@ -112,6 +118,10 @@ BatchOptions OptionsFromFlags(const Flags& flags) {
     };
   }
   const bool quiet = flags.quiet;
+  const std::atomic<bool>* const cancelled = options.cancelled;
+  options.solve = [=](const SolveTargetsRequest& request) {
+    return SolveTargets(request, n_threads, quiet, cancelled);
+  };
   options.validate = [n_threads, quiet](const std::string& original,
                                         const PlannedTarget& target,
                                         const ReleaseValidation& settings,
@@ -133,6 +143,21 @@ BatchOptions OptionsFromFlags(const Flags& flags) {
   return options;
 }
 
+// Options of solvers, before hours go into the first target.
+absl::Status CheckSolvers(const ReleasePlan& plan, const std::string& path) {
+  for (const PlannedModel& model : plan.models) {
+    for (const PlannedTarget& target : model.targets) {
+      if (!target.solver.empty()) {
+        RETURN_IF_ERROR(Annotate(
+            CheckSolverWords(target.solver),
+            absl::StrCat("target ", QuotedName(target.name), " of model ",
+                         QuotedName(model.name), "; reading ", path)));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 CommandResult Run(const Flags& flags) {
   absl::Status status = CheckJsonPath(flags.json);
   if (!status.ok()) {
@@ -141,6 +166,10 @@ CommandResult Run(const Flags& flags) {
   const auto plan = ReadRelease(flags.release);
   if (!plan.ok()) {
     return {plan.status()};
+  }
+  status = CheckSolvers(*plan, flags.release);
+  if (!status.ok()) {
+    return {status};
   }
   if (flags.check) {
     return {PrintPlan(*plan)};

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "kernels/rows/rows.h"
-#include "validate/measures/divergence.h"
 
 namespace narrow {
 
@@ -22,17 +21,27 @@ RowScore ScoreLogits(const float* logits, int64_t n, int32_t target) {
   return score;
 }
 
-TokenComparison CompareLogits(float* reference, int64_t n_reference,
-                              float* candidate, int64_t n_candidate,
-                              int32_t target) {
-  const RowScore p = ScoreLogits(reference, n_reference, target);
-  const RowScore q = ScoreLogits(candidate, n_candidate, target);
+void ReferenceRow::Load(const float* logits, int64_t n, int32_t target) {
+  logits_ = logits;
+  n_ = n;
+  target_ = target;
+  score_ = ScoreLogits(logits, n, target);
+  exps_.clear();
+}
+
+TokenComparison ReferenceRow::Compare(float* candidate, int64_t n) {
+  const size_t n_common = static_cast<size_t>(std::min(n, n_));
+  if (exps_.size() != n_common) {
+    exps_.assign(logits_, logits_ + n_common);
+    terms_ = ExpInPlace(static_cast<int64_t>(n_common), exps_.data());
+  }
+  const RowScore q = ScoreLogits(candidate, n, target_);
   TokenComparison token;
-  token.reference_nll = p.nll;
+  token.reference_nll = score_.nll;
   token.candidate_nll = q.nll;
-  token.same_top = p.top_token == q.top_token;
-  token.divergence = DivergenceOfLogits(std::min(n_reference, n_candidate),
-                                        reference, candidate);
+  token.same_top = score_.top_token == q.top_token;
+  token.divergence = DivergenceFrom(static_cast<int64_t>(n_common), logits_,
+                                    exps_.data(), terms_, candidate);
   return token;
 }
 

@@ -1,11 +1,13 @@
 #include "validate/measures/compare_logits.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "validate/measures/divergence.h"
 
 namespace narrow {
 namespace {
@@ -29,6 +31,13 @@ long double LogSum(const std::vector<float>& logits, size_t n) {
   return std::log(sum);
 }
 
+TokenComparison CompareLogits(const std::vector<float>& p, std::vector<float> q,
+                              int32_t target) {
+  ReferenceRow row;
+  row.Load(p.data(), static_cast<int64_t>(p.size()), target);
+  return row.Compare(q.data(), static_cast<int64_t>(q.size()));
+}
+
 // The kernels' exponentials are within 2e-7, and logits of 16 are rounded to
 // 1e-6 when they are subtracted.
 constexpr double kTolerance = 4e-6;
@@ -46,10 +55,7 @@ TEST(CompareLogits, AsTheDefinition) {
     for (size_t i = 0; i < p.size(); ++i) {
       divergence += std::exp(p[i] - log_p) * (p[i] - log_p - q[i] + log_q);
     }
-    std::vector<float> p_copy = p;
-    std::vector<float> q_copy = q;
-    const TokenComparison token =
-        CompareLogits(p_copy.data(), 1003, q_copy.data(), 1003, 17);
+    const TokenComparison token = CompareLogits(p, q, 17);
     EXPECT_NEAR(token.reference_nll, static_cast<double>(log_p - p[17]),
                 kTolerance);
     EXPECT_NEAR(token.candidate_nll, static_cast<double>(log_q - q[17]),
@@ -62,10 +68,7 @@ TEST(CompareLogits, AsTheDefinition) {
 TEST(CompareLogits, IdsThatOneModelLacks) {
   const std::vector<float> p = Random(100, 1, 3);
   std::vector<float> q(p.begin(), p.begin() + 90);
-  std::vector<float> p_copy = p;
-  std::vector<float> q_copy = q;
-  const TokenComparison token =
-      CompareLogits(p_copy.data(), 100, q_copy.data(), 90, 5);
+  const TokenComparison token = CompareLogits(p, q, 5);
   EXPECT_NEAR(token.reference_nll, static_cast<double>(LogSum(p, 100) - p[5]),
               kTolerance);
   EXPECT_NEAR(token.candidate_nll, static_cast<double>(LogSum(p, 90) - p[5]),
@@ -73,21 +76,40 @@ TEST(CompareLogits, IdsThatOneModelLacks) {
   EXPECT_NEAR(token.divergence, 0, kTolerance);
 }
 
+// Candidates beside each other say what each says by itself, bit for bit,
+// whatever vocabulary the one before had; the divergence is that of
+// DivergenceOfLogits.
+TEST(CompareLogits, CandidatesDoNotMeetEachOther) {
+  std::vector<float> p = Random(515, 3, 4);
+  ReferenceRow row;
+  row.Load(p.data(), 515, 7);
+  for (const int64_t n : {515, 515, 400, 515, 600}) {
+    const std::vector<float> q = Random(n, 3, static_cast<uint32_t>(n));
+    const TokenComparison alone = CompareLogits(p, q, 7);
+    std::vector<float> q_spoilt = q;
+    const TokenComparison beside = row.Compare(q_spoilt.data(), n);
+    EXPECT_EQ(beside.reference_nll, alone.reference_nll);
+    EXPECT_EQ(beside.candidate_nll, alone.candidate_nll);
+    EXPECT_EQ(beside.divergence, alone.divergence);
+    EXPECT_EQ(beside.same_top, alone.same_top);
+    std::vector<float> p_spoilt = p;
+    q_spoilt = q;
+    EXPECT_EQ(beside.divergence,
+              DivergenceOfLogits(std::min<int64_t>(n, 515), p_spoilt.data(),
+                                 q_spoilt.data()));
+  }
+}
+
 TEST(CompareLogits, TheLowestOfEqualTokensIsTheTop) {
-  std::vector<float> p = {0, 3, 1, 3};
-  std::vector<float> q = {0, 2, 1, 2};
-  std::vector<float> r = {0, 2, 1, 2.5};
+  const std::vector<float> p = {0, 3, 1, 3};
   EXPECT_EQ(ScoreLogits(p.data(), 4, 0).top_token, 1);
-  std::vector<float> p_copy = p;
-  EXPECT_TRUE(CompareLogits(p_copy.data(), 4, q.data(), 4, 0).same_top);
-  EXPECT_FALSE(CompareLogits(p.data(), 4, r.data(), 4, 0).same_top);
+  EXPECT_TRUE(CompareLogits(p, {0, 2, 1, 2}, 0).same_top);
+  EXPECT_FALSE(CompareLogits(p, {0, 2, 1, 2.5}, 0).same_top);
 }
 
 TEST(CompareLogits, WhatIsNoNumberStaysNone) {
-  std::vector<float> p = {0, 1, 2};
-  std::vector<float> q(3, std::numeric_limits<float>::quiet_NaN());
-  EXPECT_TRUE(
-      std::isnan(CompareLogits(p.data(), 3, q.data(), 3, 1).divergence));
+  const std::vector<float> q(3, std::numeric_limits<float>::quiet_NaN());
+  EXPECT_TRUE(std::isnan(CompareLogits({0, 1, 2}, q, 1).divergence));
 }
 
 }  // namespace

@@ -35,24 +35,60 @@ double Dot(const float* weights, const float* values, int64_t n) {
   return total;
 }
 
-}  // namespace
+// A candidate's part of the formula, found while its logits are there.
+struct CandidateTerms {
+  float top = 0;
+  double log_sum = 0;
+};
 
-double DivergenceOfLogits(int64_t n_tokens, float* reference,
-                          float* candidate) {
+CandidateTerms TermsOf(int64_t n_tokens, const float* candidate) {
   const RowKernels& rows = RowKernelsForCpu();
-  const float top_p = rows.max(reference, n_tokens);
-  const float top_q = rows.max(candidate, n_tokens);
-  const double log_sum_q = std::log(rows.exp_sum(candidate, top_q, n_tokens));
-  // log p - log q = (l_p - l_q) - (top_p + log sum_p) + (top_q + log sum_q).
+  CandidateTerms terms;
+  terms.top = rows.max(candidate, n_tokens);
+  terms.log_sum = std::log(rows.exp_sum(candidate, terms.top, n_tokens));
+  return terms;
+}
+
+void Subtract(int64_t n_tokens, const float* reference, float* candidate) {
   for (int64_t i = 0; i < n_tokens; ++i) {
     candidate[i] = reference[i] - candidate[i];
   }
-  const double sum_p = rows.exp_in_place(top_p, n_tokens, reference);
-  const double mean_difference = Dot(reference, candidate, n_tokens) / sum_p;
-  const double divergence = mean_difference - top_p - std::log(sum_p) +
-                            static_cast<double>(top_q) + log_sum_q;
+}
+
+// log p - log q = (l_p - l_q) - (top_p + log sum_p) + (top_q + log sum_q).
+double Divergence(int64_t n_tokens, const float* exps, const ExpSum& p,
+                  const float* differences, const CandidateTerms& q) {
+  const double mean_difference = Dot(exps, differences, n_tokens) / p.sum;
+  const double divergence = mean_difference - p.top - std::log(p.sum) +
+                            static_cast<double>(q.top) + q.log_sum;
   // !(x < 0) keeps a NaN.
   return divergence < 0 ? 0 : divergence;
+}
+
+}  // namespace
+
+ExpSum ExpInPlace(int64_t n_tokens, float* logits) {
+  const RowKernels& rows = RowKernelsForCpu();
+  ExpSum terms;
+  terms.top = rows.max(logits, n_tokens);
+  terms.sum = rows.exp_in_place(terms.top, n_tokens, logits);
+  return terms;
+}
+
+double DivergenceFrom(int64_t n_tokens, const float* reference,
+                      const float* exps, const ExpSum& terms,
+                      float* candidate) {
+  const CandidateTerms q = TermsOf(n_tokens, candidate);
+  Subtract(n_tokens, reference, candidate);
+  return Divergence(n_tokens, exps, terms, candidate, q);
+}
+
+double DivergenceOfLogits(int64_t n_tokens, float* reference,
+                          float* candidate) {
+  const CandidateTerms q = TermsOf(n_tokens, candidate);
+  Subtract(n_tokens, reference, candidate);
+  const ExpSum terms = ExpInPlace(n_tokens, reference);
+  return Divergence(n_tokens, reference, terms, candidate, q);
 }
 
 absl::Status AddDivergences(const DivergenceReference& reference,

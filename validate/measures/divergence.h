@@ -44,8 +44,23 @@ absl::Status AddDivergences(const DivergenceReference& reference,
                             int64_t n_rows, ModelRunner* candidate,
                             std::vector<double>* divergences);
 
-// Of two rows of logits; both are overwritten. The sum over tokens is in
-// double. Tiny negative results of rounding become 0.
+// A reference's probabilities of one position: the terms exp(logit - top), and
+// what they and their sum are made with.
+struct ExpSum {
+  float top = 0;
+  double sum = 0;
+};
+
+// Logits to exp(logit - top).
+ExpSum ExpInPlace(int64_t n_tokens, float* logits);
+
+// Of a reference's logits, with `exps` and `terms` what ExpInPlace makes of a
+// copy of them, and a candidate's, which are overwritten. The sum over tokens
+// is in double. Tiny negative results of rounding become 0.
+double DivergenceFrom(int64_t n_tokens, const float* reference,
+                      const float* exps, const ExpSum& terms, float* candidate);
+
+// Of two rows of logits; both are overwritten. The same number.
 double DivergenceOfLogits(int64_t n_tokens, float* reference, float* candidate);
 
 }  // namespace narrow

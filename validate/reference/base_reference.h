@@ -23,21 +23,26 @@ class BaseReference : public Reference {
     return absl::OkStatus();
   }
 
-  absl::Status Compare(int64_t first_row, absl::Span<const int32_t> targets,
-                       float* logits, int64_t n_vocab,
+  absl::Status Load(int64_t first_row,
+                    absl::Span<const int32_t> targets) override {
+    base_->Release(first_row_, static_cast<int64_t>(targets_.size()));
+    first_row_ = first_row;
+    targets_ = targets;
+    return absl::OkStatus();
+  }
+
+  absl::Status Compare(float* logits, int64_t n_vocab,
                        TokenComparison* results) override {
-    const int64_t n_rows = static_cast<int64_t>(targets.size());
-    std::vector<absl::Status> statuses(targets.size());
-    pool_->ParallelFor(n_rows, [&](int64_t r) {
+    std::vector<absl::Status> statuses(targets_.size());
+    pool_->ParallelFor(static_cast<int64_t>(targets_.size()), [&](int64_t r) {
       const size_t i = static_cast<size_t>(r);
-      const auto token = base_->Compare(first_row + r, logits + r * n_vocab,
-                                        n_vocab, targets[i]);
+      const auto token = base_->Compare(first_row_ + r, logits + r * n_vocab,
+                                        n_vocab, targets_[i]);
       statuses[i] = token.status();
       if (token.ok()) {
         results[r] = *token;
       }
     });
-    base_->Release(first_row, n_rows);
     for (const absl::Status& status : statuses) {
       RETURN_IF_ERROR(status);
     }
@@ -49,6 +54,9 @@ class BaseReference : public Reference {
  private:
   const BaseFile* const base_;
   ThreadPool* const pool_;
+  // Loaded.
+  int64_t first_row_ = 0;
+  absl::Span<const int32_t> targets_;
 };
 
 }  // namespace narrow

@@ -5,7 +5,6 @@
 #include <chrono>
 
 #include "formats/base/status.h"
-#include "validate/measures/compare_logits.h"
 
 namespace narrow {
 namespace {
@@ -45,7 +44,8 @@ absl::Status HiddenReference::Prepare(int64_t n_windows,
 
 int64_t HiddenReference::row_bytes() const {
   return (runner_->vocab_size() + runner_->hidden_size()) *
-         static_cast<int64_t>(sizeof(float));
+             static_cast<int64_t>(sizeof(float)) +
+         ReferenceRow::n_bytes(runner_->vocab_size());
 }
 
 // Into logits_.
@@ -56,17 +56,26 @@ absl::Status HiddenReference::Logits(int64_t first_row, int64_t n_rows) {
   return runner_->Logits(states_.data(), n_rows, logits_.data());
 }
 
-absl::Status HiddenReference::Compare(int64_t first_row,
-                                      absl::Span<const int32_t> targets,
-                                      float* logits, int64_t n_vocab,
-                                      TokenComparison* results) {
-  const int64_t n_rows = static_cast<int64_t>(targets.size());
+absl::Status HiddenReference::Load(int64_t first_row,
+                                   absl::Span<const int32_t> targets) {
+  n_loaded_ = static_cast<int64_t>(targets.size());
+  RETURN_IF_ERROR(Logits(first_row, n_loaded_));
+  if (loaded_.size() < targets.size()) {
+    loaded_.resize(targets.size());
+  }
   const int64_t n_own = runner_->vocab_size();
-  RETURN_IF_ERROR(Logits(first_row, n_rows));
-  pool_->ParallelFor(n_rows, [&](int64_t r) {
+  pool_->ParallelFor(n_loaded_, [&](int64_t r) {
+    const size_t i = static_cast<size_t>(r);
+    loaded_[i].Load(logits_.data() + r * n_own, n_own, targets[i]);
+  });
+  return absl::OkStatus();
+}
+
+absl::Status HiddenReference::Compare(float* logits, int64_t n_vocab,
+                                      TokenComparison* results) {
+  pool_->ParallelFor(n_loaded_, [&](int64_t r) {
     results[r] =
-        CompareLogits(logits_.data() + r * n_own, n_own, logits + r * n_vocab,
-                      n_vocab, targets[static_cast<size_t>(r)]);
+        loaded_[static_cast<size_t>(r)].Compare(logits + r * n_vocab, n_vocab);
   });
   return absl::OkStatus();
 }

@@ -1,6 +1,6 @@
 // A model as the reference. It runs over each window once; its final hidden
 // states are kept (cache/hidden_rows.h), and its logits computed again from
-// them, slice by slice, for every candidate.
+// them, slice by slice: once for all candidates that a slice is compared with.
 //
 //   HiddenReference reference(text, windows, rows.get(), runner, pool);
 //
@@ -16,6 +16,7 @@
 #include "formats/base/parallel.h"
 #include "validate/cache/hidden_rows.h"
 #include "validate/llama_base/base_file.h"
+#include "validate/measures/compare_logits.h"
 #include "validate/reference/reference.h"
 #include "validate/windows.h"
 
@@ -36,8 +37,9 @@ class HiddenReference : public Reference {
 
   absl::Status Prepare(int64_t n_windows,
                        const ScoreProgressFn& progress) override;
-  absl::Status Compare(int64_t first_row, absl::Span<const int32_t> targets,
-                       float* logits, int64_t n_vocab,
+  absl::Status Load(int64_t first_row,
+                    absl::Span<const int32_t> targets) override;
+  absl::Status Compare(float* logits, int64_t n_vocab,
                        TokenComparison* results) override;
   int64_t row_bytes() const override;
 
@@ -60,9 +62,11 @@ class HiddenReference : public Reference {
   ThreadPool* const pool_;
   double seconds_ = 0;
   int64_t n_run_tokens_ = 0;
-  // Of the rows asked for last.
+  // Of the rows loaded last.
   std::vector<float> states_;
   std::vector<float> logits_;
+  std::vector<ReferenceRow> loaded_;
+  int64_t n_loaded_ = 0;
 };
 
 }  // namespace narrow

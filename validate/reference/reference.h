@@ -1,8 +1,9 @@
 // What candidates are compared with, on one text.
 //
 //   RETURN_IF_ERROR(reference->Prepare(n_windows, progress));
-//   RETURN_IF_ERROR(reference->Compare(first_row, targets, logits, n_vocab,
-//                                      comparisons));
+//   RETURN_IF_ERROR(reference->Load(first_row, targets));
+//   for (each candidate)
+//     RETURN_IF_ERROR(reference->Compare(logits, n_vocab, comparisons));
 //
 // Belongs to one thread; uses the threads it was given.
 
@@ -25,13 +26,16 @@ class Reference {
   // Makes the first `n_windows` windows of the text known, those that are not.
   virtual absl::Status Prepare(int64_t n_windows,
                                const ScoreProgressFn& progress) = 0;
-  // Compares a candidate's logits, [targets.size(), n_vocab], at the scored
-  // positions from `first_row` of all windows on; they are overwritten.
-  // REQUIRES: the windows of these positions are prepared.
-  virtual absl::Status Compare(int64_t first_row,
-                               absl::Span<const int32_t> targets, float* logits,
-                               int64_t n_vocab, TokenComparison* results) = 0;
-  // Memory that a row takes in Compare, beside the candidate's logits.
+  // The scored positions from `first_row` of all windows on, as many as there
+  // are targets (borrowed until the next Load), are those that are compared
+  // next. REQUIRES: their windows are prepared.
+  virtual absl::Status Load(int64_t first_row,
+                            absl::Span<const int32_t> targets) = 0;
+  // Compares a candidate's logits, [targets.size(), n_vocab], at the loaded
+  // positions; they are overwritten.
+  virtual absl::Status Compare(float* logits, int64_t n_vocab,
+                               TokenComparison* results) = 0;
+  // Memory that a loaded row takes, beside candidates' logits.
   virtual int64_t row_bytes() const = 0;
 };
 

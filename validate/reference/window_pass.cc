@@ -1,7 +1,6 @@
 #include "validate/reference/window_pass.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -9,8 +8,6 @@
 
 namespace narrow {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // See RunWindows.
 class WindowPass {
@@ -30,7 +27,6 @@ class WindowPass {
 
   absl::Status Run() {
     RETURN_IF_ERROR(CheckIds());
-    start_ = Clock::now();
     Report(0);
     size_t first = 0;
     while (first < windows_.size()) {
@@ -92,7 +88,9 @@ class WindowPass {
     const std::vector<int32_t> ids = GroupIds(group);
     HiddenStates hidden;
     RETURN_IF_ERROR(runner_->Embed(ids, n_tokens, &hidden));
-    const double block_share = 1 / (runner_->n_blocks() + HeadBlocks(group));
+    const double head_share = HeadShare(*runner_, group[0]);
+    const double block_share =
+        (1 - head_share) / static_cast<double>(runner_->n_blocks());
     for (int64_t block = 0; block < runner_->n_blocks(); ++block) {
       RETURN_IF_ERROR(runner_->RunBlock(block, nullptr, &hidden));
       Report(block_share);
@@ -106,7 +104,6 @@ class WindowPass {
     rows.rows = hidden.values.data();
     rows.n_rows = static_cast<int64_t>(targets.size());
     rows.targets = targets;
-    const double head_share = block_share * HeadBlocks(group);
     RETURN_IF_ERROR(
         sink_(rows, [&](double share) { Report(share * head_share); }));
 
@@ -156,16 +153,6 @@ class WindowPass {
     return targets;
   }
 
-  // The output layer's work in units of a block's, roughly: a block has about
-  // 12 hidden_size^2 weights, the output layer vocab_size * hidden_size, and
-  // only scored tokens reach it. For progress alone.
-  double HeadBlocks(absl::Span<const ScoredWindow> group) const {
-    const double share = static_cast<double>(group[0].n_scored()) /
-                         static_cast<double>(group[0].n_tokens);
-    return share * static_cast<double>(runner_->vocab_size()) /
-           (12.0 * static_cast<double>(runner_->hidden_size()));
-  }
-
   // `share` more of the present group's work is done.
   void Report(double share) {
     group_share_ += share;
@@ -175,14 +162,6 @@ class WindowPass {
     ScoreProgress now = state_;
     now.tokens_done +=
         static_cast<int64_t>(std::min(group_share_, 1.0) * group_tokens_);
-    const double seconds =
-        std::chrono::duration<double>(Clock::now() - start_).count();
-    if (now.tokens_done > 0 && seconds > 0) {
-      now.tokens_per_second = static_cast<double>(now.tokens_done) / seconds;
-      now.seconds_left =
-          static_cast<double>(now.tokens_total - now.tokens_done) /
-          now.tokens_per_second;
-    }
     progress_(now);
   }
 
@@ -194,7 +173,6 @@ class WindowPass {
   const RowSink sink_;
 
   ScoreProgress state_;  // of whole groups
-  Clock::time_point start_;
   int64_t group_tokens_ = 0;
   double group_share_ = 0;
 };
@@ -206,6 +184,14 @@ absl::Status RunWindows(const TextTokens& text,
                         int64_t hidden_bytes, ModelRunner* runner,
                         const ScoreProgressFn& progress, RowSink sink) {
   return WindowPass(text, windows, hidden_bytes, runner, progress, sink).Run();
+}
+
+double HeadShare(const ModelRunner& runner, const ScoredWindow& window) {
+  const double scored = static_cast<double>(window.n_scored()) /
+                        static_cast<double>(window.n_tokens);
+  const double head_blocks = scored * static_cast<double>(runner.vocab_size()) /
+                             (12.0 * static_cast<double>(runner.hidden_size()));
+  return head_blocks / (static_cast<double>(runner.n_blocks()) + head_blocks);
 }
 
 int64_t TokensOf(absl::Span<const ScoredWindow> windows) {

@@ -40,8 +40,6 @@ struct ScoreProgress {
   // the present group.
   int64_t tokens_done = 0;
   int64_t tokens_total = 0;
-  double tokens_per_second = 0;
-  double seconds_left = 0;
 };
 
 // Called on the calling thread at the beginning and after each block. May be
@@ -71,6 +69,11 @@ absl::Status RunWindows(const TextTokens& text,
                         absl::Span<const ScoredWindow> windows,
                         int64_t hidden_bytes, ModelRunner* runner,
                         const ScoreProgressFn& progress, RowSink sink);
+
+// The output layer's share of the work on such windows, roughly: a block has
+// about 12 hidden_size^2 weights, the output layer vocab_size * hidden_size,
+// and only scored tokens reach it. For progress alone.
+double HeadShare(const ModelRunner& runner, const ScoredWindow& window);
 
 // Tokens that RunWindows puts through the model.
 int64_t TokensOf(absl::Span<const ScoredWindow> windows);

@@ -227,14 +227,6 @@ class TaskScorer {
     ScoreProgress now = state_;
     now.tokens_done += static_cast<int64_t>(std::min(group_share_, 1.0) *
                                             static_cast<double>(group_tokens_));
-    const double seconds =
-        std::chrono::duration<double>(Clock::now() - start_).count();
-    if (now.tokens_done > 0 && seconds > 0) {
-      now.tokens_per_second = static_cast<double>(now.tokens_done) / seconds;
-      now.seconds_left =
-          static_cast<double>(now.tokens_total - now.tokens_done) /
-          now.tokens_per_second;
-    }
     progress_(now);
   }
 

@@ -1,0 +1,32 @@
+// The solver of `narrow batch`: what `narrow convert --solver` does, for a
+// release's targets. Its options are parsed as those of the command.
+//
+//   RETURN_IF_ERROR(CheckSolverWords(target.solver));
+//   options.solve = [](const SolveTargetsRequest& request) {
+//     return SolveTargets(request, n_threads, quiet, cancelled);
+//   };
+
+#ifndef NARROW_CONVERTER_COMMANDS_BATCH_SOLVER_H_
+#define NARROW_CONVERTER_COMMANDS_BATCH_SOLVER_H_
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "converter/batch/batch_options.h"
+
+namespace narrow {
+
+// InvalidArgument for options that `narrow convert` would refuse.
+absl::Status CheckSolverWords(const std::vector<std::string>& words);
+
+// Files are complete under their names, or not there. Blocks that a stopped run
+// had finished are gone on with; token weights are kept in request.cache for
+// targets that come later. Lines of progress go to standard error.
+absl::Status SolveTargets(const SolveTargetsRequest& request, int n_threads,
+                          bool quiet, const std::atomic<bool>* cancelled);
+
+}  // namespace narrow
+
+#endif  // NARROW_CONVERTER_COMMANDS_BATCH_SOLVER_H_
