@@ -47,6 +47,10 @@ struct ValidationDomain {
   std::vector<std::string> paths;
 };
 
+// What was asked of a candidate; none if that is not known.
+using ExpectedTypesFn = std::function<std::optional<ExpectedTypes>(
+    const Checkpoint& original, const Checkpoint& candidate)>;
+
 struct ValidationOptions {
   std::string original;                 // empty if base_path is given
   std::vector<std::string> candidates;  // none is enough for tasks alone
@@ -70,6 +74,8 @@ struct ValidationOptions {
   // Also how far the candidates' weights are from the original's; no matter
   // with a base file.
   bool compare_weights = false;
+  // For sanity checks; may be empty.
+  ExpectedTypesFn expected_types;
 };
 
 struct ValidatedModel {

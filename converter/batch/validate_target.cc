@@ -109,9 +109,10 @@ void RecordTask(const TaskReport& task, RecordedTask* record) {
 absl::StatusOr<RecordedValidation> ValidateTarget(
     const std::string& original, const PlannedTarget& target,
     const ReleaseValidation& settings, const std::string& cache, int n_threads,
-    const ValidationProgressFn& progress) {
+    const ExpectedTypesFn& expected, const ValidationProgressFn& progress) {
   ValidationOptions options = OptionsOf(original, target, settings, cache);
   options.runner.n_threads = n_threads;
+  options.expected_types = expected;
   ASSIGN_OR_RETURN(const ValidationReport report, Validate(options, progress));
   RecordedValidation record;
   const CandidateReport& candidate = report.candidates.front();

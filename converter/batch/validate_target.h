@@ -12,11 +12,11 @@
 
 namespace narrow {
 
-// Errors of Validate.
+// Errors of Validate. `expected` as in ValidationOptions.
 absl::StatusOr<RecordedValidation> ValidateTarget(
     const std::string& original, const PlannedTarget& target,
     const ReleaseValidation& settings, const std::string& cache, int n_threads,
-    const ValidationProgressFn& progress);
+    const ExpectedTypesFn& expected, const ValidationProgressFn& progress);
 
 }  // namespace narrow
 

@@ -15,6 +15,7 @@
 #include "converter/batch/validate_target.h"
 #include "converter/commands/batch_solver.h"
 #include "converter/commands/command.h"
+#include "converter/commands/expected_types.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
@@ -129,7 +130,7 @@ BatchOptions OptionsFromFlags(const Flags& flags) {
     std::unique_ptr<Progress> bar;
     int64_t total = -1;
     return ValidateTarget(
-        original, target, settings, cache, n_threads,
+        original, target, settings, cache, n_threads, ExpectedTypesOf,
         [&](const ValidationProgress& now) {
           if (bar == nullptr || total != now.score.tokens_total) {
             bar.reset();

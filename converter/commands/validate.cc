@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/commands/command.h"
+#include "converter/commands/expected_types.h"
 #include "converter/commands/flags/command_line.h"
 #include "converter/commands/flags/gate_flags.h"
 #include "converter/commands/flags/page_flags.h"
@@ -144,6 +145,7 @@ absl::StatusOr<ValidationOptions> OptionsFromFlags(const Flags& flags) {
   options.cache_bfloat16 = flags.cache_type == "bf16";
   options.checkpoint.intermediate = "exact";
   options.checkpoint.decode_quantized = true;
+  options.expected_types = ExpectedTypesOf;
   options.compare_weights = flags.pages.any() || !flags.json.empty();
   RETURN_IF_ERROR(CheckPageFlags(flags.pages));
   return options;

@@ -10,9 +10,13 @@
 
 namespace narrow {
 
-// Names, shapes, and what is left unquantized beside its like.
+// Names and shapes, and CheckLeftOver.
 void CheckTensors(const Checkpoint& original, const Checkpoint& candidate,
-                  SanityReport* report);
+                  const ExpectedTypes* expected, SanityReport* report);
+// What is left unquantized, against `expected`; or where that is null, beside
+// its like in other layers.
+void CheckLeftOver(const Checkpoint& candidate, const ExpectedTypes* expected,
+                   SanityReport* report);
 // Every weight of the candidate: finite, and not all zero.
 absl::Status CheckWeights(const Checkpoint& original,
                           const Checkpoint& candidate,

@@ -31,7 +31,7 @@ absl::StatusOr<SanityReport> CheckSanity(const Checkpoint& original,
                                          const Checkpoint& candidate,
                                          const SanityOptions& options) {
   SanityReport report;
-  CheckTensors(original, candidate, &report);
+  CheckTensors(original, candidate, options.expected, &report);
   RETURN_IF_ERROR(CheckWeights(original, candidate, options, &report));
   CheckTokenizer(original.metadata(), candidate.metadata(), &report);
   CheckChatTemplate(original.metadata(), candidate.metadata(), &report);

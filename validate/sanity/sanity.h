@@ -16,6 +16,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -52,8 +53,22 @@ struct SanityReport {
   bool ok() const;  // no error
 };
 
+// What was asked of a candidate's matrices.
+struct ExpectedTypes {
+  std::string source;  // "its manifest's recipe", "its file type Q4_K_M"
+  // What was asked for, whole; otherwise what a file type gives by itself,
+  // which options may have changed.
+  bool is_recipe = false;
+  // By GGUF name: "q4_k"; kPacked for those that a packing holds. Tensors that
+  // are not here were not to be quantized.
+  std::map<std::string, std::string> types;
+};
+inline constexpr char kPacked[] = "a packing";
+
 struct SanityOptions {
   int n_threads = 0;  // < 1: all processors
+  // nullptr: nothing is known; layers are compared with each other.
+  const ExpectedTypes* expected = nullptr;
   const std::atomic<bool>* cancelled = nullptr;
 };
 

@@ -64,7 +64,7 @@ class SanityTest : public ::testing::Test {
     EXPECT_TRUE(sink->Finish().ok());
     const auto candidate = Checkpoint::Open(path, {});
     EXPECT_TRUE(candidate.ok()) << candidate.status();
-    const auto report = CheckSanity(*original_, **candidate, {});
+    const auto report = CheckSanity(*original_, **candidate, options_);
     EXPECT_TRUE(report.ok()) << report.status();
     return *report;
   }
@@ -83,6 +83,7 @@ class SanityTest : public ::testing::Test {
 
   std::unique_ptr<Checkpoint> original_;
   Copy copy_;
+  SanityOptions options_;
 };
 
 TEST_F(SanityTest, ACopyIsSane) {
@@ -133,6 +134,41 @@ TEST_F(SanityTest, ALayerLeftUnquantizedIsNamed) {
   EXPECT_TRUE(
       absl::StrContains(RenderSanity(report), "'" + left + "' is left as bf16"))
       << RenderSanity(report);
+}
+
+// What was asked for decides where it is known: an error of a recipe's, a
+// warning where a file type alone is known, and nothing that was to stay.
+TEST_F(SanityTest, WhatIsLeftUnquantizedIsJudgedByWhatWasAsked) {
+  for (size_t i = 0; i < copy_.metas.size(); ++i) {
+    if (absl::StrContains(copy_.metas[i].name, "ffn_up.weight")) {
+      copy_.metas[i].type = QuantType::kQ8_0;
+      copy_.bytes[i].assign(static_cast<size_t>(copy_.metas[i].n_bytes()), 1);
+    }
+  }
+  ExpectedTypes expected;
+  expected.source = "its manifest's recipe";
+  expected.is_recipe = true;
+  options_.expected = &expected;
+  const auto rendered = [&] { return RenderSanity(Check()); };
+  EXPECT_FALSE(absl::StrContains(rendered(), "tensors:")) << rendered();
+  expected.types["blk.0.ffn_up.weight"] = "q8_0";
+  EXPECT_FALSE(absl::StrContains(rendered(), "tensors:")) << rendered();
+  expected.types["blk.0.ffn_up.weight"] = "q4_k";
+  EXPECT_TRUE(absl::StrContains(
+      rendered(),
+      "note: tensors: 'blk.0.ffn_up.weight' is stored as q8_0, where its "
+      "manifest's recipe has it as q4_k"))
+      << rendered();
+  expected.types["blk.0.attn_q.weight"] = "q4_k";
+  expected.types["blk.1.attn_q.weight"] = "q4_k";
+  ExpectError(Check(),
+              "'blk.0.attn_q.weight' (and 1 of its kind) is left as bf16, "
+              "where its manifest's recipe has it as q4_k");
+  expected.is_recipe = false;
+  EXPECT_TRUE(Check().ok());
+  EXPECT_TRUE(absl::StrContains(rendered(), "warning: tensors: 'blk.0.attn_q"))
+      << rendered();
+  EXPECT_FALSE(absl::StrContains(rendered(), "ffn_up")) << rendered();
 }
 
 TEST_F(SanityTest, AFileTypeThatNothingBearsOut) {

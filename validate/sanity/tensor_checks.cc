@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <mutex>
 #include <string>
 #include <variant>
@@ -21,11 +20,8 @@ namespace {
 
 constexpr char kTensors[] = "tensors";
 constexpr char kWeights[] = "weights";
-constexpr char kFileTypeKey[] = "general.file_type";
 // Rows that a thread decodes at once, in weights.
 constexpr int64_t kPieceWeights = int64_t{1} << 18;
-// File types of llama.cpp without a quantized type: F32, F16, BF16.
-constexpr int64_t kPlainFileTypes[] = {0, 1, 32};
 
 void Add(SanitySeverity severity, const char* check, const std::string& tensor,
          std::string message, std::string original, std::string candidate,
@@ -46,75 +42,6 @@ bool LacksPaddingOnly(const TensorMeta& original, const TensorMeta& candidate,
          original.n_cols() == candidate.n_cols() && tokens != nullptr &&
          std::min(original.n_rows(), candidate.n_rows()) >=
              static_cast<int64_t>(tokens->size());
-}
-
-// Fewer than 16 bits a weight, or in a packing.
-bool IsQuantized(const Checkpoint& model, const CheckpointTensor& tensor) {
-  const TypeGeometry& type = Geometry(tensor.stored);
-  return !model.HasBytes(tensor) || type.bits_per_weight() < 16;
-}
-
-bool IsMatrix(const CheckpointTensor& tensor) {
-  return tensor.meta.shape.size() >= 2;
-}
-
-// "blk.*.attn_q.weight" for every layer's.
-std::string RoleOf(const CheckpointTensor& tensor) {
-  const std::string& name = tensor.meta.name;
-  const size_t first = name.find('.');
-  const size_t second = name.find('.', first + 1);
-  return tensor.layer < 0 || second == name.npos
-             ? name
-             : absl::StrCat("blk.*", name.substr(second));
-}
-
-struct Role {
-  int64_t n_quantized = 0;
-  std::vector<const CheckpointTensor*> plain;
-  std::string type;  // of one that is quantized
-};
-
-// Matrices left at 16 or 32 bits, where those of other layers were not.
-void CheckLeftOver(const Checkpoint& candidate, SanityReport* report) {
-  std::map<std::string, Role> roles;
-  int64_t n_quantized = 0;
-  for (const CheckpointTensor& tensor : candidate.tensors()) {
-    if (!IsMatrix(tensor)) {
-      continue;
-    }
-    Role& role = roles[RoleOf(tensor)];
-    if (IsQuantized(candidate, tensor)) {
-      ++n_quantized;
-      ++role.n_quantized;
-      role.type =
-          candidate.HasBytes(tensor) ? TypeName(tensor.stored) : "a packing";
-    } else {
-      role.plain.push_back(&tensor);
-    }
-  }
-  for (const auto& [name, role] : roles) {
-    for (const CheckpointTensor* tensor : role.plain) {
-      if (role.n_quantized > 0) {
-        Add(SanitySeverity::kWarning, kTensors, tensor->meta.name,
-            absl::StrCat("is left as ", TypeName(tensor->stored), ", where ",
-                         role.n_quantized, " layers have it as ", role.type),
-            "", "", report);
-      }
-    }
-  }
-  const auto type = candidate.metadata().GetInteger(kFileTypeKey);
-  const bool plain =
-      !type.has_value() ||
-      std::find(std::begin(kPlainFileTypes), std::end(kPlainFileTypes),
-                *type) != std::end(kPlainFileTypes);
-  if (candidate.is_gguf() && !plain && n_quantized == 0) {
-    report->findings.push_back(
-        {SanitySeverity::kError, kTensors, kFileTypeKey,
-         absl::StrCat("is ", *type,
-                      ", a quantized file type, and no tensor "
-                      "is quantized"),
-         "", ""});
-  }
 }
 
 // What decoding a tensor found.
@@ -191,7 +118,7 @@ bool IsAllZero(const Checkpoint& model, const std::string& name) {
 }  // namespace
 
 void CheckTensors(const Checkpoint& original, const Checkpoint& candidate,
-                  SanityReport* report) {
+                  const ExpectedTypes* expected, SanityReport* report) {
   for (const CheckpointTensor& tensor : original.tensors()) {
     const CheckpointTensor* other = candidate.Find(tensor.meta.name);
     const std::string was = absl::StrCat(TypeName(tensor.meta.type), " ",
@@ -217,7 +144,7 @@ void CheckTensors(const Checkpoint& original, const Checkpoint& candidate,
           report);
     }
   }
-  CheckLeftOver(candidate, report);
+  CheckLeftOver(candidate, expected, report);
 }
 
 absl::Status CheckWeights(const Checkpoint& original,

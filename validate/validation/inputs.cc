@@ -1,6 +1,7 @@
 #include "validate/validation/inputs.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 #include <variant>
@@ -240,6 +241,11 @@ absl::Status CheckCandidate(const ValidationOptions& options,
   if (inputs->original != nullptr) {
     SanityOptions sanity;
     sanity.n_threads = options.runner.n_threads;
+    std::optional<ExpectedTypes> expected;
+    if (options.expected_types) {
+      expected = options.expected_types(*inputs->original, *candidate);
+      sanity.expected = expected.has_value() ? &*expected : nullptr;
+    }
     ASSIGN_OR_RETURN(described.sanity,
                      CheckSanity(*inputs->original, *candidate, sanity));
   }
