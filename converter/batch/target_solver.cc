@@ -53,7 +53,8 @@ std::string ResolvedPath(const std::string& folder, const std::string& path) {
              : JoinPath(folder, path);
 }
 
-absl::Status PlanSolver(const ReleaseTarget& asked, const SolverText& text,
+absl::Status PlanSolver(const ReleaseTarget& asked,
+                        const ReleaseSolverText& text,
                         const std::string& folder, ReleaseTarget* settings,
                         PlannedTarget* target) {
   if (!asked.has_solver() || asked.solver() == kPlain) {
@@ -64,7 +65,8 @@ absl::Status PlanSolver(const ReleaseTarget& asked, const SolverText& text,
     }
     return absl::OkStatus();
   }
-  SolverText calibration = asked.has_calibration() ? asked.calibration() : text;
+  ReleaseSolverText calibration =
+      asked.has_calibration() ? asked.calibration() : text;
   if (calibration.file_size() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "solver ", asked.solver(),

@@ -23,7 +23,8 @@ std::string ResolvedPath(const std::string& folder, const std::string& path);
 // its own. `settings`, what the bytes depend on, gets the text without paths.
 // InvalidArgument: a solver without a text, or what is a solver's without one.
 // Values are checked where options are parsed.
-absl::Status PlanSolver(const ReleaseTarget& asked, const SolverText& text,
+absl::Status PlanSolver(const ReleaseTarget& asked,
+                        const ReleaseSolverText& text,
                         const std::string& folder, ReleaseTarget* settings,
                         PlannedTarget* target);
 

@@ -121,7 +121,7 @@ BatchOptions OptionsFromFlags(const Flags& flags) {
   const bool quiet = flags.quiet;
   const std::atomic<bool>* const cancelled = options.cancelled;
   options.solve = [=](const SolveTargetsRequest& request) {
-    return SolveTargets(request, n_threads, quiet, cancelled);
+    return SolveBatchTargets(request, n_threads, quiet, cancelled);
   };
   options.validate = [n_threads, quiet](const std::string& original,
                                         const PlannedTarget& target,

@@ -79,8 +79,9 @@ absl::Status CheckSolverWords(const std::vector<std::string>& words) {
   return RequestOf(words).status();
 }
 
-absl::Status SolveTargets(const SolveTargetsRequest& request, int n_threads,
-                          bool quiet, const std::atomic<bool>* cancelled) {
+absl::Status SolveBatchTargets(const SolveTargetsRequest& request,
+                               int n_threads, bool quiet,
+                               const std::atomic<bool>* cancelled) {
   SolvedJob job;
   ASSIGN_OR_RETURN(job.request, RequestOf(request.words));
   job.n_threads = n_threads;

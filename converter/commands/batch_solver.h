@@ -3,7 +3,7 @@
 //
 //   RETURN_IF_ERROR(CheckSolverWords(target.solver));
 //   options.solve = [](const SolveTargetsRequest& request) {
-//     return SolveTargets(request, n_threads, quiet, cancelled);
+//     return SolveBatchTargets(request, n_threads, quiet, cancelled);
 //   };
 
 #ifndef NARROW_CONVERTER_COMMANDS_BATCH_SOLVER_H_
@@ -24,8 +24,9 @@ absl::Status CheckSolverWords(const std::vector<std::string>& words);
 // Files are complete under their names, or not there. Blocks that a stopped run
 // had finished are gone on with; token weights are kept in request.cache for
 // targets that come later. Lines of progress go to standard error.
-absl::Status SolveTargets(const SolveTargetsRequest& request, int n_threads,
-                          bool quiet, const std::atomic<bool>* cancelled);
+absl::Status SolveBatchTargets(const SolveTargetsRequest& request,
+                               int n_threads, bool quiet,
+                               const std::atomic<bool>* cancelled);
 
 }  // namespace narrow
 
