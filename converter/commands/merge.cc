@@ -1,4 +1,5 @@
-// narrow merge: the parts of a sharded conversion to GGUF files.
+// narrow merge: the parts of a sharded conversion to GGUF files, or to a packed
+// directory.
 
 #include <chrono>
 #include <cstdio>
@@ -10,8 +11,10 @@
 #include "absl/strings/str_format.h"
 #include "converter/commands/command.h"
 #include "converter/commands/flags/manifest_flags.h"
+#include "converter/commands/packed/packed_parts_command.h"
 #include "converter/commands/signals.h"
 #include "converter/parts/merge_parts.h"
+#include "converter/parts/packed_part.h"
 #include "converter/progress.h"
 #include "converter/provenance/digest_files.h"
 #include "converter/provenance/recorder.h"
@@ -28,13 +31,20 @@ constexpr char kExamples[] = R"(Examples:
   done
   narrow merge part-1 part-2 part-3 part-4 --out gemma-3-270m-Q4_K_M.gguf
 
+  narrow quantize models/gemma-3-270m --method hqq --shard 1/2 --out part-1
+  narrow quantize models/gemma-3-270m --method hqq --shard 2/2 --out part-2
+  narrow merge part-1 part-2 --out gemma-3-270m-hqq
+
 The parts, in any order, must be of one plan: the same model, flags and
 version of narrow. The file has the bytes that a run without --shard writes.
+Parts of narrow quantize have the quantized layers; all else is read from the
+model, which is looked for where they found it (--model).
 GGUF shards are put together by narrow convert FIRST-SHARD --to COPY.)";
 
 struct Flags {
   std::vector<std::string> parts;
   std::string out;
+  std::string model;  // of packed parts
   bool quiet = false;
   bool manifest = true;
   int n_threads = 0;
@@ -119,7 +129,7 @@ absl::StatusOr<ProvenanceRequest> ProvenanceOfParts(const MergedParts& merged,
   return request;
 }
 
-absl::Status Run(const Flags& flags) {
+absl::Status MergeGguf(const Flags& flags) {
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
   ASSIGN_OR_RETURN(const MergedParts merged, OpenParts(flags.parts));
@@ -154,25 +164,49 @@ absl::Status Run(const Flags& flags) {
   return WriteJson(flags.json, Json(merged, files, seconds));
 }
 
+absl::Status Run(const Flags& flags) {
+  ASSIGN_OR_RETURN(const bool packed, PackedParts::IsOne(flags.parts.front()));
+  if (!packed) {
+    return flags.model.empty()
+               ? MergeGguf(flags)
+               : absl::InvalidArgumentError(
+                     "--model is of parts of narrow quantize; these have all "
+                     "that the file has");
+  }
+  PackedMergeJob job;
+  job.parts = flags.parts;
+  job.model = flags.model;
+  job.out = flags.out;
+  job.manifest = flags.manifest;
+  job.quiet = flags.quiet;
+  job.n_threads = flags.n_threads;
+  job.json = flags.json;
+  return MergePackedParts(job);
+}
+
 }  // namespace
 
 void AddMergeCommand(CLI::App* app, CommandResult* result) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* command =
-      app->add_subcommand("merge", "put the parts of convert --shard together");
+  CLI::App* command = app->add_subcommand(
+      "merge", "put the parts of convert or quantize --shard together");
   command->footer(kExamples);
   command
       ->add_option("parts", flags->parts,
-                   "files of convert --shard K/N, or of convert --plan with "
-                   "head.plan")
+                   "files of convert or quantize --shard K/N, or of convert "
+                   "--plan with head.plan")
       ->type_name("PART")
       ->required();
   command
       ->add_option("-o,--out", flags->out,
                    "file to write; of a split output, the prefix of its "
-                   "shards")
+                   "shards; of parts of quantize, the directory")
       ->type_name("FILE")
       ->required();
+  command
+      ->add_option("--model", flags->model,
+                   "of parts of quantize: the model they were made of")
+      ->type_name("DIR");
   AddManifestFlag(command, &flags->manifest);
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->n_threads);

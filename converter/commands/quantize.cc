@@ -19,6 +19,7 @@
 #include "converter/commands/flags/byte_size.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/flags/quantize_flags.h"
+#include "converter/commands/packed/packed_parts_command.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
 #include "converter/provenance/recorder.h"
@@ -54,7 +55,8 @@ Examples:
   narrow quantize gemma-3-270m -o out --method rtn --bits 4 --group-size 64 \
       --override 'down_proj=bits:8' --ignore 'layers\.0\.' --dry-run
   narrow quantize gemma-3-270m --recipe recipe.txtpb -o out
-  narrow quantize gemma-3-270m --method hqq --print-recipe)";
+  narrow quantize gemma-3-270m --method hqq --print-recipe
+  narrow quantize gemma-3-270m --method hqq --shard 2/4 -o part-2)";
 
 struct Flags {
   std::string model;
@@ -75,6 +77,7 @@ struct Flags {
   bool quiet = false;
   std::string json;
   bool manifest = true;
+  std::string shard;    // K/N: a part of the output
   std::string command;  // as given, without folders, for the model card
 };
 
@@ -104,6 +107,15 @@ absl::StatusOr<Job> JobFromFlags(const CLI::App& command, const Flags& flags) {
   }
   if (flags.out.empty() && !flags.dry_run && !flags.print_recipe) {
     return absl::InvalidArgumentError("--out names no directory to write");
+  }
+  if (!flags.shard.empty()) {
+    RETURN_IF_ERROR(ParseShard(flags.shard).status());
+    if (!flags.lora.empty() || !flags.measured_text.empty()) {
+      return absl::InvalidArgumentError(
+          "--shard: a part has some layers of the output; merge an adapter "
+          "first (--merge-only), and measure the merged output with narrow "
+          "validate");
+    }
   }
   return job;
 }
@@ -268,6 +280,25 @@ absl::Status Write(const Job& job, const ModelInput& input,
   return absl::OkStatus();
 }
 
+// Some layers of the output, for narrow merge.
+absl::Status RunPart(const Job& job, const ModelInput& input,
+                     const QuantizePlan& plan) {
+  const Flags& flags = *job.flags;
+  PackedPartJob part;
+  part.shard = flags.shard;
+  part.out = flags.out;
+  part.request.model = flags.model;
+  part.request.command = flags.command;
+  part.request.decode_quantized = flags.decode_quantized;
+  part.request.max_shard_bytes = job.plan_options.max_shard_bytes;
+  part.request.n_threads = flags.n_threads;
+  part.provenance = job.provenance;
+  part.dry_run = flags.dry_run;
+  part.quiet = flags.quiet;
+  part.json = flags.json;
+  return RunPackedPart(input, plan, std::move(part));
+}
+
 absl::Status Run(const Job& job) {
   const Flags& flags = *job.flags;
   const auto start = std::chrono::steady_clock::now();
@@ -294,6 +325,9 @@ absl::Status Run(const Job& job) {
     std::fputs(RecipeText(plan.recipe).c_str(), stdout);
     return absl::OkStatus();
   }
+  if (!flags.shard.empty()) {
+    return RunPart(job, *input, plan);
+  }
   QuantizeOutcome outcome;
   outcome.out = flags.out.empty() ? "(no --out)" : flags.out;
   outcome.dry_run = flags.dry_run;
@@ -318,7 +352,7 @@ absl::Status Run(const Job& job) {
 bool IsForTheRunAlone(const std::string& name) {
   for (const char* row :
        {"--out", "--threads", "--json", "--quiet", "--memory", "--restart",
-        "--no-verify", "--help", "--no-manifest"}) {
+        "--no-verify", "--help", "--no-manifest", "--shard"}) {
     if (name == row) {
       return true;
     }
@@ -399,6 +433,11 @@ void AddRunFlags(CLI::App* command, Flags* flags) {
                     "print the recipe that the flags amount to, and stop");
   command->add_flag("--restart", flags->restart,
                     "discard what a stopped run has done");
+  command
+      ->add_option("--shard", flags->shard,
+                   "part K of N of the output, for narrow merge: methods "
+                   "without calibration, whole layers; --out is a file then")
+      ->type_name("K/N");
   AddManifestFlag(command, &flags->manifest);
   command->add_flag("!--no-verify", flags->verify,
                     "do not read the output back and compare");

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "converter/parts/open_parts.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "formats/gguf/gguf_header.h"
@@ -14,77 +14,6 @@ namespace narrow {
 namespace {
 
 constexpr size_t kStep = size_t{4} << 20;
-
-absl::Status Differ(absl::string_view what, const PartFile& a,
-                    const PartFile& b) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "parts ", a.path(), " and ", b.path(), " are of different ", what,
-      "; make all parts with the same command but for K of --shard K/N"));
-}
-
-absl::Status CheckAlike(const std::vector<PartFile>& parts) {
-  for (const PartFile& file : parts) {
-    const parts::Part& first = parts[0].description();
-    const parts::Part& part = file.description();
-    if (part.version() != first.version()) {
-      return Differ(
-          absl::StrCat("versions of narrow (", OneLine(first.version()), ", ",
-                       OneLine(part.version()), ")"),
-          parts[0], file);
-    }
-    if (part.model() != first.model()) {
-      return Differ("models", parts[0], file);
-    }
-    if (part.count() != first.count()) {
-      return Differ(absl::StrCat("numbers of parts (", first.count(), ", ",
-                                 part.count(), ")"),
-                    parts[0], file);
-    }
-    // Parts made by a plan of their own do not know the whole; their rows'
-    // recipes tell.
-    if (!part.plan().empty() && !first.plan().empty() &&
-        part.plan() != first.plan()) {
-      return Differ("plans", parts[0], file);
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckComplete(const std::vector<PartFile>& parts) {
-  const int64_t count = parts[0].description().count();
-  std::vector<std::string> missing;
-  int64_t next = parts[0].description().index() == 0 ? 0 : 1;
-  for (const PartFile& file : parts) {
-    const int64_t index = file.description().index();
-    if (index < next) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("part ", index, " of ", count,
-                       " was given twice, the second time as ", file.path()));
-    }
-    for (; next < index && missing.size() < 20; ++next) {
-      missing.push_back(absl::StrCat(next));
-    }
-    next = index + 1;
-  }
-  for (; next <= count && missing.size() < 20; ++next) {
-    missing.push_back(absl::StrCat(next));
-  }
-  if (!missing.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "of ", count,
-        " parts, these are missing: ", absl::StrJoin(missing, ", "),
-        "; give all files of --shard 1/", count, " to ", count, "/", count));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Damaged(const PartFile& part, absl::string_view what) {
-  return absl::DataLossError(
-      absl::StrCat(what,
-                   "; make the part again with narrow convert --shard; "
-                   "reading ",
-                   part.path()));
-}
 
 absl::Status TakeHead(MergedParts* merged) {
   const PartFile& first = merged->parts[0];
@@ -106,7 +35,7 @@ absl::Status TakeHead(MergedParts* merged) {
   for (const parts::Rows& rows : head.tensors()) {
     auto meta = MetaOf(rows);
     if (!meta.ok()) {
-      return Damaged(first, meta.status().message());
+      return DamagedPart(first, meta.status().message());
     }
     merged->tensors.push_back(*std::move(meta));
   }
@@ -139,16 +68,16 @@ absl::Status CheckCover(const MergedParts& merged) {
   for (const PartFile& part : merged.parts) {
     for (const parts::Rows& rows : part.description().rows()) {
       if (at == tensors.size()) {
-        return Damaged(part,
-                       absl::StrCat("rows of tensor ", QuotedName(rows.name()),
-                                    " follow the last tensor"));
+        return DamagedPart(
+            part, absl::StrCat("rows of tensor ", QuotedName(rows.name()),
+                               " follow the last tensor"));
       }
       const parts::Rows& wanted = tensors[at];
       if (rows.name() != wanted.name() || rows.type() != wanted.type() ||
           !std::equal(rows.shape().begin(), rows.shape().end(),
                       wanted.shape().begin(), wanted.shape().end()) ||
           rows.recipe() != wanted.recipe() || rows.first_row() != row) {
-        return Damaged(
+        return DamagedPart(
             part, absl::StrCat(
                       "the plan goes on with row ", row, " of ",
                       QuotedName(wanted.name()), " as ", OneLine(wanted.type()),
@@ -160,7 +89,7 @@ absl::Status CheckCover(const MergedParts& merged) {
     }
   }
   if (at < tensors.size()) {
-    return Damaged(
+    return DamagedPart(
         merged.parts.back(),
         absl::StrCat("rows of tensor ", QuotedName(tensors[at].name()),
                      " from ", row, " on are in no part"));
@@ -173,7 +102,7 @@ absl::Status TakeInputs(MergedParts* merged) {
     for (const parts::Input& input : part.description().inputs()) {
       Sha256Digest digest;
       if (input.sha256().size() != digest.bytes.size()) {
-        return Damaged(
+        return DamagedPart(
             part, absl::StrCat("the hash of input ", QuotedName(input.name()),
                                " has ", input.sha256().size(), " bytes"));
       }
@@ -192,7 +121,7 @@ absl::Status TakeInputs(MergedParts* merged) {
       *rows.mutable_shape() = input.shape();
       auto meta = MetaOf(rows);
       if (!meta.ok()) {
-        return Damaged(part, meta.status().message());
+        return DamagedPart(part, meta.status().message());
       }
       merged->model.tensors.push_back({*std::move(meta), digest});
     }
@@ -211,30 +140,7 @@ absl::Status CheckNotCancelled(const MergeOptions& options) {
 
 absl::StatusOr<MergedParts> OpenParts(const std::vector<std::string>& paths) {
   MergedParts merged;
-  for (const std::string& path : paths) {
-    ASSIGN_OR_RETURN(PartFile part, PartFile::Open(path));
-    const parts::Part& it = part.description();
-    if (it.planned_size() > 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the plan of a part, not the part; make that with narrow convert "
-          "MODEL --plan; reading ",
-          path));
-    }
-    if (it.count() < 1 || it.index() < 0 || it.index() > it.count()) {
-      return Damaged(
-          part, absl::StrCat("it is part ", it.index(), " of ", it.count()));
-    }
-    merged.parts.push_back(std::move(part));
-  }
-  if (merged.parts.empty()) {
-    return absl::InvalidArgumentError("no part to merge");
-  }
-  RETURN_IF_ERROR(CheckAlike(merged.parts));
-  std::stable_sort(merged.parts.begin(), merged.parts.end(),
-                   [](const PartFile& a, const PartFile& b) {
-                     return a.description().index() < b.description().index();
-                   });
-  RETURN_IF_ERROR(CheckComplete(merged.parts));
+  ASSIGN_OR_RETURN(merged.parts, OpenPartsInOrder(paths));
   merged.version = merged.parts[0].description().version();
   RETURN_IF_ERROR(TakeHead(&merged));
   RETURN_IF_ERROR(CheckCover(merged));

@@ -12,8 +12,8 @@
 #include "converter/packed_output/config_json.h"
 #include "converter/packed_output/output_folder.h"
 #include "converter/packed_output/side_files.h"
+#include "converter/quantize/direct_solver.h"
 #include "converter/quantize/recipe/recipe_text.h"
-#include "converter/quantize/tensor_values.h"
 #include "converter/quantize/verify_output.h"
 #include "converter/quantize/work_store.h"
 #include "converter/quantize/write_tensors.h"
@@ -26,11 +26,6 @@ namespace {
 
 // Changes when the same recipe gives other bytes than before.
 constexpr char kVersion[] = "narrow quantize 2";
-
-// Matrices solved side by side may take about this much, beside the work of
-// the solvers; one is always in flight.
-constexpr int64_t kSideBySideBytes = int64_t{2} << 30;
-constexpr int64_t kBytesPerWeight = 16;
 
 // Names, types, shapes and the ends of the data: enough to tell models apart
 // without reading them.
@@ -158,7 +153,8 @@ class Run {
                                    rewritten, write));
       TakeReports(store);
     } else {
-      RETURN_IF_ERROR(WriteDirect(rewritten, &write));
+      RETURN_IF_ERROR(options_.solved ? WriteSolved(rewritten, &write)
+                                      : WriteDirect(rewritten, &write));
     }
     return WriteRest();
   }
@@ -196,14 +192,9 @@ class Run {
   // Layers are solved while the file is written, several at a time as far as
   // memory allows, each by its share of the threads.
   absl::Status WriteDirect(const RewrittenFn& rewritten, WriteOptions* write) {
-    int64_t largest = 1;
-    for (const PlannedLayer& layer : plan_.layers) {
-      largest = std::max(largest, layer.n_rows() * layer.n_cols());
-    }
+    DirectSolver solver(&input_, &plan_, options_.importance);
     const int n_threads = pool_.n_threads();
-    const int64_t side_by_side = kSideBySideBytes / (largest * kBytesPerWeight);
-    write->n_threads =
-        static_cast<int>(std::clamp<int64_t>(side_by_side, 1, n_threads));
+    write->n_threads = solver.SideBySide(n_threads);
     const int each = std::max(1, n_threads / write->n_threads);
     std::mutex mutex;
     std::vector<std::unique_ptr<ThreadPool>> free_pools;
@@ -219,83 +210,29 @@ class Run {
       if (pool == nullptr) {
         pool = std::make_unique<ThreadPool>(each);
       }
-      auto solved = SolveNow(layer, pool.get());
+      auto solved = solver.Solve(layer, pool.get());
+      if (solved.ok()) {
+        result_.reports[static_cast<size_t>(layer)] = std::move(solved->report);
+      }
       std::lock_guard<std::mutex> lock(mutex);
       free_pools.push_back(std::move(pool));
-      return solved;
+      RETURN_IF_ERROR(solved.status());
+      return std::move(solved->planes);
     };
     return WriteTensors(input_, plan_, folder_->path(), planes, rewritten,
                         *write);
   }
 
-  absl::StatusOr<Planes> SolveNow(int index, ThreadPool* pool) {
-    const PlannedLayer& layer = plan_.layers[static_cast<size_t>(index)];
-    const TensorView& view = *layer.linear->view;
-    std::vector<float> weights(
-        static_cast<size_t>(layer.n_rows() * layer.n_cols()));
-    RETURN_IF_ERROR(ReadValues(view, 0, layer.n_rows(), pool, weights.data()));
-    input_.source->Release(view.data);
-    LayerProblem problem;
-    problem.plan = &plan_;
-    problem.layer = index;
-    problem.weights = weights.data();
-    ASSIGN_OR_RETURN(problem.importance, ImportanceOf(layer));
-    if (layer.scheme.global_scale && layer.linear->siblings >= 0) {
-      ASSIGN_OR_RETURN(problem.global_scale, SiblingScale(layer, pool));
-    }
-    ASSIGN_OR_RETURN(SolvedLayer solved, SolveLayer(problem, pool));
-    result_.reports[static_cast<size_t>(index)] = std::move(solved.report);
-    return std::move(solved.planes);
-  }
-
-  absl::StatusOr<const float*> ImportanceOf(const PlannedLayer& layer) const {
-    if (options_.importance == nullptr || layer.linear->known < 0) {
-      return nullptr;
-    }
-    const ModelLinear& linear =
-        plan_.linears.known[static_cast<size_t>(layer.linear->known)];
-    const ImportanceEntry* entry = options_.importance->Find(linear.gguf_name);
-    if (entry == nullptr) {
-      return nullptr;
-    }
-    const int64_t matrix = std::max(0, linear.expert);
-    const int64_t n = static_cast<int64_t>(entry->mean_sq.size());
-    if (n % linear.n_cols != 0 || (matrix + 1) * linear.n_cols > n) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the importance matrix has ", n, " values for ", linear.gguf_name,
-          ", whose rows have ", linear.n_cols, "; is it of another model? ",
-          "reading ", options_.importance->path));
-    }
-    return entry->mean_sq.data() + matrix * linear.n_cols;
-  }
-
-  // The global scale that a layer shares with those it is fused with.
-  absl::StatusOr<float> SiblingScale(const PlannedLayer& layer,
-                                     ThreadPool* pool) {
-    const int set = layer.linear->siblings;
-    {
-      std::lock_guard<std::mutex> lock(scales_mutex_);
-      const auto it = sibling_scales_.find(set);
-      if (it != sibling_scales_.end()) {
-        return it->second;
-      }
-    }
-    float max_abs = 0;
-    for (const PlannedLayer& other : plan_.layers) {
-      if (other.linear->siblings != set || !other.scheme.global_scale) {
-        continue;
-      }
-      std::vector<float> weights(
-          static_cast<size_t>(other.n_rows() * other.n_cols()));
-      RETURN_IF_ERROR(ReadValues(*other.linear->view, 0, other.n_rows(), pool,
-                                 weights.data()));
-      max_abs = std::max(
-          max_abs, MaxAbs(weights.data(), other.n_rows() * other.n_cols()));
-    }
-    const float scale = FusedGlobalScale(plan_, layer, max_abs);
-    std::lock_guard<std::mutex> lock(scales_mutex_);
-    sibling_scales_[set] = scale;  // the same whoever computed it
-    return scale;
+  // Layers come from elsewhere; see RunOptions::solved.
+  absl::Status WriteSolved(const RewrittenFn& rewritten, WriteOptions* write) {
+    write->n_threads = 1;
+    const PlanesFn planes = [&](int layer) -> absl::StatusOr<Planes> {
+      ASSIGN_OR_RETURN(SolvedLayer solved, options_.solved(layer));
+      result_.reports[static_cast<size_t>(layer)] = std::move(solved.report);
+      return std::move(solved.planes);
+    };
+    return WriteTensors(input_, plan_, folder_->path(), planes, rewritten,
+                        *write);
   }
 
   absl::Status WriteRest() {
@@ -333,8 +270,6 @@ class Run {
   ThreadPool pool_;
   std::unique_ptr<OutputFolder> folder_;
   QuantizeResult result_;
-  std::mutex scales_mutex_;
-  std::map<int, float> sibling_scales_;  // guarded
 };
 
 }  // namespace

@@ -44,6 +44,10 @@ struct RunOptions {
   bool restart = false;
   bool verify = true;
   const ImportanceMatrix* importance = nullptr;
+  // Layers (into plan.layers) that were solved elsewhere, their planes and
+  // reports, instead of solving them; called in order. May be empty, and is
+  // not used by a calibrated run.
+  std::function<absl::StatusOr<SolvedLayer>(int layer)> solved;
   // Called with the folder when all but the model card is in it; gives the
   // card's text.
   std::function<absl::StatusOr<std::string>(const std::string& folder,
