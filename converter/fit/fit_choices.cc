@@ -1,10 +1,14 @@
 #include "converter/fit/fit_choices.h"
 
+#include <algorithm>
 #include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "converter/fallbacks.h"
+#include "converter/fit/role_weight.h"
 #include "converter/fit/type_noise.h"
 #include "converter/mix/mix_rules.h"
 #include "converter/plan.h"
@@ -60,14 +64,18 @@ absl::StatusOr<FitChoice> GgufOption(const Plan& plan, NoiseTable* table) {
   option.file_bytes = plan.file_bytes;
   option.n_weights = plan.n_weights;
   option.needs = plan.refused ? "imatrix" : "";
-  double sum = 0;
+  std::vector<std::string> matrices;
+  for (const PlannedTensor& tensor : plan.tensors) {
+    if (tensor.meta.shape.size() > 1) {
+      matrices.push_back(tensor.meta.name);
+    }
+  }
+  const RoleWeights weights(matrices);
   for (const PlannedTensor& tensor : plan.tensors) {
     ASSIGN_OR_RETURN(const double noise,
                      table->OfType(tensor.source->stored, tensor.meta.type));
-    sum += noise * static_cast<double>(tensor.meta.n_elements());
+    option.noise += noise * weights.Of(tensor.meta.name);
   }
-  option.noise =
-      plan.n_weights == 0 ? 0 : sum / static_cast<double>(plan.n_weights);
   return option;
 }
 
@@ -89,13 +97,34 @@ absl::StatusOr<FitChoice> PackedOption(const QuantizePlan& plan,
   option.file_bytes = plan.file_bytes;
   option.n_weights = plan.n_weights;
   option.needs = plan.needs.any() ? "calibration text" : "";
-  double sum = 0;
+  // Weights of roles are by GGUF names, which a known family's layers have.
+  const LinearLayers& linears = plan.linears;
+  const auto name_of = [&linears](const LinearLayer& linear) {
+    return linear.known < 0
+               ? linear.module
+               : linears.known[static_cast<size_t>(linear.known)].gguf_name;
+  };
+  std::vector<std::string> matrices = {"token_embd.weight"};
+  for (const LinearLayer& linear : linears.layers) {
+    const std::string name = name_of(linear);
+    // Experts of one stacked tensor share its weight.
+    if (std::find(matrices.begin(), matrices.end(), name) == matrices.end()) {
+      matrices.push_back(name);
+    }
+  }
+  const RoleWeights weights(matrices);
+  std::map<std::string, double> n_elements;
+  for (const LinearLayer& linear : linears.layers) {
+    n_elements[name_of(linear)] +=
+        static_cast<double>(linear.view->meta.n_elements());
+  }
   for (const PlannedLayer& layer : plan.layers) {
     ASSIGN_OR_RETURN(const double noise, table->OfLayer(layer));
-    sum += noise * static_cast<double>(layer.n_rows() * layer.n_cols());
+    const std::string name = name_of(*layer.linear);
+    option.noise += noise * weights.Of(name) *
+                    static_cast<double>(layer.n_rows() * layer.n_cols()) /
+                    n_elements[name];
   }
-  option.noise =
-      plan.n_weights == 0 ? 0 : sum / static_cast<double>(plan.n_weights);
   return option;
 }
 

@@ -29,7 +29,9 @@ struct FitChoice {
   int64_t tensor_bytes = 0;  // what is loaded
   int64_t file_bytes = 0;    // of all files that hold tensors
   int64_t n_weights = 0;
-  double noise = 0;   // see type_noise.h, the mean over all weights; 0: exact
+  // See type_noise.h; the mean over all matrices, weighted by role_weight.h;
+  // 0: exact.
+  double noise = 0;
   std::string needs;  // "imatrix", "calibration text" or ""
 
   bool is_gguf() const { return format == "gguf"; }

@@ -79,8 +79,8 @@ std::string FitTable(absl::Span<const FitRow> rows, const FitShape& shape,
       request.reserve > 0
           ? absl::StrCat("; ", FormatBytes(request.reserve), " left free")
           : "",
-      "\nSNR: signal to noise of normal weights in dB, mean over the file; "
-      "calibration not counted\n\n");
+      "\nSNR: signal to noise of normal weights in dB, matrices weighted by what "
+      "their noise costs; calibration not counted\n\n");
   constexpr char kHead[] =
       "%-18s %-18s %6s %6s %11s %-9s %11s %11s %11s %11s %9s  %s\n";
   absl::StrAppendFormat(&text, kHead, "type", "format", "bits", "SNR",

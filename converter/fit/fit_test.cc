@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "converter/fit/fit_choices.h"
 #include "converter/fit/fit_report.h"
 #include "converter/fit/memory_need.h"
+#include "converter/fit/role_weight.h"
 #include "converter/plan.h"
 #include "converter/quantize/model_input.h"
 #include "formats/arch/checkpoint.h"
@@ -65,17 +67,51 @@ TEST_F(FitTest, ComesInTheOrderOfLoss) {
   for (const FitRow& row : rows) {
     names.push_back(row.option->name);
   }
-  // The order of published divergences (Llama-3-8B).
-  const std::vector<std::string> order = {
-      "F16",    "Q8_0",   "Q6_K",   "Q5_K_M", "Q5_K_S",  "Q4_K_M", "Q4_K_S",
-      "Q3_K_L", "Q3_K_M", "Q3_K_S", "IQ2_M",  "IQ2_XXS", "IQ1_S"};
-  auto place = names.begin();
-  for (const std::string& name : order) {
-    const auto found = std::find(names.begin(), names.end(), name);
-    ASSERT_NE(found, names.end()) << name;
-    EXPECT_GE(found, place) << name;
-    place = found;
+  // Pairs of llama.cpp's published table (Llama-3-8B, perplexities of
+  // llama-quantize --help, and divergences of its perplexity tool's page): the
+  // first is the better one.
+  const std::pair<const char*, const char*> pairs[] = {
+      {"F16", "Q8_0"},       {"Q8_0", "Q6_K"},     {"Q6_K", "Q5_K_M"},
+      {"Q5_K_M", "Q5_K_S"},  {"Q5_K_M", "Q5_0"},   {"Q5_1", "Q5_0"},
+      {"Q5_0", "Q4_K_M"},    {"Q5_K_S", "Q4_K_M"}, {"Q4_K_M", "Q4_K_S"},
+      {"Q4_K_S", "IQ4_NL"},  {"Q4_K_S", "Q4_0"},   {"Q4_1", "Q4_0"},
+      {"IQ4_XS", "Q4_0"},    {"Q4_0", "Q3_K_L"},   {"Q3_K_L", "Q3_K_M"},
+      {"Q3_K_M", "Q3_K_S"},  {"IQ3_M", "IQ3_S"},   {"IQ3_S", "IQ3_XS"},
+      {"IQ3_XS", "IQ3_XXS"}, {"Q3_K_M", "Q2_K"},   {"IQ3_XXS", "Q2_K"},
+      {"Q2_K", "IQ2_S"},     {"IQ2_M", "IQ2_S"},   {"IQ2_S", "IQ2_XS"},
+      {"IQ2_XS", "IQ2_XXS"}, {"IQ2_XXS", "IQ1_M"}, {"IQ1_M", "IQ1_S"}};
+  for (const auto& [better, worse] : pairs) {
+    const auto first = std::find(names.begin(), names.end(), better);
+    const auto second = std::find(names.begin(), names.end(), worse);
+    ASSERT_NE(first, names.end()) << better;
+    ASSERT_NE(second, names.end()) << worse;
+    EXPECT_LT(first, second) << better << " before " << worse;
   }
+}
+
+// Layers of a role share its weight, whatever their sizes; the output's is the
+// embedding's where they are one.
+TEST(RoleWeights, SumToOne) {
+  const std::vector<std::string> names = {
+      "token_embd.weight",        "blk.0.attn_q.weight",
+      "blk.1.attn_q.weight",      "blk.0.ffn_down.weight",
+      "blk.1.ffn_down.weight",    "blk.0.ssm_in.weight",
+      "blk.0.ffn_gate_inp.weight"};
+  const RoleWeights tied(names);
+  double sum = 0;
+  for (const std::string& name : names) {
+    EXPECT_GT(tied.Of(name), 0) << name;
+    sum += tied.Of(name);
+  }
+  EXPECT_NEAR(sum, 1, 1e-12);
+  EXPECT_EQ(tied.Of("blk.0.attn_q.weight"), tied.Of("blk.1.attn_q.weight"));
+  EXPECT_GT(tied.Of("blk.0.ffn_down.weight"), tied.Of("blk.0.attn_q.weight"));
+  EXPECT_EQ(tied.Of("output.weight"), 0);
+  std::vector<std::string> more = names;
+  more.push_back("output.weight");
+  const RoleWeights untied(more);
+  EXPECT_NEAR(untied.Of("output.weight") + untied.Of("token_embd.weight"),
+              tied.Of("token_embd.weight"), 1e-12);
 }
 
 TEST_F(FitTest, AByteDecides) {

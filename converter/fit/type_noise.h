@@ -7,8 +7,8 @@
 // normal weights of a fixed seed, rounded as the type's plain encoder does
 // (ggml's, under uniform importance; for packings round to nearest on the
 // scheme's grid). Calibration and importance matrices, which lower what the
-// error does to the output, are not counted, and neither is it that some
-// tensors matter more than others. Pure; a call takes milliseconds.
+// error does to the output, are not counted; that some tensors matter more
+// than others is (role_weight.h). Pure; a call takes milliseconds.
 
 #ifndef NARROW_CONVERTER_FIT_TYPE_NOISE_H_
 #define NARROW_CONVERTER_FIT_TYPE_NOISE_H_
