@@ -12,6 +12,7 @@
 #include "converter/fit/type_noise.h"
 #include "converter/mix/mix_rules.h"
 #include "converter/plan.h"
+#include "converter/quantize/linear_layers.h"
 #include "converter/quantize/quantize_plan.h"
 #include "converter/quantize/recipe/method.h"
 #include "converter/solvers/solver.h"
