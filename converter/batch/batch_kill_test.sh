@@ -3,9 +3,11 @@
 # again until it is done: the same bytes and the same report as undisturbed,
 # and at no moment an incomplete file under a final name.
 #
-#   [MODEL=DIR IMATRIX=FILE TEXT=FILE] batch_kill_test.sh [KILLS [SEED]]
+#   [MODEL=DIR IMATRIX=FILE TEXT=FILE WINDOWS=N] [TYPES="Q8_0 …"]
+#       batch_kill_test.sh [KILLS [SEED]]
 #
-# 5 kills of the embedded model unless told otherwise.
+# 5 kills of the embedded model unless told otherwise. With TYPES, these file
+# types are the targets, and what comes after the kills is left out.
 set -u
 kills=${1:-5}
 RANDOM=${2:-20260801}
@@ -20,18 +22,35 @@ fail() {
   exit 1
 }
 
-cat >"$work/release.textproto" <<EOF
-out: "out"
-model { path: "$model" name: "model" imatrix: "$imatrix" }
+types=${TYPES:-}
+outputs=(model-{Q8_0,Q4_K_M,IQ3_XXS,plain}.gguf model-rtn-4bit model-hqq-4bit)
+if [ -n "$types" ]; then
+  outputs=()
+  for type in $types; do outputs+=("model-$type.gguf"); done
+fi
+n_outputs=${#outputs[@]}
+
+targets() {
+  if [ -n "$types" ]; then
+    printf 'target { to: "%s" }\n' $types
+    return
+  fi
+  cat <<EOF
 target { to: "Q8_0" }
 target { to: "Q4_K_M" }
 target { to: "IQ3_XXS" }
 target { to: "Q4_0" name: "plain" imatrix: "none" }
 target { recipe { rule { method: "rtn" bits: 4 } } }
 target { recipe { rule { method: "hqq" bits: 4 } solver { hqq_iterations: 9 } } }
+EOF
+}
+cat >"$work/release.textproto" <<EOF
+out: "out"
+model { path: "$model" name: "model" imatrix: "$imatrix" }
+$(targets)
 validation {
   text { name: "wiki" file: "$text" }
-  context: 128 chunks: 16 max_kld: 5
+  context: 128 chunks: ${WINDOWS:-16} max_kld: 5
 }
 EOF
 # Manifests have times: they are verified instead.
@@ -39,7 +58,7 @@ sums() {
   (cd "$1" && find . -type f ! -name '*manifest.*' | sort | xargs sha256sum)
 }
 verify() { # all outputs, and that their commands make the same tensors
-  for output in model-{Q8_0,Q4_K_M,IQ3_XXS,plain}.gguf model-rtn-4bit model-hqq-4bit; do
+  for output in "${outputs[@]}"; do
     "$narrow" verify "$work/out/$output" --rederive 3 -q >"$work/verified" 2>&1 ||
       fail "verify $output: $(cat "$work/verified")"
     json=$work/out/$output/narrow-manifest.json
@@ -51,11 +70,13 @@ verify() { # all outputs, and that their commands make the same tensors
 begin=$(date +%s%N)
 "$narrow" batch "$work/release.textproto" -t 1 -q >"$work/table" || fail "the run: $(cat "$work/table")"
 took_ms=$((($(date +%s%N) - begin) / 1000000))
-[ "$(grep -c ' written$' "$work/table")" = 6 ] || fail "table: $(cat "$work/table")"
+[ "$(grep -c ' written$' "$work/table")" = "$n_outputs" ] || fail "table: $(cat "$work/table")"
 sums "$work/out" >"$work/wanted"
 grep -q '\.narrow-batch/cache' "$work/wanted" && fail "the cache was left"
 [ "$(grep -c '  \./report\.\(html\|md\|json\)$' "$work/wanted")" = 3 ] || fail "no report"
-for part in IQ3_XXS hqq-4bit 'narrow batch' 'narrow convert' 'narrow quantize' Sanity; do
+parts=('narrow batch' 'narrow convert' Sanity)
+[ -n "$types" ] || parts+=(IQ3_XXS hqq-4bit 'narrow quantize')
+for part in "${parts[@]}"; do
   grep -q -- "$part" "$work/out/report.html" || fail "the page has no $part"
   grep -q -- "$part" "$work/out/report.md" || fail "the Markdown has no $part"
 done
@@ -95,6 +116,10 @@ done
 sums "$work/out" >"$work/got"
 diff "$work/wanted" "$work/got" >"$work/diff" || fail "not the same: $(cat "$work/diff")"
 verify
+if [ -n "$types" ]; then
+  echo "PASSED: $killed kills"
+  exit
+fi
 
 # Again: nothing is made.
 "$narrow" batch "$work/release.textproto" -t 1 -q >"$work/table" || fail "again"
