@@ -11,8 +11,8 @@
 // that make outputs are run, with no option that writes elsewhere, and files
 // are read only if their hashes are those of the manifest.
 
-#ifndef NARROW_CONVERTER_COMMANDS_REDERIVE_H_
-#define NARROW_CONVERTER_COMMANDS_REDERIVE_H_
+#ifndef NARROW_CONVERTER_COMMANDS_VERIFY_REDERIVE_H_
+#define NARROW_CONVERTER_COMMANDS_VERIFY_REDERIVE_H_
 
 #include <cstdint>
 #include <string>
@@ -45,4 +45,4 @@ absl::StatusOr<RederiveResult> Rederive(const provenance::Manifest& manifest,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMMANDS_REDERIVE_H_
+#endif  // NARROW_CONVERTER_COMMANDS_VERIFY_REDERIVE_H_

@@ -1,4 +1,4 @@
-#include "converter/commands/rederive.h"
+#include "converter/commands/verify/rederive.h"
 
 #include <unistd.h>
 
@@ -13,8 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "converter/commands/command.h"
-#include "converter/commands/flags/manifest_flags.h"
+#include "converter/commands/verify/manifest_command.h"
 #include "converter/parts/part_file.h"
 #include "converter/provenance/digest_files.h"
 #include "converter/provenance/verify.h"
@@ -56,34 +55,6 @@ class ScratchFolder {
   std::string path_;
 };
 
-using AddCommand = void (*)(CLI::App*, CommandResult*);
-
-AddCommand FindCommand(absl::string_view name) {
-  return name == "convert"    ? AddConvertCommand
-         : name == "quantize" ? AddQuantizeCommand
-         : name == "repack"   ? AddRepackCommand
-                              : nullptr;
-}
-
-absl::Status RunCommand(const std::vector<std::string>& words) {
-  CLI::App app;
-  CommandResult result;
-  FindCommand(words.front())(&app, &result);
-  // CLI11 takes them from the end, and throws.
-  std::vector<std::string> reversed(words.rbegin(), words.rend());
-  try {
-    app.parse(std::move(reversed));
-  } catch (const CLI::ParseError& error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the manifest's command does not parse: ", error.what()));
-  }
-  return result.status;
-}
-
-std::string Flag(absl::string_view argument) {
-  return std::string(argument.substr(0, argument.find('=')));
-}
-
 bool Has(const provenance::Manifest& manifest, absl::string_view argument) {
   return std::find(manifest.arguments().begin(), manifest.arguments().end(),
                    argument) != manifest.arguments().end();
@@ -92,7 +63,7 @@ bool Has(const provenance::Manifest& manifest, absl::string_view argument) {
 bool HasFlag(const provenance::Manifest& manifest, absl::string_view flag) {
   return std::any_of(
       manifest.arguments().begin(), manifest.arguments().end(),
-      [&](const std::string& argument) { return Flag(argument) == flag; });
+      [&](const std::string& argument) { return OptionOf(argument) == flag; });
 }
 
 // Whether tensors can be made one by one.
@@ -107,76 +78,6 @@ bool IsTensorwise(const provenance::Manifest& manifest) {
   }
   return !HasFlag(manifest, "--solver") || Has(manifest, "--solver=plain") ||
          Has(manifest, "--order=one-shot");
-}
-
-// Where a file with these contents is.
-absl::StatusOr<std::string> FindUsed(const provenance::UsedFile& used,
-                                     const std::vector<std::string>& others) {
-  std::vector<std::string> paths = {used.path()};
-  paths.insert(paths.end(), others.begin(), others.end());
-  for (const std::string& path : paths) {
-    const auto digest = DigestFile(path);
-    if (digest.ok() && digest->sha256.Hex() == used.sha256()) {
-      return path;
-    }
-  }
-  return absl::NotFoundError(
-      absl::StrCat(OneLine(used.option()), ": ", OneLine(used.path()),
-                   " is not there or has changed; give the file with SHA-256 ",
-                   used.sha256(), " with --file"));
-}
-
-// The command's words but for the model and where to write; options are
-// checked, and files found.
-absl::StatusOr<std::vector<std::string>> SafeArguments(
-    const provenance::Manifest& manifest, const RederiveRequest& request) {
-  CLI::App app;
-  CommandResult unused;
-  FindCommand(manifest.command())(&app, &unused);
-  const CLI::App* command = app.get_subcommands({}).front();
-  std::vector<std::string> words;
-  for (const std::string& argument : manifest.arguments()) {
-    const std::string flag = Flag(argument);
-    const CLI::Option* option = absl::StartsWith(flag, "--")
-                                    ? command->get_option_no_throw(flag)
-                                    : nullptr;
-    if (option == nullptr || option->get_positional() || IsOptionOfRun(flag) ||
-        IsOptionOfRun(absl::StrCat("--", option->get_lnames().front()))) {
-      return absl::DataLossError(
-          absl::StrCat("the manifest's command has the argument ",
-                       QuotedName(argument), ", which no output has"));
-    }
-    const std::string type = option->get_type_name();
-    const std::string value =
-        argument.substr(std::min(argument.size(), flag.size() + 1));
-    if (type == "FILE") {
-      const auto used = std::find_if(
-          manifest.used().begin(), manifest.used().end(),
-          [&](const provenance::UsedFile& row) { return row.path() == value; });
-      if (used == manifest.used().end()) {
-        return absl::DataLossError(
-            absl::StrCat("the manifest's command reads ", QuotedName(value),
-                         ", of which the manifest has no hash"));
-      }
-      ASSIGN_OR_RETURN(const std::string path, FindUsed(*used, request.files));
-      words.push_back(absl::StrCat(flag, "=", path));
-      continue;
-    }
-    if (type == "DIR") {
-      const auto input = std::find_if(
-          manifest.inputs().begin(), manifest.inputs().end(),
-          [&](const provenance::Model& row) { return row.role() == flag; });
-      const auto found = DigestFolder(flag, value);
-      RETURN_IF_ERROR(found.status());
-      if (input == manifest.inputs().end() ||
-          input->sha256() != found->sha256()) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            flag, ": ", OneLine(value), " is not what the output was made of"));
-      }
-    }
-    words.push_back(argument);
-  }
-  return words;
 }
 
 absl::Status DifferentOriginal(absl::string_view path,
@@ -247,7 +148,7 @@ absl::StatusOr<Hashes> MakeTensors(
   for (const provenance::Tensor* tensor : chosen) {
     words.push_back(absl::StrCat("--only-tensor=", tensor->name()));
   }
-  RETURN_IF_ERROR(RunCommand(words));
+  RETURN_IF_ERROR(RunManifestCommand(words));
   ASSIGN_OR_RETURN(const PartFile part, PartFile::Open(path));
   const std::vector<std::string> differences =
       CompareModels(manifest.inputs(0), InputsOf(part.description()));
@@ -281,7 +182,7 @@ absl::StatusOr<Hashes> MakeOutput(const provenance::Manifest& manifest,
   const std::string out = JoinPath(folder, "output");
   words.push_back(absl::StrCat("--out=", out));
   words.push_back("--no-manifest");
-  RETURN_IF_ERROR(RunCommand(words));
+  RETURN_IF_ERROR(RunManifestCommand(words));
   // A split output is known by its first shard.
   std::string first = out;
   std::error_code error;
@@ -306,8 +207,7 @@ absl::StatusOr<Hashes> MakeOutput(const provenance::Manifest& manifest,
 
 absl::StatusOr<RederiveResult> Rederive(const provenance::Manifest& manifest,
                                         const RederiveRequest& request) {
-  if (FindCommand(manifest.command()) == nullptr ||
-      manifest.inputs_size() == 0) {
+  if (!CanRun(manifest.command()) || manifest.inputs_size() == 0) {
     return absl::DataLossError(absl::StrCat("the manifest's command ",
                                             QuotedName(manifest.command()),
                                             " makes no output of a model"));
@@ -322,7 +222,7 @@ absl::StatusOr<RederiveResult> Rederive(const provenance::Manifest& manifest,
       request.original.empty() ? manifest.inputs(0).path() : request.original;
   ASSIGN_OR_RETURN(const auto scratch, ScratchFolder::Create());
   ASSIGN_OR_RETURN(std::vector<std::string> words,
-                   SafeArguments(manifest, request));
+                   SafeArguments(manifest, request.files));
   words.insert(words.begin(), {manifest.command(), original});
   words.push_back("--quiet");
   if (request.n_threads > 0) {
