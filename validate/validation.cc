@@ -56,13 +56,7 @@ class Validation {
   absl::StatusOr<ValidationReport> Run() {
     ASSIGN_OR_RETURN(inputs_, OpenValidationInputs(options_, &report_));
     RETURN_IF_ERROR(OpenReference());
-    RETURN_IF_ERROR(OpenCandidates());
-    for (size_t d = 0; d < inputs_.domains.size(); ++d) {
-      RETURN_IF_ERROR(RunDomain(d));
-    }
-    for (OpenCandidate& candidate : candidates_) {
-      RETURN_IF_ERROR(Finish(&candidate));
-    }
+    RETURN_IF_ERROR(TellInsane(RunCandidates()));
     if (original_ != nullptr) {
       original_->Report(&report_);
     }
@@ -148,6 +142,31 @@ class Validation {
       candidates_.push_back(std::move(candidate));
     }
     return absl::OkStatus();
+  }
+
+  absl::Status RunCandidates() {
+    RETURN_IF_ERROR(OpenCandidates());
+    for (size_t d = 0; d < inputs_.domains.size(); ++d) {
+      RETURN_IF_ERROR(RunDomain(d));
+    }
+    for (OpenCandidate& candidate : candidates_) {
+      RETURN_IF_ERROR(Finish(&candidate));
+    }
+    return absl::OkStatus();
+  }
+
+  // What the checks found is often why a candidate cannot be measured.
+  absl::Status TellInsane(const absl::Status& status) const {
+    for (const CandidateReport& candidate : report_.candidates) {
+      if (!status.ok() && IsInsane(candidate)) {
+        const SanityFinding& first = candidate.sanity->findings.front();
+        return Annotate(
+            status,
+            absl::StrCat(candidate.model.path, " is not sane: ", first.check,
+                         ": ", first.subject, " ", first.message));
+      }
+    }
+    return status;
   }
 
   // All texts are measured: tasks, and what it comes to.

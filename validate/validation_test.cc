@@ -312,6 +312,25 @@ TEST(Validate, CandidatesSideBySideDecideSeparately) {
   }
 }
 
+// What cannot be measured says what the checks found, by place.
+TEST(Validate, AWeightThatIsNotFiniteIsNamed) {
+  const std::string folder = CoarseCopy("broken", 7);
+  const std::string path = folder + "/model.safetensors";
+  std::string bytes = *ReadTextFile(path, 1 << 30);
+  uint64_t header_bytes;
+  std::memcpy(&header_bytes, bytes.data(), sizeof(header_bytes));
+  for (size_t i = 8 + header_bytes; i + 1 < bytes.size(); i += 64) {
+    bytes[i] = '\xc0';  // NaN as BF16
+    bytes[i + 1] = '\x7f';
+  }
+  std::ofstream(path, std::ios::binary) << bytes;
+  const auto report = Validate(Options({folder}, 4), nullptr);
+  EXPECT_EQ(report.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(report.status().message()),
+              AllOf(HasSubstr("is not sane: weights: '"),
+                    HasSubstr("not finite, at row 0, column 0")));
+}
+
 TEST(Validate, TextsHaveTheirOwnFiguresAndVerdicts) {
   const std::string folder = Folder("text");
   const std::string text = *ReadTextFile(kText, 1 << 20);

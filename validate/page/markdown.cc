@@ -24,6 +24,7 @@ std::string Cell(const PageCell& cell) {
     case PageCell::kFail:
       return absl::StrCat("❌ ", cell.text);
     case PageCell::kText:
+    case PageCell::kProse:
     case PageCell::kNumber:
       break;
   }

@@ -21,6 +21,8 @@ const char* ClassOf(PageCell::Kind kind) {
   switch (kind) {
     case PageCell::kText:
       return "";
+    case PageCell::kProse:
+      return " class=\"prose\"";
     case PageCell::kName:
       return " class=\"name\"";
     case PageCell::kNumber:

@@ -18,7 +18,8 @@ namespace narrow {
 struct PageCell {
   enum Kind {
     kText,
-    kName,  // of a model or file
+    kProse,  // a sentence, broken where the page is narrow
+    kName,   // of a model or file
     kNumber,
     kPass,
     kUndecided,

@@ -81,6 +81,7 @@ td.name { white-space: normal; overflow-wrap: anywhere; min-width: 8.5em; max-wi
 th.name:first-child, td.name:first-child { position: sticky; left: 0;
   background: var(--paper); z-index: 1; }
 th.name:first-child { background: var(--band); }
+td.prose { white-space: normal; overflow-wrap: anywhere; min-width: 9em; }
 td.hash { white-space: normal; font: .8rem/1.6 ui-monospace, Consolas, monospace;
   overflow-wrap: anywhere; min-width: 16em; }
 td.pass, td.fail, td.undecided { font-weight: 600; }
