@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "converter/batch/release_validation.h"
 #include "converter/batch/target_solver.h"
 #include "converter/mix/mix_rules.h"
 #include "converter/quantize/recipe/method.h"
@@ -158,49 +159,6 @@ absl::StatusOr<PlannedTarget> PlanTarget(const Release& release,
   }
   RETURN_IF_ERROR(CheckName("target", target.name));
   return target;
-}
-
-absl::StatusOr<ReleaseValidation> PlanValidation(const ReleaseValidation& asked,
-                                                 const std::string& folder) {
-  ReleaseValidation validation = asked;
-  if (validation.text_size() == 0 && validation.task_size() == 0) {
-    return absl::InvalidArgumentError("a validation without a text or a task");
-  }
-  if (asked.has_context() && asked.context() < 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("validation: context is ", asked.context()));
-  }
-  if (asked.has_error_rate() &&
-      !(asked.error_rate() > 0 && asked.error_rate() < 0.5)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "validation: error_rate is ", asked.error_rate(), ", not in (0, 0.5)"));
-  }
-  std::set<std::string> names;
-  for (ReleaseText& text : *validation.mutable_text()) {
-    if (text.file_size() == 0) {
-      return absl::InvalidArgumentError("a text without a file");
-    }
-    if (!text.has_name()) {
-      text.set_name(std::filesystem::path(text.file(0)).filename().string());
-    }
-    if (!names.insert(text.name()).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("two texts have the name ", QuotedName(text.name())));
-    }
-    for (std::string& file : *text.mutable_file()) {
-      file = ResolvedPath(folder, file);
-    }
-  }
-  for (ReleaseTask& task : *validation.mutable_task()) {
-    if (!task.has_file()) {
-      return absl::InvalidArgumentError("a task without a file");
-    }
-    task.set_file(ResolvedPath(folder, task.file()));
-    if (task.has_few_shot()) {
-      task.set_few_shot(ResolvedPath(folder, task.few_shot()));
-    }
-  }
-  return validation;
 }
 
 absl::StatusOr<PlannedModel> PlanModel(const Release& release,

@@ -132,5 +132,22 @@ TEST(ParseRelease, SolversAreOptionsOfConvert) {
               HasSubstr("of file types"));
 }
 
+TEST(ParseRelease, ValidationsHaveNumbersThatCanBe) {
+  for (const std::string field :
+       {"context: 1", "context: 2000000000", "chunks: 0", "chunks: -5",
+        "max_kld: -1", "max_kld: nan", "max_rms_dp: 2", "min_top1: 7",
+        "max_ppl_delta: -1", "error_rate: 0", "error_rate: 0.5"}) {
+    const auto plan = ParseRelease(
+        "out: 'o' model { path: 'm' } target { to: 'Q4_0' } validation { text "
+        "{ file: 't' } " +
+            field + " }",
+        "r/release.textproto");
+    EXPECT_THAT(
+        std::string(plan.status().message()),
+        HasSubstr("validation: " + field.substr(0, field.find(':')) + " is "))
+        << field;
+  }
+}
+
 }  // namespace
 }  // namespace narrow
