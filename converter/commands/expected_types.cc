@@ -17,6 +17,7 @@
 #include "converter/provenance/manifest.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
+#include "formats/base/sha256.h"
 #include "formats/base/status.h"
 #include "formats/quant_type.h"
 
@@ -34,6 +35,29 @@ absl::Status Parse(const provenance::Manifest& manifest, CLI::App* app) {
                                         manifest.arguments().rend()));
   } catch (const CLI::ParseError& error) {
     return absl::InvalidArgumentError(error.what());
+  }
+  return absl::OkStatus();
+}
+
+// The files of a recipe are read only if they are what the manifest says.
+absl::Status CheckFiles(const provenance::Manifest& manifest) {
+  for (const std::string& argument : manifest.arguments()) {
+    for (const char* option : {"--recipe", "--tensor-type-file"}) {
+      if (!absl::StartsWith(argument, absl::StrCat(option, "="))) {
+        continue;
+      }
+      const std::string path = argument.substr(std::string(option).size() + 1);
+      const bool known =
+          std::any_of(manifest.used().begin(), manifest.used().end(),
+                      [&](const provenance::UsedFile& used) {
+                        const auto digest = DigestFile(path);
+                        return used.path() == path && digest.ok() &&
+                               digest->sha256.Hex() == used.sha256();
+                      });
+      if (!known) {
+        return absl::NotFoundError(absl::StrCat(path, " has changed"));
+      }
+    }
   }
   return absl::OkStatus();
 }
@@ -127,6 +151,7 @@ absl::StatusOr<ExpectedTypes> OfManifest(const Checkpoint& original,
   if (manifest.command() != "convert" && manifest.command() != "quantize") {
     return absl::NotFoundError("another command");
   }
+  RETURN_IF_ERROR(CheckFiles(manifest));
   ASSIGN_OR_RETURN(ExpectedTypes expected,
                    manifest.command() == "convert"
                        ? OfConversion(original, manifest)
