@@ -150,13 +150,16 @@ def _convert_parts(ctx, model, out):
 def _five(n):
     return ("00000" + str(n))[-5:]
 
-def _quantize(ctx, model, out):
-    """A packed model: one action, since solvers see a block at a time."""
-    arguments = ctx.actions.args()
+def _recipe_flags(ctx, model, arguments):
     arguments.add("quantize")
     arguments.add(model.path)
     arguments.add("--recipe", ctx.file.recipe)
     arguments.add_all(ctx.files.calibration, before_each = "--calibration")
+
+def _quantize(ctx, model, out):
+    """A packed model in one action: calibrated solvers see a block at a time."""
+    arguments = ctx.actions.args()
+    _recipe_flags(ctx, model, arguments)
     arguments.add("--out", out.path)
     arguments.add("-q")
     arguments.add("--no-manifest")
@@ -167,6 +170,46 @@ def _quantize(ctx, model, out):
         [out],
         "NarrowQuantize",
         "Quantizing",
+    )
+
+def _quantize_parts(ctx, model, out):
+    """A packed model by parts of its layers, for recipes without calibration."""
+    n = ctx.attr.shards
+    parts = []
+    for k in range(1, n + 1):
+        part = ctx.actions.declare_file(
+            ctx.label.name + ".parts/part-%s-of-%s" % (_five(k), _five(n)),
+        )
+        arguments = ctx.actions.args()
+        _recipe_flags(ctx, model, arguments)
+        arguments.add("--shard", "%d/%d" % (k, n))
+        arguments.add("--out", part)
+        arguments.add("-q")
+        arguments.add("--no-manifest")
+        _run(
+            ctx,
+            arguments,
+            depset([ctx.file.recipe], transitive = [model.files]),
+            [part],
+            "NarrowPart",
+            "Quantizing part %d of %d of" % (k, n),
+        )
+        parts.append(part)
+
+    arguments = ctx.actions.args()
+    arguments.add("merge")
+    arguments.add_all(parts)
+    arguments.add("--model", model.path)
+    arguments.add("--out", out.path)
+    arguments.add("-q")
+    arguments.add("--no-manifest")
+    _run(
+        ctx,
+        arguments,
+        depset(parts, transitive = [model.files]),
+        [out],
+        "NarrowMerge",
+        "Merging",
     )
 
 def _quantized_model_impl(ctx):
@@ -183,7 +226,10 @@ def _quantized_model_impl(ctx):
             _convert_parts(ctx, model, out)
     else:
         out = ctx.actions.declare_directory(ctx.label.name)
-        _quantize(ctx, model, out)
+        if ctx.attr.shards > 1 and not ctx.files.calibration:
+            _quantize_parts(ctx, model, out)
+        else:
+            _quantize(ctx, model, out)
     return [
         DefaultInfo(files = depset([out]), runfiles = ctx.runfiles([out])),
         NarrowModelInfo(path = out.path, files = depset([out])),
@@ -197,7 +243,7 @@ quantized_model = rule(
         model = attr.label(mandatory = True, allow_files = True),
         to = attr.string(doc = "file type, as narrow convert --to"),
         imatrix = attr.label(allow_single_file = True),
-        shards = attr.int(default = 1, doc = "parts, an action each"),
+        shards = attr.int(default = 1, doc = "parts, an action each; not of calibrated recipes"),
         tensor_types = attr.string_list(doc = "PATTERN=TYPE, the first that is found decides"),
         output_tensor_type = attr.string(),
         token_embedding_type = attr.string(),
@@ -396,6 +442,7 @@ def model_release(
                 model = model,
                 recipe = recipes[suffix],
                 calibration = calibration,
+                shards = shards,
                 visibility = visibility,
             )
         else:

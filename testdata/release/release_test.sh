@@ -9,6 +9,7 @@ fail() {
   failed=1
 }
 cmp tiny-Q4_K_M.gguf whole.gguf || fail "parts and whole differ"
+diff -r tiny-hqq whole-hqq || fail "parts and whole of a recipe differ"
 cmp -s override.gguf whole.gguf && fail "the override changed nothing"
 for file in tiny-Q8_0.gguf tiny-hqq/config.json tiny_report.json \
   tiny_report.html tiny_report.md; do
