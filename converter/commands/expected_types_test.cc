@@ -77,8 +77,8 @@ TEST_F(ExpectedTypesTest, OfAManifestsConversion) {
 }
 
 TEST_F(ExpectedTypesTest, OfAManifestsQuantization) {
-  Manifest("quantize",
-           {"--method=rtn", "--bits=4", "--group-size=64", "--ignore=up_proj"});
+  Manifest("quantize", {"--method=rtn", "--bits=4", "--group-size=64",
+                        "--ignore=up_proj", "--allow-mixed"});
   const ExpectedTypes expected = Expected();
   EXPECT_TRUE(expected.is_recipe);
   EXPECT_EQ(expected.types.count(kUp), 0u);

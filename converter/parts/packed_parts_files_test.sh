@@ -52,7 +52,8 @@ check "FP4" same 2 --method fp4
 check "several files, layers left out" same 5 --method rtn --bits 8 \
   --max-shard-size 1MB --ignore 'layers\.0\.' --override 'down_proj=bits:4'
 check "more parts than layers" same 100 --method rtn --bits 2
-check "floats" same 3 --method fp8 --format fp8 --activations none
+check "FP8 in blocks" same 3 --method fp8
+check "MXFP4" same 2 --method mxfp4
 
 # With manifests: the merged directory can be verified and made again.
 rm -rf parts merged && mkdir parts
@@ -61,9 +62,9 @@ for k in 1 2; do
 done
 check "merge with a manifest" "$narrow" merge parts/1 parts/2 --out merged -q
 check "verified and made again" "$narrow" verify merged --rederive 2 -q
-check "the manifest has no shard" bash -c '! grep -q shard merged/narrow-manifest.json'
+check "the manifest has no shard" bash -c '! grep -q -- --shard merged/narrow-manifest.json'
 
-cp -r "$tiny" other && chmod -R u+w other
+cp -rL "$tiny" other && chmod -R u+w other
 printf 'XY' | dd of=other/model.safetensors bs=1 seek=7348700 conv=notrunc status=none
 check "another model" refused 1 "is not the model" merge parts/1 parts/2 \
   --model other --out bad
