@@ -44,7 +44,7 @@ find "$work/out" -name '*.partial' | grep . && fail "work was left"
 # Killed at one moment after another until it is through: the same bytes.
 (cd "$work/out" && sha256sum ./*.gguf) >"$work/wanted"
 rm -rf "$work/out"
-for _ in $(seq 60); do
+for _ in $(seq 25); do
   "$narrow" batch "$work/release.textproto" -t 2 -q >/dev/null 2>&1 &
   pid=$!
   sleep "0.$((RANDOM % 9))"
