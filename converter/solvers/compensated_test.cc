@@ -145,6 +145,21 @@ TEST_P(CompensatedTest, NoRowIsWorseThanTheSchemesOwnSolverMakesIt) {
               Sum(solved) / Sum(own), 1e-3);
 }
 
+// -128 is no code of LLM.int8(), but of bytes that are not its.
+TEST_P(CompensatedTest, CodesKeepToTheirRange) {
+  if (problem_.scheme.scale_unit == 1) {
+    return;
+  }
+  // Far beyond what the scale of a row covers once its neighbours' errors are
+  // made up for.
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    weights_[i] = i % 3 == 0 ? -0.125f : weights_[i];
+  }
+  const QuantizedMatrix solved = Solve("compensated");
+  EXPECT_EQ(std::count(solved.codes.begin(), solved.codes.end(), 0), 0);
+  EXPECT_GT(std::count(solved.codes.begin(), solved.codes.end(), 1), 0);
+}
+
 TEST_P(CompensatedTest, IsAsGoodAsGptqOnItsSchemes) {
   if (!FindSolver("gptq")->supports(problem_.scheme, options_).ok()) {
     return;
