@@ -24,6 +24,9 @@ namespace {
 constexpr int64_t kMaxPlainBytes = int64_t{1} << 30;
 constexpr int64_t kMaxSampleTokens = int64_t{1} << 20;
 constexpr int64_t kMaxSamples = int64_t{1} << 24;
+// Windows that are spread may lie so many apart: a corpus need not be read to
+// its end for a few of them.
+constexpr int64_t kMostApart = 64;
 
 absl::Status CheckOptions(const SampleOptions& options) {
   if (options.sample_tokens < 1 || options.sample_tokens > kMaxSampleTokens) {
@@ -125,10 +128,10 @@ class Sampler {
   absl::StatusOr<CalibrationSamples> Run(const std::vector<std::string>& paths);
 
  private:
-  // Without a seed the first windows are taken, and the rest need not be read.
+  // Without a seed windows are of the beginning, and the rest need not be read.
   bool Enough() const {
-    return options_.seed == 0 && options_.n_samples > 0 &&
-           windows_.n() >= options_.n_samples;
+    const int64_t n = options_.n_samples * (options_.spread ? kMostApart : 1);
+    return options_.seed == 0 && n > 0 && windows_.n() >= n;
   }
   absl::Status AddFile(const std::string& path);
   absl::Status AddPlain(absl::string_view bytes, const std::string& path);
@@ -323,17 +326,22 @@ absl::Status Sampler::TooShort() const {
 }
 
 absl::StatusOr<CalibrationSamples> Sampler::Choose() const {
-  const int64_t n = windows_.n();
-  const int64_t n_chosen = options_.n_samples < 1 ? n : options_.n_samples;
-  if (n < std::max<int64_t>(1, n_chosen)) {
+  const int64_t n_chosen =
+      options_.n_samples < 1 ? windows_.n() : options_.n_samples;
+  if (windows_.n() < std::max<int64_t>(1, n_chosen)) {
     return TooShort();
   }
+  // Of spread ones: the last record, or a plain text, may give more windows
+  // than are asked for.
+  const int64_t n = options_.seed == 0
+                        ? std::min(windows_.n(), n_chosen * kMostApart)
+                        : windows_.n();
   std::vector<int64_t> chosen;
   if (options_.seed != 0) {
     chosen = ChooseSeeded(n, n_chosen, options_.seed);
   } else {
     for (int64_t i = 0; i < n_chosen; ++i) {
-      chosen.push_back(i);
+      chosen.push_back(options_.spread ? i * n / n_chosen : i);
     }
   }
   CalibrationSamples samples;

@@ -11,8 +11,10 @@
 // records of JSONL one after another, each with the tokenizer's own special
 // tokens, cut into windows likewise (`pack`), or one record a window, cut or
 // padded (not `pack`). Windows without a token that counts are left out. Of
-// the others, n_samples are chosen: the first ones, or with a seed above 0 a
-// random choice that is the same on every machine, in the order of the text.
+// the others, n_samples are chosen: the first ones; with `spread` every so
+// many-th, from the beginning to the end (of long texts: of 64 times what is
+// wanted), so that many subjects are seen; or with a seed above 0 a random
+// choice that is the same on every machine, in the order of the text.
 //
 // Special tokens that a text spells out are read as such. A conversation's
 // "tools" beside its messages are given to the template too. What
@@ -39,6 +41,7 @@ struct SampleOptions {
   int64_t n_samples = 128;  // < 1: all there are
   int64_t sample_tokens = 512;
   uint64_t seed = 0;
+  bool spread = false;  // with seed 0
   bool pack = true;  // plain text always is
   // Where the tokenizer begins texts with a BOS token, it takes the place of
   // the first token of every packed window, as when a model is run or judged:

@@ -117,6 +117,25 @@ TEST_F(SampleTextTest, ChoosesTheFirstOrBySeed) {
   EXPECT_NE(other.hash, chosen.hash);
 }
 
+TEST_F(SampleTextTest, SpreadsOverTheWholeText) {
+  const CalibrationSamples all = Sample({kWiki});
+  options_.n_samples = 5;
+  options_.spread = true;
+  const CalibrationSamples chosen = Sample({kWiki});
+  ASSERT_EQ(chosen.n_samples(), 5);
+  // Not further apart than 64 windows.
+  const int64_t n = std::min<int64_t>(all.n_samples(), 5 * 64);
+  ASSERT_GT(n, 10);
+  for (int64_t i = 0; i < 5; ++i) {
+    EXPECT_TRUE(std::equal(chosen.ids.begin() + i * 32,
+                           chosen.ids.begin() + (i + 1) * 32,
+                           all.ids.begin() + i * n / 5 * 32))
+        << i;
+  }
+  options_.n_samples = 1000000;
+  EXPECT_THAT(Error({kWiki}), HasSubstr("too short"));
+}
+
 TEST_F(SampleTextTest, BosTakesTheFirstPlaceOfPackedWindows) {
   options_.sample_tokens = 32;
   options_.n_samples = 4;

@@ -13,7 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "calibration/weights.h"
 #include "formats/base/file.h"
 #include "gtest/gtest.h"
 #include "kernels/quant/codec.h"
@@ -135,6 +137,60 @@ TEST_F(CompensatedConvertTest, SolvedRowsLieWherePlainOnesDo) {
         EXPECT_TRUE(report.plain_why.empty()) << report.name;
         EXPECT_NEAR(report.relative_error, 0.5, 1e-9);
       }
+    }
+  }
+}
+
+// Of a tensor in a file.
+std::vector<float> RowsOf(const std::string& path, const std::string& name) {
+  const auto model = Checkpoint::Open(path, {});
+  EXPECT_TRUE(model.ok()) << model.status();
+  for (const CheckpointTensor& tensor : (*model)->tensors()) {
+    if (tensor.meta.name == name) {
+      std::vector<float> rows(static_cast<size_t>(tensor.meta.n_elements()));
+      EXPECT_TRUE(
+          ReadRows(**model, tensor, 0, tensor.meta.n_rows(), rows.data()).ok());
+      return rows;
+    }
+  }
+  ADD_FAILURE() << "no " << name;
+  return {};
+}
+
+// A solver that stores zeros for whatever it is given.
+TEST_F(CompensatedConvertTest, RoutersAreWhatAPlainConversionWrites) {
+  for (const char* folder :
+       {"testdata/arch/mixtral", "testdata/arch/qwen3_moe"}) {
+    SCOPED_TRACE(folder);
+    samples_ = CalibrationSamples();
+    Open(folder);
+    PlainFile(FileType::kQ4_0);
+    for (const bool one_shot : {true, false}) {
+      const Plan plan = PlanOf(FileType::kQ4_0, true);
+      const Output output = {&plan, Path("solved.gguf")};
+      CompensatedConvertOptions options = Options(one_shot);
+      options.run.solve = [](const CompensatedProblem& problem) {
+        CompensatedProblem other = problem;
+        const std::vector<float> zeros(
+            static_cast<size_t>(problem.n_rows * problem.n_cols), 0.0f);
+        other.weights = zeros.data();
+        return Plain(other);
+      };
+      ASSERT_TRUE(
+          WriteCompensated(*model_, samples_, {&output, 1}, options, {}).ok());
+      int n_routers = 0;
+      for (const PlannedTensor& planned : plan.tensors) {
+        const std::string& name = planned.meta.name;
+        const std::vector<float> rows = RowsOf(output.path, name);
+        if (absl::StrContains(name, "ffn_gate_inp.weight")) {
+          EXPECT_EQ(rows, RowsOf(Path("plain.gguf"), name)) << name;
+          EXPECT_NE(rows, std::vector<float>(rows.size(), 0.0f)) << name;
+          ++n_routers;
+        } else if (absl::StrContains(name, "_exps.weight")) {
+          EXPECT_EQ(rows, std::vector<float>(rows.size(), 0.0f)) << name;
+        }
+      }
+      EXPECT_EQ(n_routers, model_->config().n_layers);
     }
   }
 }

@@ -197,16 +197,18 @@ absl::StatusOr<TensorSolver::Part> TensorSolver::SolvePart(
   return part;
 }
 
-// Weights and targets, the Gram matrix with its factors and float32 forms, and
-// moments of one matrix, as many as there are threads.
+// Weights and targets, the Gram matrix with its factors and float32 forms,
+// moments with their factor and the rows that they couple, of one matrix; as
+// many as there are threads.
 bool TensorSolver::SideBySide(const Group& group) const {
   int64_t bytes = 0;
   for (const PlannedTensor* tensor : group) {
     const TensorMeta& meta = tensor->meta;
     const int64_t n_rows = meta.n_rows() / MatricesOf(meta);
     const int64_t n_cols = meta.n_cols();
-    const int64_t moments =
-        options_.moments == nullptr ? 0 : 8 * n_rows * n_rows;
+    const int64_t moments = options_.moments == nullptr
+                                ? 0
+                                : 20 * n_rows * n_rows + 12 * n_rows * n_cols;
     bytes =
         std::max(bytes, 12 * n_rows * n_cols + 24 * n_cols * n_cols + moments);
   }

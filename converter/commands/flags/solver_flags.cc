@@ -55,7 +55,8 @@ void AddTextFlags(CLI::App* command, SolverFlags* flags) {
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   command->add_option("--seed", flags->samples.seed,
-                      "choose windows at random (default: 0, the first ones)");
+                      "choose windows at random (default: 0, evenly spread over the "
+                      "text)");
   command
       ->add_option("--text-kind", flags->text_kind,
                    "how to read the text (default: auto)")
@@ -84,6 +85,7 @@ absl::Status AddText(const SolverFlags& flags, SolverRequest* request) {
   request->samples = flags.samples;
   request->samples.pack = !flags.no_pack;
   request->samples.window_bos = true;
+  request->samples.spread = true;
   ASSIGN_OR_RETURN(request->samples.kind, KindOf(flags.text_kind));
   ASSIGN_OR_RETURN(request->hidden_bytes,
                    ParseByteSize(flags.memory, "--memory"));

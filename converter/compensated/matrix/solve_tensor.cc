@@ -13,8 +13,9 @@
 //      bytes. Better means: with H damped, as it was optimised, and no worse
 //      with H itself.
 //
-// Where second moments of the outputs' gradients are given, couple_rows.h
-// follows, under its own form.
+// Where second moments of the outputs' gradients are given, steps 3 and 4 are
+// for some rows at a time, with targets by which they make up for rows before
+// them, and what may not rise is one form of all rows (couple_rows.h).
 //
 // Measured: three of tiny-llama's blocks, Gram matrices of 49152 tokens of one
 // text; output error over the plain encoding's, geometric mean, on that text
@@ -87,53 +88,50 @@ class Solve {
         row_bytes_(plain_.size() / static_cast<size_t>(problem.n_rows)) {}
 
   absl::Status Run() {
-    std::vector<uint8_t>& bytes = result_.bytes;
-    bytes = plain_;
-    RETURN_IF_ERROR(FeedErrors(&bytes));
+    RETURN_IF_ERROR(TakeFactor());
     gram_ = GramInFloat(p_, metric_);
+    result_.bytes = plain_;
     const std::vector<RowError> plain = MeasurePlain();
-    TakePlainWhereBetter(plain, Measure(bytes.data()), /*strictly=*/false);
-    Descend(&bytes);
-    for (int order = 1; order < p_.options->n_orders; ++order) {
-      TryOrder(order);
+    const bool coupled = HasMoments();
+    if (coupled) {
+      CoupleOutputs();
+    } else {
+      SolveRows(targets_.data(), p_.n_rows, result_.bytes.data());
     }
     std::vector<RowError> errors =
-        TakePlainWhereBetter(plain, Measure(bytes.data()), /*strictly=*/true);
-    if (p_.output_moments != nullptr && CoupleOutputs()) {
-      errors = Measure(bytes.data());
+        Measure(targets_.data(), p_.n_rows, result_.bytes.data());
+    if (!coupled) {
+      errors = KeepPlainWhereNoWorse(plain, std::move(errors));
     }
     Report(plain, errors);
     return absl::OkStatus();
   }
 
  private:
-  std::vector<RowError> Measure(const uint8_t* bytes) const {
-    return MeasureRows(*p_.codec, targets_.data(), p_.n_rows, p_.n_cols,
-                       gram_.data(), bytes, p_.pool);
+  // The metric is damped as far as it had to be.
+  absl::Status TakeFactor() {
+    ASSIGN_OR_RETURN(factored_, p_.factors != nullptr ? p_.factors->Get(p_)
+                                                      : FactorProblem(p_));
+    metric_.damping = factored_->damping;
+    result_.notes.insert(result_.notes.end(), factored_->notes.begin(),
+                         factored_->notes.end());
+    return absl::OkStatus();
   }
 
-  // Blocks by error feedback, under the metric as far as it had to be damped.
-  absl::Status FeedErrors(std::vector<uint8_t>* bytes) {
-    ASSIGN_OR_RETURN(
-        const std::shared_ptr<const FactoredMetric> factored,
-        p_.factors != nullptr ? p_.factors->Get(p_) : FactorProblem(p_));
-    metric_.damping = factored->damping;
-    result_.notes.insert(result_.notes.end(), factored->notes.begin(),
-                         factored->notes.end());
-    FeedOptions feed;
-    feed.refit = p_.options->refit;
-    feed.sweep = p_.options->sweep;
-    if (p_.options->rounds == 0) {
-      feed.block_rounds = 0;
-    }
-    FeedRows(*p_.codec, targets_.data(), p_.n_rows, factored->factor, feed,
-             bytes->data(), p_.pool);
-    return absl::OkStatus();
+  std::optional<FeedFactor> FactorOfOrder(int number) const {
+    return FactorInOrder(p_, metric_, MakeOrder(p_, metric_, number));
+  }
+
+  std::vector<RowError> Measure(const float* targets, int64_t n_rows,
+                                const uint8_t* bytes) const {
+    return MeasureRows(*p_.codec, targets, n_rows, p_.n_cols, gram_.data(),
+                       bytes, p_.pool);
   }
 
   // The baseline's errors; infinite where its encoder overflowed.
   std::vector<RowError> MeasurePlain() const {
-    std::vector<RowError> errors = Measure(plain_.data());
+    std::vector<RowError> errors =
+        Measure(targets_.data(), p_.n_rows, plain_.data());
     for (size_t row = 0; row < errors.size(); ++row) {
       if (p_.codec->FirstBadBlock(plain_.data() + row * row_bytes_,
                                   p_.n_cols / p_.codec->block) >= 0) {
@@ -148,19 +146,73 @@ class Solve {
     return std::max(error.gram - metric_.damping * error.square, 0.0);
   }
 
-  void Descend(std::vector<uint8_t>* bytes) const {
+  // Rows by themselves: feedback, and descent from there, or from what `bytes`
+  // are where that is better.
+  void SolveRows(const float* targets, int64_t n_rows, uint8_t* bytes) const {
+    FeedOptions feed;
+    feed.refit = p_.options->refit;
+    feed.sweep = p_.options->sweep;
+    if (p_.options->rounds == 0) {
+      feed.block_rounds = 0;
+    }
+    std::vector<uint8_t> fed(static_cast<size_t>(n_rows) * row_bytes_);
+    FeedRows(*p_.codec, targets, n_rows, factored_->factor, feed, fed.data(),
+             p_.pool);
+    TakeBetter(targets, n_rows, fed, bytes);
+    Descend(targets, n_rows, bytes);
+    for (int number = 1; number < p_.options->n_orders; ++number) {
+      const size_t at = static_cast<size_t>(number - 1);
+      const std::optional<FeedFactor> made =
+          orders_.empty() ? FactorOfOrder(number) : std::nullopt;
+      const std::optional<FeedFactor>& factor =
+          orders_.empty() ? made : orders_[at];
+      if (factor.has_value()) {
+        TryOrder(*factor, targets, n_rows, bytes);
+      }
+    }
+  }
+
+  void Descend(const float* targets, int64_t n_rows, uint8_t* bytes) const {
     DescendOptions descend;
     descend.rounds = p_.options->rounds;
     descend.refit = p_.options->refit;
     descend.sweep = p_.options->sweep;
     if (descend.rounds > 0 && (descend.refit || descend.sweep)) {
-      DescendRows(*p_.codec, targets_.data(), p_.n_rows, p_.n_cols,
-                  gram_.data(), descend, bytes->data(), p_.pool);
+      DescendRows(*p_.codec, targets, n_rows, p_.n_cols, gram_.data(), descend,
+                  bytes, p_.pool);
     }
   }
 
-  // Whether anything was done.
-  bool CoupleOutputs() {
+  // Codes found anew under the present fields, columns in another order.
+  void TryOrder(const FeedFactor& factor, const float* targets, int64_t n_rows,
+                uint8_t* bytes) const {
+    std::vector<uint8_t> tried(
+        bytes, bytes + static_cast<size_t>(n_rows) * row_bytes_);
+    RefeedRows(*p_.codec, targets, n_rows, factor, tried.data(), p_.pool);
+    Descend(targets, n_rows, tried.data());
+    TakeBetter(targets, n_rows, tried, bytes);
+  }
+
+  // Rows of `tried` that are better than those of `bytes` take their place.
+  void TakeBetter(const float* targets, int64_t n_rows,
+                  const std::vector<uint8_t>& tried, uint8_t* bytes) const {
+    const std::vector<RowError> was = Measure(targets, n_rows, bytes);
+    const std::vector<RowError> is = Measure(targets, n_rows, tried.data());
+    for (size_t row = 0; row < is.size(); ++row) {
+      uint8_t* const own = bytes + row * row_bytes_;
+      const bool bad =
+          p_.codec->FirstBadBlock(own, p_.n_cols / p_.codec->block) >= 0;
+      if (bad || is[row].gram < was[row].gram) {
+        std::memcpy(own, tried.data() + row * row_bytes_, row_bytes_);
+      }
+    }
+  }
+
+  // Whether outputs can be coupled.
+  bool HasMoments() {
+    if (p_.output_moments == nullptr) {
+      return false;
+    }
     double trace = 0;
     for (int64_t i = 0; i < p_.n_rows * p_.n_rows; ++i) {
       trace += i % (p_.n_rows + 1) == 0 ? p_.output_moments[i] : 0;
@@ -169,8 +221,12 @@ class Solve {
         return false;
       }
     }
-    if (!(trace > 0)) {
-      return false;
+    return trace > 0;
+  }
+
+  void CoupleOutputs() {
+    for (int number = 1; number < p_.options->n_orders; ++number) {
+      orders_.push_back(FactorOfOrder(number));
     }
     CoupleProblem couple;
     couple.codec = p_.codec;
@@ -179,52 +235,31 @@ class Solve {
     couple.n_cols = p_.n_cols;
     couple.gram = gram_.data();
     couple.moments = p_.output_moments;
+    couple.solve = [this](const float* targets, int64_t n_rows,
+                          uint8_t* bytes) {
+      SolveRows(targets, n_rows, bytes);
+    };
     couple.descend.refit = p_.options->refit;
     couple.descend.sweep = p_.options->sweep;
     couple.pool = p_.pool;
     const CoupleResult coupled = CoupleRows(couple, result_.bytes.data());
-    result_.accepted |= coupled.n_kept > 0;
+    result_.accepted = coupled.fed || coupled.n_kept > 0;
     result_.notes.push_back(absl::StrCat(
-        "coupled outputs: ", coupled.n_kept, " of ", coupled.n_batches,
+        "coupled outputs: ", coupled.fed ? "" : "feedback rejected, ",
+        coupled.n_kept, " of ", coupled.n_batches,
         " batches kept, the form fell to ",
-        coupled.before > 0 ? coupled.after / coupled.before : 1.0, " of it"));
-    return coupled.n_kept > 0;
+        coupled.before > 0 ? coupled.after / coupled.before : 1.0,
+        " of the plain encoding's"));
   }
 
-  // Codes found anew under the present fields, columns in another order; rows
-  // that are better then are taken.
-  void TryOrder(int number) {
-    std::vector<uint8_t> bytes = result_.bytes;
-    {
-      const std::optional<FeedFactor> factor =
-          FactorInOrder(p_, metric_, MakeOrder(p_, metric_, number));
-      if (!factor.has_value()) {
-        return;
-      }
-      RefeedRows(*p_.codec, targets_.data(), p_.n_rows, *factor, bytes.data(),
-                 p_.pool);
-    }
-    Descend(&bytes);
-    const std::vector<RowError> was = Measure(result_.bytes.data());
-    const std::vector<RowError> is = Measure(bytes.data());
-    for (size_t row = 0; row < is.size(); ++row) {
-      if (is[row].gram < was[row].gram) {
-        std::memcpy(result_.bytes.data() + row * row_bytes_,
-                    bytes.data() + row * row_bytes_, row_bytes_);
-      }
-    }
-  }
-
-  // Rows of the baseline in the place of worse ones; the errors as they are
-  // then.
-  std::vector<RowError> TakePlainWhereBetter(const std::vector<RowError>& plain,
-                                             std::vector<RowError> errors,
-                                             bool strictly) {
+  // Rows of the baseline in the place of those that are not better; the errors
+  // as they are then.
+  std::vector<RowError> KeepPlainWhereNoWorse(
+      const std::vector<RowError>& plain, std::vector<RowError> errors) {
     int64_t n_plain = 0;
     for (size_t row = 0; row < errors.size(); ++row) {
-      const bool better =
-          errors[row].gram < plain[row].gram &&
-          (!strictly || Undamped(errors[row]) <= Undamped(plain[row]));
+      const bool better = errors[row].gram < plain[row].gram &&
+                          Undamped(errors[row]) <= Undamped(plain[row]);
       if (!better) {
         std::memcpy(result_.bytes.data() + row * row_bytes_,
                     plain_.data() + row * row_bytes_, row_bytes_);
@@ -232,13 +267,11 @@ class Solve {
         ++n_plain;
       }
     }
-    if (strictly) {
-      result_.accepted = n_plain < p_.n_rows;
-      if (n_plain > 0) {
-        result_.notes.push_back(
-            absl::StrCat(n_plain, " of ", p_.n_rows,
-                         " rows keep the plain encoding, which is no worse"));
-      }
+    result_.accepted = n_plain < p_.n_rows;
+    if (n_plain > 0) {
+      result_.notes.push_back(
+          absl::StrCat(n_plain, " of ", p_.n_rows,
+                       " rows keep the plain encoding, which is no worse"));
     }
     return errors;
   }
@@ -248,7 +281,8 @@ class Solve {
     double before = 0;
     double after = 0;
     double energy = 0;
-    const std::vector<RowError> whole = Measure(nullptr);
+    const std::vector<RowError> whole =
+        Measure(targets_.data(), p_.n_rows, nullptr);
     for (size_t row = 0; row < errors.size(); ++row) {
       before += Undamped(plain[row]);
       after += Undamped(errors[row]);
@@ -264,6 +298,10 @@ class Solve {
   CompensatedResult& result_;
   const std::vector<uint8_t>& plain_;
   const size_t row_bytes_;
+  std::shared_ptr<const FactoredMetric> factored_;
+  // Of column orders besides the natural one, where they are used many times;
+  // otherwise there is one at a time.
+  std::vector<std::optional<FeedFactor>> orders_;
   std::vector<float> gram_;
 };
 

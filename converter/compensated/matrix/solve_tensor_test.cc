@@ -450,6 +450,48 @@ TEST(SolveCompensatedTest, CoupledOutputsMakeUpForEachOther) {
   }
 }
 
+// Gradients that are nearly one direction: rows that are solved after others
+// can make up for all that those miss in it.
+TEST(SolveCompensatedTest, RowsMakeUpForThoseBeforeThem) {
+  Case c(QuantType::kQ4_0);
+  std::vector<double> moments(kRows * kRows);
+  for (int64_t i = 0; i < kRows; ++i) {
+    for (int64_t j = 0; j < kRows; ++j) {
+      moments[static_cast<size_t>(i * kRows + j)] =
+          (i % 2 == 0 ? 1 : -1) * (j % 2 == 0 ? 1 : -1) + (i == j ? 0.05 : 0);
+    }
+  }
+  const auto alone = SolveCompensated(c.problem);
+  c.problem.output_moments = moments.data();
+  const auto coupled = SolveCompensated(c.problem);
+  ASSERT_TRUE(alone.ok() && coupled.ok());
+  EXPECT_TRUE(coupled->accepted);
+  EXPECT_LT(TwoSided(c.weights, c.Decode(*coupled), c.stats.gram, moments),
+            0.4 * TwoSided(c.weights, c.Decode(*alone), c.stats.gram, moments))
+      << Notes(*coupled);
+}
+
+// Not the moments of anything: 3, -2 along a row and its neighbour.
+TEST(SolveCompensatedTest, MomentsWithoutAFactorNeverDoHarm) {
+  Case c(QuantType::kQ4_0);
+  std::vector<double> moments(kRows * kRows, 0.0);
+  for (int64_t i = 0; i < kRows; ++i) {
+    moments[static_cast<size_t>(i * kRows + i)] = 1;
+    if (i + 1 < kRows && i % 2 == 0) {
+      moments[static_cast<size_t>(i * kRows + i + 1)] = 2;
+      moments[static_cast<size_t>((i + 1) * kRows + i)] = 2;
+    }
+  }
+  CompensatedResult plain;
+  const auto alone = SolveCompensated(c.problem);
+  c.problem.output_moments = moments.data();
+  const auto coupled = SolveCompensated(c.problem);
+  ASSERT_TRUE(alone.ok() && coupled.ok());
+  plain.bytes = coupled->plain_bytes;
+  EXPECT_LE(TwoSided(c.weights, c.Decode(*coupled), c.stats.gram, moments),
+            TwoSided(c.weights, c.Decode(plain), c.stats.gram, moments));
+}
+
 TEST(SolveCompensatedTest, OutputsThatHaveNothingInCommonAreNotCoupled) {
   Case c;
   std::vector<double> moments(kRows * kRows, 0.0);
@@ -469,12 +511,25 @@ TEST(SolveCompensatedTest, BytesDoNotDependOnThreads) {
   Case c(QuantType::kIQ2_XS);
   const auto two = SolveCompensated(c.problem);
   ASSERT_TRUE(two.ok()) << two.status();
+  std::vector<double> moments(kRows * kRows, 0.5);
+  for (int64_t i = 0; i < kRows; ++i) {
+    moments[static_cast<size_t>(i * kRows + i)] = 1;
+  }
+  c.problem.output_moments = moments.data();
+  const auto coupled = SolveCompensated(c.problem);
+  ASSERT_TRUE(coupled.ok()) << coupled.status();
+  EXPECT_NE(coupled->bytes, two->bytes);
   for (const int n_threads : {1, 8}) {
     ThreadPool pool(n_threads);
     c.problem.pool = &pool;
+    c.problem.output_moments = nullptr;
     const auto other = SolveCompensated(c.problem);
     ASSERT_TRUE(other.ok()) << other.status();
     EXPECT_EQ(other->bytes, two->bytes) << n_threads;
+    c.problem.output_moments = moments.data();
+    const auto again = SolveCompensated(c.problem);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ(again->bytes, coupled->bytes) << n_threads;
   }
 }
 
