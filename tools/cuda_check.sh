@@ -50,7 +50,7 @@ if command -v compute-sanitizer >/dev/null; then
   # Small cases alone: each kernel runs some hundred times slower.
   for tool in memcheck racecheck initcheck synccheck; do
     run "sanitizer_$tool.txt" compute-sanitizer --tool "$tool" \
-      --error-exitcode 1 "$program" --gtest_filter='*Sanitized*:DeviceRows*:DeviceAttention*:DeviceProducts*'
+      --error-exitcode 1 "$program" --gtest_filter='*Sanitized*:DeviceRows*:DevicePairs*:DeviceExperts*:*Attention*:DeviceProducts*:TensorTile*:RowGroups*:DeviceFinish*'
   done
 else
   echo "no compute-sanitizer here" | tee "$out/sanitizer.txt"
