@@ -18,9 +18,13 @@
 #define NARROW_CALIBRATION_MODEL_RUNNER_H_
 
 #include <array>
+#include <cassert>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -28,6 +32,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "formats/arch/checkpoint.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -59,8 +64,17 @@ struct RunnerOptions {
   // others are decoded again for each group. 0: memory is bounded by one
   // block.
   int64_t max_cached_bytes = int64_t{5} << 28;  // 1.25 GiB
-  // Added to, if not null; must outlive the runner.
+  // Added to, if not null; must outlive the runner. On a device: embed,
+  // weights, attention with what belongs to it, feed_forward, output.
   RunnerTimes* times = nullptr;
+  // Where it runs; none: the processor. There kExact is kReproducible, whose
+  // numbers are the processor's, bit for bit.
+  std::optional<Device> device;
+  // On a device: weights of the next block are read while one is computed. Not
+  // while rows of the model change (formats/overlay_source.h).
+  bool prefetch_weights = true;
+  // Told where the device's memory is short. May be empty.
+  std::function<void(absl::string_view)> on_device_note;
 };
 
 // Rows that are about to be multiplied by a tensor. Borrows.
@@ -87,10 +101,27 @@ struct LayerInput {
   }
 };
 
+// Where a layer's sums over its rows go on, in order of rows: of its columns,
+// and of their squares, [n_cols] each.
+struct ColumnSums {
+  double* sums = nullptr;  // nullptr: rows are wanted
+  double* squares = nullptr;
+  bool have_them = false;  // the rows are in sums already
+};
+
 // Sees the inputs of linear layers; for calibration statistics.
 class Observer {
  public:
   virtual ~Observer() = default;
+  // For rows that lie on a device: the sums that it goes on with, so that
+  // rows need not be copied, after which OnSums is called in the place of
+  // OnInput. `input.rows` tell only whether two layers see the same.
+  virtual absl::StatusOr<ColumnSums> SumsOf(const LayerInput& /*input*/) {
+    return ColumnSums();
+  }
+  virtual absl::Status OnSums(const LayerInput& /*input*/) {
+    return absl::OkStatus();
+  }
   // Called in a fixed order from one thread; calls that follow each other with
   // the same pointer, number of rows and expert but other names show the same
   // values, and a tensor's rows come window after window, token after token.
@@ -112,14 +143,40 @@ enum class PartEnd {
 // its last matrix. GGUF names.
 using BlockSites = std::array<std::vector<std::string>, 4>;
 
+// Memory of a device that is not copied along. REQUIRES of copies: empty.
+struct UncopiedBuffer : DeviceBuffer {
+  UncopiedBuffer() = default;
+  UncopiedBuffer(const UncopiedBuffer& other) : DeviceBuffer() {
+    assert(other.data() == nullptr);
+    (void)other;
+  }
+  UncopiedBuffer& operator=(const UncopiedBuffer& other) {
+    assert(other.data() == nullptr);
+    (void)other;
+    DeviceBuffer::operator=(DeviceBuffer());
+    return *this;
+  }
+  UncopiedBuffer(UncopiedBuffer&&) = default;
+  UncopiedBuffer& operator=(UncopiedBuffer&&) = default;
+  UncopiedBuffer& operator=(DeviceBuffer&& other) {
+    DeviceBuffer::operator=(std::move(other));
+    return *this;
+  }
+};
+
 // n_windows sequences of window_tokens each, every one from position 0:
 // values[window, token, hidden_size].
+//
+// A device's runner takes them to its memory and leaves them there: `values`
+// is then empty, until the runner's Fetch. States that someone has filled or
+// changed are on the host.
 struct HiddenStates {
   int64_t n_windows = 0;
   int64_t window_tokens = 0;
   int64_t hidden_size = 0;
   int64_t first_window = 0;  // the number of the first, for messages
   std::vector<float> values;
+  UncopiedBuffer on_device;
 
   const float* row(int64_t window, int64_t token) const {
     return values.data() + (window * window_tokens + token) * hidden_size;
@@ -135,7 +192,8 @@ struct TokenScore {
 class ModelRunner {
  public:
   // `model` must outlive the runner. Unimplemented if the family is unknown;
-  // DataLoss or InvalidArgument if tensors are missing or misshapen.
+  // DataLoss or InvalidArgument if tensors are missing or misshapen;
+  // ResourceExhausted if a device cannot hold the largest block.
   static absl::StatusOr<std::unique_ptr<ModelRunner>> Create(
       const Checkpoint* model, const RunnerOptions& options);
   virtual ~ModelRunner() = default;
@@ -145,6 +203,9 @@ class ModelRunner {
   // is wanted for other blocks.
   virtual void ForgetWeights() = 0;
 
+  // Tells RunnerOptions::on_device_note.
+  virtual void Note(absl::string_view /*text*/) const {}
+
   virtual int64_t n_blocks() const = 0;
   virtual int64_t hidden_size() const = 0;
   virtual int64_t vocab_size() const = 0;
@@ -153,6 +214,10 @@ class ModelRunner {
   // names an id outside the vocabulary.
   virtual absl::Status Embed(absl::Span<const int32_t> ids,
                              int64_t window_tokens, HiddenStates* hidden) = 0;
+  // Takes hidden states that are on the device back to the host.
+  virtual absl::Status Fetch(HiddenStates* /*hidden*/) {
+    return absl::OkStatus();
+  }
   // One transformer block, in place; `observer` may be null.
   virtual absl::Status RunBlock(int64_t block, Observer* observer,
                                 HiddenStates* hidden) = 0;
@@ -178,6 +243,7 @@ class ModelRunner {
   };
   virtual InnerCols InnerColsOfBlock(int64_t block) const = 0;
   virtual BlockSites SitesOfBlock(int64_t block) const = 0;
+  // Afterwards the states are on the host.
   virtual absl::Status FinalNorm(HiddenStates* hidden) = 0;
 
   // Logits [n_rows, vocab_size] of normed hidden rows, soft cap applied.

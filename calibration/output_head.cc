@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "calibration/runner_parts.h"
 #include "formats/base/elementary.h"
 #include "formats/base/status.h"
 
@@ -83,13 +83,7 @@ absl::Status OutputHead::Logits(const float* rows, int64_t n_rows,
 
 absl::Status OutputHead::LogProbs(const float* rows, int64_t n_rows,
                                   const int32_t* targets, TokenScore* scores) {
-  for (int64_t r = 0; r < n_rows; ++r) {
-    if (targets[r] < 0 || targets[r] >= weight_.n_rows) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("target ", r, " is token ", targets[r],
-                       ", the vocabulary has ", weight_.n_rows));
-    }
-  }
+  RETURN_IF_ERROR(CheckTargets(weight_, targets, n_rows));
   const ScopedTimer timer(&context_->times->output);
   for (int64_t first = 0; first < n_rows; first += kMaxRows) {
     RETURN_IF_ERROR(ScoreRows(rows + first * weight_.n_cols(),
@@ -135,9 +129,7 @@ absl::Status OutputHead::ScoreRows(const float* rows, int64_t n_rows,
         Log(all.sum);
     scores[r].top_token = all.top_token;
     if (!std::isfinite(scores[r].log_prob)) {
-      return absl::DataLossError(
-          absl::StrCat("the logits of row ", r, " are not finite; tensor '",
-                       weight_.name(), "'; reading ", context_->model->path()));
+      return LogitsNotFinite(*context_->model, weight_, r);
     }
   }
   return absl::OkStatus();

@@ -4,6 +4,7 @@
 # on a failure.
 set -u
 narrow=$PWD/converter/narrow
+repo=$PWD
 tiny=$PWD/testdata/tiny-llama
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -42,6 +43,44 @@ check "which it says" says "the processor encodes"
 check "auto gives the same bytes" cmp -s \
   cpu/tiny-llama-Q4_K_M.gguf auto.gguf
 check "the manifest has no device" lacks device auto.gguf.manifest.json
+
+# Measured numbers, in float32 and in bfloat16.
+text=$repo/testdata/text/wikitext2-sample.txt
+perplexity() {  # JSON
+  grep -o '"perplexity": *[0-9.]*' "$1" | grep -o '[0-9.]*$'
+}
+near() {  # A B PERCENT
+  awk -v a="$1" -v b="$2" -v p="$3" 'BEGIN {
+    d = a > b ? a - b : b - a; exit !(a > 1 && d <= a * p / 100) }'
+}
+for mode in exact fast; do
+  for device in cpu emulated; do
+    "$narrow" perplexity "$tiny" --text "$text" --context 64 --chunks 4 -q \
+      --precision $mode --device $device --json $mode-$device.json >out.txt
+    check "perplexity runs, $mode, $device" test $? -eq 0
+  done
+  check "a card's perplexity is within 0.05 %, $mode: $(perplexity \
+    $mode-cpu.json) and $(perplexity $mode-emulated.json)" near \
+    "$(perplexity $mode-cpu.json)" "$(perplexity $mode-emulated.json)" 0.05
+done
+"$narrow" perplexity "$tiny" --text "$text" --context 64 --chunks 4 -q \
+  --precision exact --device emulated:8000000 --json little.json >out.txt \
+  2>err.txt
+check "with a memory smaller than the model too" near \
+  "$(perplexity exact-emulated.json)" "$(perplexity little.json)" 0
+"$narrow" perplexity "$tiny" --text "$text" --context 64 --chunks 1 -q \
+  --device emulated:3000 >out.txt 2>err.txt
+check "with too little of it there is an error" test $? -eq 1
+check "which says how much is free" says "are free"
+"$narrow" imatrix "$tiny" --text "$text" --context 64 --chunks 2 -q \
+  --device emulated --out card.imatrix.gguf
+check "imatrix runs" test $? -eq 0
+"$narrow" imatrix --show card.imatrix.gguf --picture none >out.txt
+check "and gives a matrix" grep -q attn_q out.txt
+"$narrow" validate "$tiny" cpu/tiny-llama-Q4_K_M.gguf --text "$text" \
+  --context 64 --chunks 2 -q --device emulated --json validated.json >out.txt
+check "validate runs" test $? -eq 0
+check "and measures a divergence" grep -q kl validated.json
 
 "$narrow" convert "$tiny" --to Q8_0 --out x.gguf --device gpu 2>err.txt
 check "an unknown device is a usage error" test $? -eq 2

@@ -10,6 +10,10 @@
 # for which Bazel and nvcc must be there. OUT (default ./cuda_check) gets
 # tests.txt, sanitizer.txt, bench.txt and machine.txt. Exit code: 0 if all that
 # ran passed, 1 if not, 3 without a card.
+#
+# With NARROW (//converter:narrow built with --define=cuda=1), MODEL and TEXT in
+# the environment also: encode.txt, files of the card and the processor
+# compared; perplexity.txt, perplexity of both, which must agree to 0.05 %.
 set -u
 program=${1:-}
 out=${2:-cuda_check}
@@ -54,5 +58,39 @@ if command -v compute-sanitizer >/dev/null; then
   done
 else
   echo "no compute-sanitizer here" | tee "$out/sanitizer.txt"
+fi
+
+# Every kind of encoder: the bytes must be the processor's.
+compare_files() {
+  for type in Q4_0 Q5_1 Q8_0 Q2_K Q4_K_M Q5_K_M Q6_K IQ4_XS TQ2_0 BF16; do
+    for device in cpu cuda; do
+      "$NARROW" convert "$MODEL" --to "$type" --out "$out/$device.gguf" -q \
+        --no-manifest --device "$device" || return 1
+    done
+    cmp "$out/cpu.gguf" "$out/cuda.gguf" || return 1
+    echo "$type: the same bytes"
+  done
+  rm -f "$out/cpu.gguf" "$out/cuda.gguf"
+}
+
+perplexity_of() {  # MODE DEVICE
+  "$NARROW" perplexity "$MODEL" --text "$TEXT" --chunks 40 -q --precision "$1" \
+    --device "$2" --json "$out/$1-$2.json" >/dev/null || return 1
+  grep -o '"perplexity": *[0-9.]*' "$out/$1-$2.json" | grep -o '[0-9.]*$'
+}
+
+compare_perplexity() {
+  for mode in exact fast; do
+    on_cpu=$(perplexity_of "$mode" cpu) || return 1
+    on_card=$(perplexity_of "$mode" cuda) || return 1
+    echo "$mode: $on_cpu on the processor, $on_card on the card"
+    awk -v a="$on_cpu" -v b="$on_card" \
+      'BEGIN { d = a > b ? a - b : b - a; exit !(d <= a * 0.0005) }' || return 1
+  done
+}
+
+if [ -n "${NARROW:-}" ] && [ -n "${MODEL:-}" ] && [ -n "${TEXT:-}" ]; then
+  run encode.txt compare_files
+  run perplexity.txt compare_perplexity
 fi
 exit "$worst"

@@ -12,6 +12,8 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -39,6 +41,12 @@ class FakeRunner : public ModelRunner {
     return logit(after, token) - std::log(sum);
   }
 
+  // Windows at once that its memory holds.
+  int64_t most_windows = std::numeric_limits<int64_t>::max();
+  mutable std::vector<std::string> notes;
+
+  void Note(absl::string_view text) const override { notes.emplace_back(text); }
+
   // What was asked for.
   std::vector<int64_t> group_windows;             // windows of each Embed
   std::vector<std::pair<int64_t, int64_t>> rows;  // {token, position} scored
@@ -52,6 +60,9 @@ class FakeRunner : public ModelRunner {
   absl::Status Embed(absl::Span<const int32_t> ids, int64_t window_tokens,
                      HiddenStates* hidden) override {
     hidden->n_windows = static_cast<int64_t>(ids.size()) / window_tokens;
+    if (hidden->n_windows > most_windows) {
+      return absl::ResourceExhaustedError("no memory for hidden states");
+    }
     hidden->window_tokens = window_tokens;
     hidden->hidden_size = 2;
     hidden->values.clear();

@@ -153,6 +153,28 @@ TEST(ScoreText, GroupingChangesMemoryAndNothingElse) {
   }
 }
 
+TEST(ScoreText, WindowsThatMemoryDoesNotHoldRunInSmallerGroups) {
+  FakeRunner runner = RandomRunner(11);
+  const TextTokens text = RandomText(200, 11);
+  const auto windows = Plan(text, Protocol::kLlamaCpp, 16);
+  const auto whole = ScoreText(text, windows, {}, &runner, nullptr);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  runner.most_windows = 4;
+  runner.group_windows.clear();
+  const auto scores = ScoreText(text, windows, {}, &runner, nullptr);
+  ASSERT_TRUE(scores.ok()) << scores.status();
+  EXPECT_EQ(scores->nll, whole->nll);
+  EXPECT_EQ(scores->top_tokens, whole->top_tokens);
+  // 12 windows: 12 and 6 do not fit.
+  EXPECT_THAT(runner.group_windows, ElementsAre(3, 3, 3, 3));
+  ASSERT_EQ(runner.notes.size(), 2u);
+  EXPECT_THAT(runner.notes[1],
+              HasSubstr("going on with 3 windows at once: no memory"));
+  runner.most_windows = 0;
+  EXPECT_EQ(ScoreText(text, windows, {}, &runner, nullptr).status().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
 TEST(ScoreText, NamesThePlaceOfANumberThatIsNotFinite) {
   FakeRunner runner(5);
   runner.set_logit(2, 3, std::numeric_limits<float>::quiet_NaN());

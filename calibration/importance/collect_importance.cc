@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "kernels/cpu.h"
+#include "kernels/device.h"
 
 namespace narrow {
 namespace {
@@ -110,8 +112,9 @@ class Collection {
     start_ = saved_ = Clock::now();
     Report(0);
     while (state_.n_windows < n_windows_) {
-      const int64_t n = GroupSize();
-      RETURN_IF_ERROR(RunGroup(n));
+      HiddenStates hidden;
+      ASSIGN_OR_RETURN(const int64_t n, EmbedGroup(GroupSize(), &hidden));
+      RETURN_IF_ERROR(RunGroup(n, &hidden));
       n_run_ += n;
       state_.n_windows += n;
       Report(0);
@@ -197,16 +200,35 @@ class Collection {
     return std::min(n, n_windows_ - state_.n_windows);
   }
 
-  absl::Status RunGroup(int64_t n) {
+  std::vector<int32_t> GroupIds(int64_t n) const {
     const int64_t width = options_.window_tokens;
     std::vector<int32_t> ids(ids_.begin() + state_.n_windows * width,
                              ids_.begin() + (state_.n_windows + n) * width);
     for (int64_t w = 0; window_bos_.has_value() && w < n; ++w) {
       ids[static_cast<size_t>(w * width)] = *window_bos_;
     }
-    HiddenStates hidden;
-    hidden.first_window = options_.first_window + state_.n_windows;
-    RETURN_IF_ERROR(runner_->Embed(ids, width, &hidden));
+    return ids;
+  }
+
+  // The next n windows, or fewer where memory is short: how many.
+  absl::StatusOr<int64_t> EmbedGroup(int64_t n, HiddenStates* hidden) {
+    return WithSmallerBatches(
+        std::min(n, most_windows_), 1,
+        [&](int64_t some) {
+          *hidden = HiddenStates();
+          hidden->first_window = options_.first_window + state_.n_windows;
+          return runner_->Embed(GroupIds(some), options_.window_tokens, hidden);
+        },
+        [&](int64_t some, absl::string_view why) {
+          most_windows_ = some;
+          runner_->Note(
+              absl::StrCat("going on with ", some, " windows at once: ", why));
+        });
+  }
+
+  absl::Status RunGroup(int64_t n, HiddenStates* states) {
+    const int64_t width = options_.window_tokens;
+    HiddenStates& hidden = *states;
     // The output layer in units of a block, roughly, for progress alone.
     const double share = static_cast<double>(n) /
                          static_cast<double>(runner_->n_blocks() +
@@ -231,7 +253,7 @@ class Collection {
       input.n_cols = hidden.hidden_size;
       RETURN_IF_ERROR(collector_.OnInput(input));
     }
-    return options_.perplexity ? Score(ids, &hidden) : absl::OkStatus();
+    return options_.perplexity ? Score(GroupIds(n), &hidden) : absl::OkStatus();
   }
 
   // The collector knows the expert, the runner the token.
@@ -341,6 +363,8 @@ class Collection {
   ImportanceState state_;  // `shared` is filled only to be saved
   CollectedImportance result_;
   int64_t n_run_ = 0;
+  // Windows that the runner's memory has allowed at once.
+  int64_t most_windows_ = std::numeric_limits<int64_t>::max();
   int64_t n_saved_ = 0;  // windows that the state file has
   double seconds_to_save_ = 0;
   Clock::time_point start_, saved_;

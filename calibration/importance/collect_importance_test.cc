@@ -128,6 +128,47 @@ TEST(CollectImportanceTest, ThreadsAndGroupsDoNotMatter) {
   }
 }
 
+// Bit for bit, since exact products on a device are the processor's
+// reproducible ones and sums go on in the order of rows.
+TEST(CollectImportanceTest, ADeviceGivesTheSameSums) {
+  for (const char* family : {"gemma3_text", "qwen3_moe"}) {
+    const Input input = Open(family, 5);
+    ImportanceOptions options = Options();
+    options.runner.precision = Precision::kReproducible;
+    options.perplexity = true;
+    const auto wanted = Collect(input, options);
+    ASSERT_TRUE(wanted.ok()) << wanted.status();
+    options.runner.device = Device::Cpu();
+    const auto sums = Collect(input, options);
+    ASSERT_TRUE(sums.ok()) << sums.status();
+    EXPECT_TRUE(FileOf(sums->sums) == FileOf(wanted->sums)) << family;
+    EXPECT_EQ(sums->perplexity->perplexity, wanted->perplexity->perplexity);
+    // In bfloat16 they are near.
+    options.runner.precision = Precision::kFast;
+    const auto fast = Collect(input, options);
+    ASSERT_TRUE(fast.ok()) << fast.status();
+    EXPECT_FALSE(FileOf(fast->sums) == FileOf(wanted->sums)) << family;
+    const ImportanceSums& first =
+        wanted->sums.entries.at("blk.0.attn_q.weight");
+    const ImportanceSums& near = fast->sums.entries.at("blk.0.attn_q.weight");
+    for (size_t i = 0; i < first.sum_sq.size(); ++i) {
+      // The first layer's inputs are norms of embeddings, rounded nowhere.
+      EXPECT_EQ(near.sum_sq[i], first.sum_sq[i]);
+    }
+    const ImportanceSums& deep = wanted->sums.entries.at("blk.1.attn_q.weight");
+    const ImportanceSums& deep_near =
+        fast->sums.entries.at("blk.1.attn_q.weight");
+    double total = 0, difference = 0;
+    for (size_t i = 0; i < deep.sum_sq.size(); ++i) {
+      total += deep.sum_sq[i];
+      difference += std::fabs(deep_near.sum_sq[i] - deep.sum_sq[i]);
+    }
+    // Hidden states differ by some 2^-9 of their size after a block, their
+    // squares by twice that, and signs cancel.
+    EXPECT_LT(difference, total / 64) << family;
+  }
+}
+
 TEST(CollectImportanceTest, TheOutputMatrixIsCollectedUnderItsName) {
   const Input tied = Open("gemma2", 2), untied = Open("mixtral", 2);
   ImportanceOptions options = Options();

@@ -88,46 +88,86 @@ absl::Status ImportanceCollector::CheckShape(const SharedSums& shared,
                    shared.sums.n_cols, " columns"));
 }
 
-absl::Status ImportanceCollector::OnInput(const LayerInput& input) {
+absl::StatusOr<ImportanceSums*> ImportanceCollector::Place(
+    const LayerInput& input) {
   const absl::string_view name = input.name;
-  const int expert = input.expert;
-  const float* const rows = input.rows;
-  const int64_t n_rows = input.n_rows, n_cols = input.n_cols;
-  const bool same_rows = rows == seen_.rows && n_rows == seen_.n_rows &&
-                         n_cols == seen_.n_cols && expert == seen_.expert;
+  const bool same_rows =
+      input.rows == seen_.rows && input.n_rows == seen_.n_rows &&
+      input.n_cols == seen_.n_cols && input.expert == seen_.expert;
   ASSIGN_OR_RETURN(const size_t index, IndexOf(name, same_rows));
   SharedSums& shared = shared_[index];
-  const int64_t matrix = std::max(0, expert);
-  RETURN_IF_ERROR(CheckShape(shared, name, matrix, n_cols));
+  RETURN_IF_ERROR(
+      CheckShape(shared, name, std::max(0, input.expert), input.n_cols));
   if (same_rows && index == seen_.index && name != shared.names[0]) {
-    return absl::OkStatus();  // they are in the sums already
+    return nullptr;  // they are in the sums already
   }
   if (name != shared.names[0]) {
     return absl::InternalError(
         absl::StrCat(name, " no longer sees the rows of ", shared.names[0]));
   }
-  ImportanceSums& sums = shared.sums;
-  double* const sum = sums.sum.data() + matrix * n_cols;
-  double* const sum_sq = sums.sum_sq.data() + matrix * n_cols;
-  Add(rows, n_rows, sum, sum_sq, n_cols);
+  seen_ = {input.rows, input.n_rows, input.n_cols, input.expert, index};
+  return &shared.sums;
+}
+
+absl::Status ImportanceCollector::OnInput(const LayerInput& input) {
+  ASSIGN_OR_RETURN(ImportanceSums* const sums, Place(input));
+  if (sums == nullptr) {
+    return absl::OkStatus();
+  }
+  const int64_t first = std::max(0, input.expert) * input.n_cols;
+  Add(input.rows, input.n_rows, sums->sum.data() + first,
+      sums->sum_sq.data() + first, input.n_cols);
+  return Count(input, input.rows);
+}
+
+absl::StatusOr<ColumnSums> ImportanceCollector::SumsOf(
+    const LayerInput& input) {
+  ASSIGN_OR_RETURN(ImportanceSums* const sums, Place(input));
+  ColumnSums columns;
+  if (sums == nullptr) {
+    columns.have_them = true;
+    return columns;
+  }
+  const int64_t first = std::max(0, input.expert) * input.n_cols;
+  columns.sums = sums->sum.data() + first;
+  columns.squares = sums->sum_sq.data() + first;
+  return columns;
+}
+
+absl::Status ImportanceCollector::OnSums(const LayerInput& input) {
+  return Count(input, nullptr);
+}
+
+absl::Status ImportanceCollector::Count(const LayerInput& input,
+                                        const float* host_rows) {
+  ImportanceSums& sums = shared_[seen_.index].sums;
+  const int64_t matrix = std::max(0, input.expert);
   int64_t& count = sums.counts[static_cast<size_t>(matrix)];
   const int64_t n_before = count;
-  count += n_rows;
-  seen_ = {rows, n_rows, n_cols, expert, index};
+  count += input.n_rows;
   // Squares of floats do not overflow a double: the sums are finite if and
   // only if all rows were.
-  if (std::all_of(sum_sq, sum_sq + n_cols,
+  const double* const sum_sq = sums.sum_sq.data() + matrix * input.n_cols;
+  if (std::all_of(sum_sq, sum_sq + input.n_cols,
                   [](double v) { return std::isfinite(v); })) {
     return absl::OkStatus();
   }
-  if (expert >= 0) {
+  if (input.expert >= 0) {
     if (bad_expert_input_.empty()) {
       bad_expert_input_ =
-          absl::StrCat("the input of ", name, ", expert ", expert);
+          absl::StrCat("the input of ", input.name, ", expert ", input.expert);
     }
     return absl::OkStatus();
   }
-  return NotFiniteAt(name, rows, n_rows, n_cols, n_before);
+  if (host_rows != nullptr) {
+    return NotFiniteAt(input.name, host_rows, input.n_rows, input.n_cols,
+                       n_before);
+  }
+  return absl::DataLossError(
+      absl::StrCat("the input of ", input.name, " is not finite, in windows ",
+                   first_window_ + n_before / window_tokens_, " to ",
+                   first_window_ + (count - 1) / window_tokens_, "; reading ",
+                   model_->path()));
 }
 
 absl::Status ImportanceCollector::NotFiniteAt(absl::string_view name,

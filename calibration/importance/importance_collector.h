@@ -50,6 +50,11 @@ class ImportanceCollector : public Observer {
   // row leads to, later in the block, has it.
   absl::Status OnInput(const LayerInput& input) override;
 
+  // The same of rows that lie on a device, which adds to the sums itself. Where
+  // a number is not finite, its row and column are not known.
+  absl::StatusOr<ColumnSums> SumsOf(const LayerInput& input) override;
+  absl::Status OnSums(const LayerInput& input) override;
+
   // Empty, or the first expert whose input was not finite.
   const std::string& bad_expert_input() const { return bad_expert_input_; }
 
@@ -70,6 +75,10 @@ class ImportanceCollector : public Observer {
     size_t index = 0;
   };
 
+  // Where the input's sums are; nothing if they have its rows already.
+  absl::StatusOr<ImportanceSums*> Place(const LayerInput& input);
+  // Rows that are in the sums now: counts them, and checks the sums.
+  absl::Status Count(const LayerInput& input, const float* host_rows);
   absl::Status CheckShape(const SharedSums& shared, absl::string_view name,
                           int64_t matrix, int64_t n_cols) const;
   absl::StatusOr<size_t> IndexOf(absl::string_view name, bool same_rows);

@@ -19,6 +19,7 @@
 #include "calibration/importance/importance_statistics.h"
 #include "calibration/importance/importance_sums.h"
 #include "converter/commands/command.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/imatrix_report.h"
 #include "converter/progress.h"
@@ -58,6 +59,7 @@ struct Flags {
   int64_t from_chunk = 0;
   bool parse_special = false;
   std::string precision = "fast";
+  std::string device;
   CheckpointOptions checkpoint;
   ImportanceOptions options;
   bool quiet = false;
@@ -173,6 +175,8 @@ absl::StatusOr<CollectedImportance> Collect(const Flags& flags,
   options.state_path = absl::StrCat(flags.out, ".state");
   options.runner.precision =
       flags.precision == "exact" ? Precision::kExact : Precision::kFast;
+  ASSIGN_OR_RETURN(options.runner.device, OpenDeviceAsked(flags.device));
+  options.runner.on_device_note = PrintDeviceNote;
   options.cancelled = CatchSignals();
   Progress progress("collecting", "tokens",
                     static_cast<int64_t>(text.ids.size()), flags.quiet);
@@ -428,8 +432,9 @@ void AddImatrixCommand(CLI::App* app, CommandResult* result) {
   AddRunOptions(command, text, flags.get());
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->options.runner.n_threads);
+  AddDeviceOption(command, &flags->device);
   AddJsonOption(command, &flags->json);
-  for (const char* name : {"--context", "--pre", "--threads"}) {
+  for (const char* name : {"--context", "--pre", "--threads", "--device"}) {
     command->get_option(name)->excludes(show);
   }
   command->get_option("--pre")->needs(model);

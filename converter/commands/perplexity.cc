@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/commands/command.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/progress.h"
 #include "formats/base/status.h"
 #include "validate/perplexity/report.h"
@@ -40,6 +41,7 @@ struct Flags {
   PerplexityOptions options;
   std::vector<std::string> flagged_models;
   std::string precision = "fast";
+  std::string device;
   bool all_positions = false;
   bool quiet = false;
   std::string json;
@@ -95,8 +97,10 @@ absl::StatusOr<PerplexityOptions> OptionsFromFlags(const Flags& flags) {
   return options;
 }
 
-absl::Status Run(const Flags& flags, const PerplexityOptions& options) {
+absl::Status Run(const Flags& flags, PerplexityOptions options) {
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
+  ASSIGN_OR_RETURN(options.runner.device, OpenDeviceAsked(flags.device));
+  options.runner.on_device_note = PrintDeviceNote;
   auto bars = std::make_unique<ModelBars>(options.models, flags.quiet);
   auto report = MeasurePerplexity(
       options, [&bars](size_t model, const ScoreProgress& progress) {
@@ -175,8 +179,8 @@ void AddPerplexityCommand(CLI::App* app, CommandResult* result) {
   AddWindowOptions(command, flags.get());
   command
       ->add_option("--precision", flags->precision,
-                   "products in bfloat16 where the processor has them (fast, "
-                   "default) or in float32 (exact)")
+                   "products in bfloat16 where the processor or card has them "
+                   "(fast, default) or in float32 (exact)")
       ->type_name("MODE")
       ->check(CLI::IsMember({"fast", "exact"}));
   command->add_flag("--kl-divergence", options->divergence,
@@ -192,6 +196,7 @@ void AddPerplexityCommand(CLI::App* app, CommandResult* result) {
       ->type_name("NAME");
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &options->runner.n_threads);
+  AddDeviceOption(command, &flags->device);
   AddJsonOption(command, &flags->json);
   command->callback([flags, result] {
     const auto checked = OptionsFromFlags(*flags);

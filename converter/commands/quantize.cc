@@ -17,6 +17,7 @@
 #include "calibration/importance/importance.h"
 #include "converter/commands/command.h"
 #include "converter/commands/flags/byte_size.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/flags/quantize_flags.h"
 #include "converter/commands/packed/packed_parts_command.h"
@@ -74,6 +75,7 @@ struct Flags {
   std::string measured_text;
   int64_t measured_chunks = -1;
   int n_threads = 0;
+  std::string device;
   bool quiet = false;
   std::string json;
   bool manifest = true;
@@ -88,6 +90,7 @@ struct Job {
   PlanOptions plan_options;
   int64_t hidden_bytes = 0;
   ProvenanceRequest provenance;
+  std::optional<Device> device;
 };
 
 absl::StatusOr<Job> JobFromFlags(const CLI::App& command, const Flags& flags) {
@@ -120,8 +123,9 @@ absl::StatusOr<Job> JobFromFlags(const CLI::App& command, const Flags& flags) {
   return job;
 }
 
-absl::StatusOr<std::optional<MeasuredLoss>> Measure(const Flags& flags,
+absl::StatusOr<std::optional<MeasuredLoss>> Measure(const Job& job,
                                                     const std::string& folder) {
+  const Flags& flags = *job.flags;
   if (flags.measured_text.empty()) {
     return std::optional<MeasuredLoss>();
   }
@@ -132,6 +136,8 @@ absl::StatusOr<std::optional<MeasuredLoss>> Measure(const Flags& flags,
   options.checkpoint.intermediate = "exact";
   options.checkpoint.decode_quantized = true;
   options.runner.n_threads = flags.n_threads;
+  options.runner.device = job.device;
+  options.runner.on_device_note = PrintDeviceNote;
   options.divergence = true;
   std::unique_ptr<Progress> bar;
   size_t shown = 2;
@@ -259,7 +265,7 @@ absl::Status Write(const Job& job, const ModelInput& input,
       [&](const std::string& folder,
           const QuantizeResult& result) -> absl::StatusOr<std::string> {
     bar.reset();
-    ASSIGN_OR_RETURN(outcome->measured, Measure(flags, folder));
+    ASSIGN_OR_RETURN(outcome->measured, Measure(job, folder));
     QuantizeCardInputs card{&input,        &plan, &result,
                             flags.command, "",    outcome->measured};
     const std::string readme = JoinPath(input.folder, "README.md");
@@ -299,7 +305,7 @@ absl::Status RunPart(const Job& job, const ModelInput& input,
   return RunPackedPart(input, plan, std::move(part));
 }
 
-absl::Status Run(const Job& job) {
+absl::Status Run(Job job) {
   const Flags& flags = *job.flags;
   const auto start = std::chrono::steady_clock::now();
   RETURN_IF_ERROR(CheckJsonPath(flags.json));
@@ -308,6 +314,7 @@ absl::Status Run(const Job& job) {
     return absl::InvalidArgumentError(
         absl::StrCat("--json and --out are one file, ", flags.out));
   }
+  ASSIGN_OR_RETURN(job.device, OpenDeviceAsked(flags.device));
   if (!flags.measured_text.empty()) {
     RETURN_IF_ERROR(
         Annotate(MappedFile::Open(flags.measured_text).status(), "--measure"));
@@ -352,7 +359,7 @@ absl::Status Run(const Job& job) {
 bool IsForTheRunAlone(const std::string& name) {
   for (const char* row :
        {"--out", "--threads", "--json", "--quiet", "--memory", "--restart",
-        "--no-verify", "--help", "--no-manifest", "--shard"}) {
+        "--device", "--no-verify", "--help", "--no-manifest", "--shard"}) {
     if (name == row) {
       return true;
     }
@@ -455,6 +462,10 @@ void AddRunFlags(CLI::App* command, Flags* flags) {
       ->check(CLI::Range(1, 1 << 30));
   command->add_flag("-q,--quiet", flags->quiet, "no progress, no summary");
   AddThreadsOption(command, &flags->n_threads);
+  AddDeviceOption(command, &flags->device);
+  command->get_option("--device")
+      ->description("where --measure computes: auto (default), cpu or cuda")
+      ->needs(measure);
   AddJsonOption(command, &flags->json);
 }
 

@@ -10,6 +10,7 @@
 #include "converter/commands/command.h"
 #include "converter/commands/expected_types.h"
 #include "converter/commands/flags/command_line.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/gate_flags.h"
 #include "converter/commands/flags/page_flags.h"
 #include "converter/commands/flags/task_flags.h"
@@ -59,6 +60,7 @@ struct Flags {
   std::vector<std::string> models;
   std::vector<std::string> texts;
   std::string precision = "exact";
+  std::string device;
   std::string protocol = "llama.cpp";
   std::string cache_type = "f32";
   bool all_positions = false;
@@ -207,10 +209,16 @@ void Print(const ValidationReport& report) {
   }
 }
 
-CommandResult Run(const Flags& flags, const ValidationOptions& options) {
+CommandResult Run(const Flags& flags, ValidationOptions options) {
   if (absl::Status status = CheckJsonPath(flags.json); !status.ok()) {
     return {status};
   }
+  const auto device = OpenDeviceAsked(flags.device);
+  if (!device.ok()) {
+    return {device.status()};
+  }
+  options.runner.device = *device;
+  options.runner.on_device_note = PrintDeviceNote;
   auto bars = std::make_unique<Bars>(flags.quiet);
   const auto report = Validate(
       options, [&bars](const ValidationProgress& now) { bars->Show(now); });
@@ -357,6 +365,7 @@ void AddValidateCommand(CLI::App* app, CommandResult* result) {
       ->type_name("N");
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &flags->options.runner.n_threads);
+  AddDeviceOption(command, &flags->device);
   AddJsonOption(command, &flags->json);
   command->callback([flags, result, command] {
     flags->command_line =

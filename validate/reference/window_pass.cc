@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
+#include "kernels/device.h"
 
 namespace narrow {
 namespace {
@@ -31,7 +33,7 @@ class WindowPass {
     size_t first = 0;
     while (first < windows_.size()) {
       const size_t n = GroupSize(first);
-      const absl::Status status = RunGroup(first, n);
+      const absl::Status status = RunSmallerGroups(first, n);
       // The runner counts the windows that it was given.
       RETURN_IF_ERROR(
           first == 0 ? status
@@ -79,23 +81,54 @@ class WindowPass {
     return n;
   }
 
-  absl::Status RunGroup(size_t first, size_t n) {
-    const absl::Span<const ScoredWindow> group = windows_.subspan(first, n);
-    const int64_t n_tokens = group[0].n_tokens;
-    group_tokens_ = n_tokens * static_cast<int64_t>(n);
-    group_share_ = 0;
+  // A group, or where memory is short its windows in smaller ones.
+  absl::Status RunSmallerGroups(size_t first, size_t n) {
+    const size_t begin = first;
+    const size_t end = first + n;
+    while (first < end) {
+      const auto left = static_cast<int64_t>(end - first);
+      const auto wanted = std::min(left, most_windows_);
+      HiddenStates hidden;
+      ASSIGN_OR_RETURN(
+          const int64_t n_run,
+          WithSmallerBatches(
+              wanted, 1,
+              [&](int64_t some) {
+                hidden = HiddenStates();
+                hidden.first_window = static_cast<int64_t>(first - begin);
+                return RunBlocks(windows_.subspan(first, some), &hidden);
+              },
+              [&](int64_t some, absl::string_view why) {
+                most_windows_ = some;
+                runner_->Note(absl::StrCat("going on with ", some,
+                                           " windows at once: ", why));
+              }));
+      RETURN_IF_ERROR(FinishGroup(first, static_cast<size_t>(n_run), &hidden));
+      first += static_cast<size_t>(n_run);
+    }
+    return absl::OkStatus();
+  }
 
-    const std::vector<int32_t> ids = GroupIds(group);
-    HiddenStates hidden;
-    RETURN_IF_ERROR(runner_->Embed(ids, n_tokens, &hidden));
-    const double head_share = HeadShare(*runner_, group[0]);
-    const double block_share =
-        (1 - head_share) / static_cast<double>(runner_->n_blocks());
+  absl::Status RunBlocks(absl::Span<const ScoredWindow> group,
+                         HiddenStates* hidden) {
+    const int64_t n_tokens = group[0].n_tokens;
+    group_tokens_ = n_tokens * static_cast<int64_t>(group.size());
+    group_share_ = 0;
+    RETURN_IF_ERROR(runner_->Embed(GroupIds(group), n_tokens, hidden));
+    const double block_share = (1 - HeadShare(*runner_, group[0])) /
+                               static_cast<double>(runner_->n_blocks());
     for (int64_t block = 0; block < runner_->n_blocks(); ++block) {
-      RETURN_IF_ERROR(runner_->RunBlock(block, nullptr, &hidden));
+      RETURN_IF_ERROR(runner_->RunBlock(block, nullptr, hidden));
       Report(block_share);
     }
+    return runner_->Fetch(hidden);
+  }
 
+  absl::Status FinishGroup(size_t first, size_t n, HiddenStates* states) {
+    HiddenStates& hidden = *states;
+    const absl::Span<const ScoredWindow> group = windows_.subspan(first, n);
+    const std::vector<int32_t> ids = GroupIds(group);
+    const double head_share = HeadShare(*runner_, group[0]);
     const std::vector<int32_t> targets = KeepScoredRows(group, ids, &hidden);
     RETURN_IF_ERROR(runner_->FinalNorm(&hidden));
     ScoredRows rows;
@@ -175,6 +208,8 @@ class WindowPass {
   ScoreProgress state_;  // of whole groups
   int64_t group_tokens_ = 0;
   double group_share_ = 0;
+  // Windows that a runner's memory has allowed at once.
+  int64_t most_windows_ = std::numeric_limits<int64_t>::max();
 };
 
 }  // namespace

@@ -107,6 +107,9 @@ Sha256Digest CacheKey(const ValidationOptions& options,
   hash.AddNumber(windows.stride);
   hash.AddNumber(static_cast<int64_t>(options.runner.precision));
   hash.AddNumber(options.cache_bfloat16 ? 1 : 0);
+  if (options.runner.device.has_value()) {
+    hash.AddWithLength("device");  // last digits differ
+  }
   return hash.Finish();
 }
 

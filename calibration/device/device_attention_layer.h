@@ -1,0 +1,71 @@
+// The attention half of a block on a device; what it computes is in
+// attention_layer.h.
+
+#ifndef NARROW_CALIBRATION_DEVICE_DEVICE_ATTENTION_LAYER_H_
+#define NARROW_CALIBRATION_DEVICE_DEVICE_ATTENTION_LAYER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "calibration/block_tensors.h"
+#include "calibration/device/device_context.h"
+#include "calibration/device/device_observing.h"
+#include "calibration/model_runner.h"
+#include "kernels/attention/device/attention_threads.h"
+
+namespace narrow {
+
+class DeviceAttentionLayer {
+ public:
+  explicit DeviceAttentionLayer(DeviceContext* context) : context_(context) {}
+
+  // `matrices` are the block's group, or empty if the end is kInput; `rope`
+  // lies on the device. DataLoss as the runner's, with `block` in it.
+  struct Rope {
+    const float* cosines;
+    const float* sines;
+    int64_t n_pairs;
+  };
+  absl::Status Run(int64_t block, const BlockTensors& tensors,
+                   absl::Span<const DeviceMatrix> matrices, const Rope& rope,
+                   PartEnd end, DeviceObserving* observing,
+                   HiddenStates* hidden);
+  absl::Status End(int64_t block, const BlockTensors& tensors,
+                   absl::Span<const DeviceMatrix> matrices, const float* inner,
+                   HiddenStates* hidden);
+
+ private:
+  // Rows of whole windows.
+  struct Step {
+    const BlockTensors& tensors;
+    absl::Span<const DeviceMatrix> matrices;
+    int64_t first_row;
+    int64_t n_rows;
+  };
+
+  absl::StatusOr<int64_t> Reserve(const HiddenStates& hidden);
+  absl::Status CheckFlags(int64_t block, const BlockTensors& tensors,
+                          const HiddenStates& hidden, FiniteFlags* flags);
+  absl::Status ObserveInput(const Step& step, const DeviceRows& normed,
+                            DeviceObserving* observing);
+  absl::Status Project(const Step& step, const DeviceRows& normed);
+  absl::Status NormAndRotate(const Step& step, const Rope& rope,
+                             int64_t window_tokens);
+  absl::StatusOr<DeviceRows> Attend(const Step& step, bool sliding,
+                                    int64_t window_tokens);
+  // On tensor cores, of what is in Room::kQkv; nothing where its rows do not
+  // fit them.
+  absl::StatusOr<bool> AttendInHalves(
+      const attention_threads::AttentionTask& task);
+  absl::Status AddOutput(const Step& step, const DeviceRows& attended,
+                         float* hidden);
+  int64_t Width() const;
+
+  DeviceContext* const context_;
+};
+
+}  // namespace narrow
+
+#endif  // NARROW_CALIBRATION_DEVICE_DEVICE_ATTENTION_LAYER_H_
