@@ -81,6 +81,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "converter/solvers/device_gptq.h"
 #include "converter/solvers/gram_metric.h"
 #include "converter/solvers/grid_problem.h"
 #include "converter/solvers/solver.h"
@@ -166,6 +167,7 @@ struct Work {
   const SolverProblem* problem = nullptr;
   GramMetric metric;
   GramFactor factor;
+  std::vector<int32_t> order;  // of feedback
   std::vector<float> targets;
 };
 
@@ -233,10 +235,8 @@ GridRows SolveWork(Work* work, SolverReport* report) {
   // On grids that clip hard, compensation can pile up on columns that cannot
   // take it.
   if (result.error_before > before) {
-    report->notes.push_back(absl::StrCat(
-        "feedback of errors gave ", Ratio(result.error_before, energy),
-        ", rounding to nearest ", Ratio(before, energy),
-        ": the latter is taken"));
+    report->notes.push_back(
+        FeedbackIsWorse(result.error_before, before, energy));
     rows = std::move(nearest);
     result = improve(&rows);
   }
@@ -256,13 +256,13 @@ QuantizedMatrix RestoreLayout(const std::vector<int32_t>& layout,
   return matrix;
 }
 
-absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
+// What is known before anything is solved; `solved` gets notes.
+absl::StatusOr<Work> Prepare(const SolverProblem& problem,
+                             SolvedMatrix* solved) {
   RETURN_IF_ERROR(CheckWeights(problem));
   RETURN_IF_ERROR(CheckGram(problem.name, problem.n_cols, problem.stats));
   const SolverOptions& options = *problem.options;
   const int64_t n = problem.n_cols;
-  SolvedMatrix solved;
-
   Work work;
   work.problem = &problem;
   const std::vector<double> diagonal = GramDiagonal(problem);
@@ -270,35 +270,89 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   const bool dynamic = options.order == ColumnOrder::kDescendingDynamic;
   work.metric =
       MakeGramMetric(problem, dynamic ? Descending(diagonal) : Numbers(n));
-  const std::vector<int32_t>& layout = work.metric.layout;
-  NoteOddStatistics(problem, work.metric, &solved.report.notes);
+  NoteOddStatistics(problem, work.metric, &solved->report.notes);
   work.targets.assign(problem.weights, problem.weights + problem.n_rows * n);
   if (options.drift != 0) {
-    RETURN_IF_ERROR(CorrectTargets(problem, &work.targets, &solved.report));
+    RETURN_IF_ERROR(CorrectTargets(problem, &work.targets, &solved->report));
   }
   if (dynamic) {
-    work.targets = Permuted(work.targets.data(), problem.n_rows, layout);
+    work.targets =
+        Permuted(work.targets.data(), problem.n_rows, work.metric.layout);
   }
-  std::vector<int32_t> order = Numbers(n);
+  work.order = Numbers(n);
   if (options.order == ColumnOrder::kDescending) {
-    order = Descending(diagonal);
+    work.order = Descending(diagonal);
   } else if (options.order == ColumnOrder::kGroups) {
-    order = DescendingGroups(diagonal, MakeGridRows(problem));
+    work.order = DescendingGroups(diagonal, MakeGridRows(problem));
   }
-  ASSIGN_OR_RETURN(work.factor, FactorGram(problem, std::move(order),
+  return work;
+}
+
+absl::Status Finish(const Work& work, GridRows rows, SolvedMatrix* solved) {
+  ASSIGN_OR_RETURN(solved->matrix, ToMatrix(*work.problem, std::move(rows)));
+  if (work.problem->options->order == ColumnOrder::kDescendingDynamic) {
+    solved->matrix =
+        RestoreLayout(work.metric.layout, std::move(solved->matrix));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SolvedMatrix> SolveOnProcessor(const SolverProblem& problem) {
+  SolvedMatrix solved;
+  ASSIGN_OR_RETURN(Work work, Prepare(problem, &solved));
+  ASSIGN_OR_RETURN(work.factor, FactorGram(problem, std::move(work.order),
                                            &work.metric, &solved.report));
   solved.report.damping = work.metric.damping;
   GridRows rows = SolveWork(&work, &solved.report);
-  ASSIGN_OR_RETURN(solved.matrix, ToMatrix(problem, std::move(rows)));
-  if (dynamic) {
-    solved.matrix = RestoreLayout(layout, std::move(solved.matrix));
+  RETURN_IF_ERROR(Finish(work, std::move(rows), &solved));
+  return solved;
+}
+
+// What the device has no room for is the processor's.
+absl::StatusOr<std::vector<SolvedMatrix>> SolveMany(
+    absl::Span<const SolverProblem> problems) {
+  std::vector<SolvedMatrix> solved(problems.size());
+  std::vector<Work> works;
+  std::vector<DeviceGptqWork> on_device;
+  for (size_t i = 0; i < problems.size(); ++i) {
+    ASSIGN_OR_RETURN(Work work, Prepare(problems[i], &solved[i]));
+    works.push_back(std::move(work));
+  }
+  for (size_t i = 0; i < works.size(); ++i) {
+    on_device.push_back({&problems[i], works[i].metric, works[i].order,
+                         works[i].targets.data(), MakeGridRows(problems[i]),
+                         &solved[i].report});
+  }
+  const absl::Status status =
+      SolveGptqOnDevice(*problems[0].device, absl::MakeSpan(on_device));
+  if (!status.ok() && !absl::IsResourceExhausted(status)) {
+    return status;
+  }
+  for (size_t i = 0; i < problems.size(); ++i) {
+    if (status.ok()) {
+      RETURN_IF_ERROR(
+          Finish(works[i], std::move(on_device[i].rows), &solved[i]));
+      continue;
+    }
+    ASSIGN_OR_RETURN(solved[i], SolveOnProcessor(problems[i]));
+    solved[i].report.notes.push_back(
+        absl::StrCat("solved on the processor: ", status.message()));
   }
   return solved;
 }
 
+absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
+  if (problem.device == nullptr) {
+    return SolveOnProcessor(problem);
+  }
+  ASSIGN_OR_RETURN(std::vector<SolvedMatrix> solved, SolveMany({problem}));
+  return std::move(solved[0]);
+}
+
 }  // namespace
 
-const Solver kGptqSolver = {"gptq", "GPTQ (Frantar et al., 2023)", &Needs,
-                            &Supports, &Solve};
+const Solver kGptqSolver = {"gptq", "GPTQ (Frantar et al., 2023)",
+                            &Needs, &Supports,
+                            &Solve, &SolveMany};
 
 }  // namespace narrow

@@ -13,9 +13,6 @@
 namespace narrow {
 namespace {
 
-// Dampings tried before giving up: the last is 2^11 steps.
-constexpr int kMaxTries = 12;
-
 // R of H over `h`, after as much damping as that takes.
 absl::Status FactorInPlace(const SolverProblem& problem,
                            const std::vector<int32_t>& order,
@@ -28,7 +25,7 @@ absl::Status FactorInPlace(const SolverProblem& problem,
   };
   FactorResult result;
   double step = problem.options->damping_step;
-  for (int tries = 0; tries < kMaxTries; ++tries, step *= 2) {
+  for (int tries = 0; tries < kMaxDampings; ++tries, step *= 2) {
     problem.pool->ParallelFor(n, [&](int64_t i) {
       for (int64_t j = i; j < n; ++j) {
         h[i * n + j] = metric->At(column(i), column(j));
@@ -41,21 +38,34 @@ absl::Status FactorInPlace(const SolverProblem& problem,
     metric->damping += step;
   }
   if (result.failed_at >= 0) {
-    return absl::DataLossError(
-        absl::StrCat("the Gram matrix of tensor ", QuotedName(problem.name),
-                     " is not positive even with ", metric->damping,
-                     " of its mean diagonal added; pivot ", result.failed_at,
-                     " is ", result.failed_pivot));
+    return NotPositive(problem, *metric, result);
   }
   if (metric->damping != asked) {
-    report->notes.push_back(absl::StrCat(
-        "damping raised from ", asked, " to ", metric->damping,
-        ", as the Gram matrix is not positive definite in float64"));
+    report->notes.push_back(DampingRaised(asked, *metric));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
+
+double PivotUnit(const GramMetric& metric) {
+  return metric.mean * (1 + metric.damping);
+}
+
+std::string DampingRaised(double asked, const GramMetric& metric) {
+  return absl::StrCat(
+      "damping raised from ", asked, " to ", metric.damping,
+      ", as the Gram matrix is not positive definite in float64");
+}
+
+absl::Status NotPositive(const SolverProblem& problem, const GramMetric& metric,
+                         const FactorResult& result) {
+  return absl::DataLossError(
+      absl::StrCat("the Gram matrix of tensor ", QuotedName(problem.name),
+                   " is not positive even with ", metric.damping,
+                   " of its mean diagonal added; pivot ", result.failed_at,
+                   " is ", result.failed_pivot));
+}
 
 FeedbackFactor GramFactor::view() const {
   FeedbackFactor factor;
@@ -130,8 +140,7 @@ absl::StatusOr<GramFactor> FactorGram(const SolverProblem& problem,
   RETURN_IF_ERROR(FactorInPlace(problem, order, metric, report, h.get()));
   GramFactor factor;
   factor.order = std::move(order);
-  // Inputs that have nothing in common and equal sizes have pivots 1.
-  const double unit = metric->mean * (1 + metric->damping);
+  const double unit = PivotUnit(*metric);
   for (int64_t i = 0; i < n; ++i) {
     const double root = h[static_cast<size_t>(i * n + i)];
     factor.pivots.push_back(static_cast<float>(root * root / unit));

@@ -29,6 +29,7 @@
 #include "absl/status/statusor.h"
 #include "converter/solvers/solver.h"
 #include "kernels/grid/feedback.h"
+#include "kernels/linalg/cholesky.h"
 
 namespace narrow {
 
@@ -86,6 +87,14 @@ absl::StatusOr<GramFactor> FactorGram(const SolverProblem& problem,
 // H / mean diagonal in float32: sums of large activations stay in range.
 std::vector<float> ScaledGram(const SolverProblem& problem,
                               const GramMetric& metric);
+
+// What solvers that factor it themselves share with FactorGram.
+inline constexpr int kMaxDampings = 12;  // the last is 2^11 steps
+// Inputs that have nothing in common and equal sizes have pivots 1.
+double PivotUnit(const GramMetric& metric);
+std::string DampingRaised(double asked, const GramMetric& metric);
+absl::Status NotPositive(const SolverProblem& problem, const GramMetric& metric,
+                         const FactorResult& result);
 
 // Columns without input, few rows.
 void NoteOddStatistics(const SolverProblem& problem, const GramMetric& metric,

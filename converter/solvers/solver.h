@@ -24,6 +24,7 @@
 #include "calibration/blockwise/layer_stats.h"
 #include "formats/base/parallel.h"
 #include "formats/packing/quantized_matrix.h"
+#include "kernels/device.h"
 #include "kernels/grid/grid.h"
 
 namespace narrow {
@@ -32,14 +33,14 @@ namespace narrow {
 // ours; presets (presets.h) set those of the peers.
 struct SolverOptions {
   // Scales.
-  FitOptions fit;            // the search of each group's range
+  FitOptions fit;  // the search of each group's range
   // By what an error in a column costs: the diagonal, or GPTQ's pivots.
   bool weighted_fit = true;
   // Integers of 2 to 4 bits without a zero may have negative scales (GridSpec).
   bool signed_scales = true;
-  bool refit = true;         // closed-form scales under the Gram matrix
-  bool sweep = true;         // coordinate descent on codes under it
-  int rounds = 3;            // of refit and sweep
+  bool refit = true;  // closed-form scales under the Gram matrix
+  bool sweep = true;  // coordinate descent on codes under it
+  int rounds = 3;     // of refit and sweep
   // GPTQ.
   double damping = 0.03;       // times the mean of the diagonal
   double damping_step = 0.01;  // added when a factor fails
@@ -89,6 +90,9 @@ struct SolverProblem {
   float global_scale = 0;
   const SolverOptions* options = nullptr;
   ThreadPool* pool = nullptr;
+  // A card, or the processor as one (kernels/device.h), for solvers that know
+  // what to do with it; nullptr: the processor. No bit depends on it.
+  const Device* device = nullptr;
 };
 
 struct SolverReport {
@@ -117,6 +121,11 @@ struct Solver {
   // DataLoss: weights or statistics that are not finite, named.
   // FailedPrecondition: statistics missing.
   absl::StatusOr<SolvedMatrix> (*solve)(const SolverProblem& problem);
+  // Several matrices of one shape, scheme and options at once on their device,
+  // each as `solve` does it; nullptr: nothing is gained by that. REQUIRES:
+  // one or more, with the same device.
+  absl::StatusOr<std::vector<SolvedMatrix>> (*solve_many)(
+      absl::Span<const SolverProblem> problems) = nullptr;
 };
 
 #define NARROW_SOLVER(variable) extern const Solver variable;
