@@ -18,6 +18,8 @@ namespace {
 // Matrices at most this large are solved side by side, a thread each, where
 // a group has many of them (experts).
 constexpr int64_t kSmallMatrix = int64_t{1} << 22;
+// Weights of layers that go to a device together: 1 GB here.
+constexpr int64_t kMostTogether = int64_t{1} << 28;
 
 float RoundTo(QuantType type, float value) {
   return type == QuantType::kBF16  ? FloatFromBf16(Bf16FromFloat(value))
@@ -40,14 +42,25 @@ struct BlockSolver::Work {
   BlockOutput out;
 };
 
+struct BlockSolver::Member {
+  size_t known = 0;
+  const LayerStats* stats = nullptr;
+  float global_scale = 0;
+  BlockOutput out;
+  std::vector<float> shown;    // what the file computes
+  std::vector<float> weights;  // until then
+};
+
 BlockSolver::BlockSolver(const ModelInput* input, const QuantizePlan* plan,
                          OverlaySource* overlay, ThreadPool* pool,
-                         const std::atomic<bool>* cancelled)
+                         const std::atomic<bool>* cancelled,
+                         const Device* device)
     : input_(*input),
       plan_(*plan),
       overlay_(*overlay),
       pool_(*pool),
       cancelled_(cancelled),
+      device_(device),
       layer_of_(plan->linears.known.size(), -1) {
   for (size_t i = 0; i < plan_.layers.size(); ++i) {
     if (plan_.layers[i].linear->known >= 0) {
@@ -234,29 +247,50 @@ static void Unfold(const FoldType& fold, int64_t n_rows, size_t n_cols,
   });
 }
 
-absl::Status BlockSolver::SolveMember(size_t known, const LayerStats* stats,
-                                      float global_scale, const Work& work,
-                                      ThreadPool* pool, BlockOutput* out,
-                                      std::vector<float>* shown) const {
-  if (cancelled_ != nullptr && cancelled_->load()) {
-    return absl::CancelledError("stopped by a signal");
+absl::Status BlockSolver::SolveMember(const Work& work, ThreadPool* pool,
+                                      Member* member) const {
+  RETURN_IF_ERROR(ReadFolded(member->known, work, &member->weights, pool));
+  ASSIGN_OR_RETURN(SolvedLayer solved, SolveLayer(ProblemOf(*member), pool));
+  return FinishMember(work, std::move(solved), pool, member);
+}
+
+absl::Status BlockSolver::SolveMembers(
+    const Work& work, absl::Span<Member* const> members) const {
+  std::vector<LayerProblem> problems;
+  for (Member* member : members) {
+    RETURN_IF_ERROR(ReadFolded(member->known, work, &member->weights, &pool_));
+    problems.push_back(ProblemOf(*member));
   }
-  std::vector<float> weights;
-  RETURN_IF_ERROR(ReadFolded(known, work, &weights, pool));
+  ASSIGN_OR_RETURN(std::vector<SolvedLayer> solved,
+                   SolveLayers(problems, &pool_));
+  for (size_t i = 0; i < members.size(); ++i) {
+    RETURN_IF_ERROR(
+        FinishMember(work, std::move(solved[i]), &pool_, members[i]));
+  }
+  return absl::OkStatus();
+}
+
+LayerProblem BlockSolver::ProblemOf(const Member& member) const {
   LayerProblem problem;
   problem.plan = &plan_;
-  problem.layer = layer_of_[known];
-  problem.weights = weights.data();
-  problem.stats = stats;
-  problem.global_scale = global_scale;
-  ASSIGN_OR_RETURN(SolvedLayer solved, SolveLayer(problem, pool));
-  const auto fold = work.folds.find(known);
+  problem.layer = layer_of_[member.known];
+  problem.weights = member.weights.data();
+  problem.stats = member.stats;
+  problem.global_scale = member.global_scale;
+  problem.device = device_;
+  return problem;
+}
+
+absl::Status BlockSolver::FinishMember(const Work& work, SolvedLayer solved,
+                                       ThreadPool* pool, Member* member) const {
+  const auto fold = work.folds.find(member->known);
   if (fold != work.folds.end()) {
     solved.report.transformed = !fold->second.columns.empty();
     solved.report.transform_ratio = fold->second.ratio;
   }
   const int64_t n_rows = solved.matrix.n_rows;
   const size_t n_cols = static_cast<size_t>(solved.matrix.n_cols);
+  std::vector<float>& weights = member->weights;
   pool->ParallelFor(n_rows, [&](int64_t r) {
     DequantizeRows(solved.matrix, r, 1,
                    weights.data() + static_cast<size_t>(r) * n_cols);
@@ -264,13 +298,14 @@ absl::Status BlockSolver::SolveMember(size_t known, const LayerStats* stats,
   if (fold != work.folds.end()) {
     Unfold(fold->second, n_rows, n_cols, pool, &weights);
   }
-  *shown = std::move(weights);
-  const PlannedLayer& layer = plan_.layers[static_cast<size_t>(problem.layer)];
+  member->shown = std::move(weights);
+  const PlannedLayer& layer = LayerOf(member->known);
   for (size_t p = 0; p < layer.planes.size(); ++p) {
-    out->tensors.emplace_back(layer.planes[p], std::move(solved.planes[p]));
+    member->out.tensors.emplace_back(layer.planes[p],
+                                     std::move(solved.planes[p]));
   }
-  out->reports.push_back(std::move(solved.report));
-  return WriteFoldedBias(known, work, out);
+  member->out.reports.push_back(std::move(solved.report));
+  return WriteFoldedBias(member->known, work, &member->out);
 }
 
 absl::Status BlockSolver::WriteFoldedDense(size_t known, const Work& work,
@@ -338,11 +373,9 @@ absl::Status BlockSolver::SolveGroup(const LinearGroup& group,
   std::vector<const LayerStats*> member_stats(n, nullptr);
   std::map<const LayerStats*, std::shared_ptr<const LayerStats>> divided;
   std::map<int, float> max_abs;  // of fused siblings
-  bool small = true;
   for (size_t i = 0; i < n; ++i) {
     const size_t known = group.members[i];
     const ModelLinear& linear = Linear(known);
-    small = small && linear.n_rows * linear.n_cols <= kSmallMatrix;
     const LayerStats* seen = stats->Find(linear.gguf_name, linear.expert);
     const auto fold = work->folds.find(known);
     if (seen != nullptr && layer_of_[known] >= 0 && fold != work->folds.end() &&
@@ -367,49 +400,95 @@ absl::Status BlockSolver::SolveGroup(const LinearGroup& group,
       }
     }
   }
-  std::vector<BlockOutput> outs(n);
-  std::vector<std::vector<float>> shown(n);
-  std::vector<absl::Status> status(n);
-  const auto solve = [&](size_t i, ThreadPool* pool) {
-    const size_t known = group.members[i];
-    if (layer_of_[known] < 0) {
-      return;
+  std::vector<Member> members(n);
+  for (size_t i = 0; i < n; ++i) {
+    members[i].known = group.members[i];
+    members[i].stats = member_stats[i];
+    if (layer_of_[members[i].known] >= 0) {
+      const PlannedLayer& layer = LayerOf(members[i].known);
+      const auto most = max_abs.find(layer.linear->siblings);
+      members[i].global_scale =
+          most == max_abs.end() ? 0
+                                : FusedGlobalScale(plan_, layer, most->second);
     }
-    const PlannedLayer& layer =
-        plan_.layers[static_cast<size_t>(layer_of_[known])];
-    const auto most = max_abs.find(layer.linear->siblings);
-    status[i] = SolveMember(known, member_stats[i],
-                            most == max_abs.end()
-                                ? 0
-                                : FusedGlobalScale(plan_, layer, most->second),
-                            *work, pool, &outs[i], &shown[i]);
+  }
+  RETURN_IF_ERROR(SolveAll(*work, &members));
+  for (Member& member : members) {
+    const ModelLinear& linear = Linear(member.known);
+    if (layer_of_[member.known] < 0) {
+      RETURN_IF_ERROR(
+          WriteFoldedDense(member.known, *work, &member.out, &member.shown));
+    }
+    for (auto& tensor : member.out.tensors) {
+      work->out.tensors.push_back(std::move(tensor));
+    }
+    for (LayerReport& report : member.out.reports) {
+      work->out.reports.push_back(std::move(report));
+    }
+    if (!member.shown.empty()) {
+      work->shown.emplace_back(member.known, std::move(member.shown));
+    }
+    stats->layers.erase({linear.gguf_name, linear.expert});
+  }
+  return absl::OkStatus();
+}
+
+// Members that a device takes together; without one each is alone.
+std::vector<std::vector<BlockSolver::Member*>> BlockSolver::Lots(
+    std::vector<Member>* members) const {
+  std::vector<std::vector<Member*>> lots;
+  for (Member& member : *members) {
+    if (layer_of_[member.known] < 0) {
+      continue;
+    }
+    const PlannedLayer& layer = LayerOf(member.known);
+    const int64_t most = kMostTogether / (layer.n_rows() * layer.n_cols());
+    const auto lot =
+        std::find_if(lots.begin(), lots.end(), [&](const auto& other) {
+          return device_ != nullptr &&
+                 static_cast<int64_t>(other.size()) < most &&
+                 SolvedTogether(LayerOf(other[0]->known), layer);
+        });
+    if (lot != lots.end()) {
+      lot->push_back(&member);
+    } else {
+      lots.push_back({&member});
+    }
+  }
+  return lots;
+}
+
+absl::Status BlockSolver::SolveAll(const Work& work,
+                                   std::vector<Member>* members) const {
+  const auto is_small = [&](const Member& member) {
+    const ModelLinear& linear = Linear(member.known);
+    return linear.n_rows * linear.n_cols <= kSmallMatrix;
   };
-  if (small && n >= static_cast<size_t>(2 * pool_.n_threads())) {
-    pool_.ParallelFor(static_cast<int64_t>(n), [&](int64_t i) {
+  const std::vector<std::vector<Member*>> lots = Lots(members);
+  std::vector<absl::Status> status(lots.size());
+  const auto solve = [&](size_t i, ThreadPool* pool) {
+    if (cancelled_ != nullptr && cancelled_->load()) {
+      status[i] = absl::CancelledError("stopped by a signal");
+    } else if (lots[i].size() > 1) {
+      status[i] = SolveMembers(work, lots[i]);
+    } else {
+      status[i] = SolveMember(work, pool, lots[i][0]);
+    }
+  };
+  if (device_ == nullptr &&
+      std::all_of(members->begin(), members->end(), is_small) &&
+      members->size() >= static_cast<size_t>(2 * pool_.n_threads())) {
+    pool_.ParallelFor(static_cast<int64_t>(lots.size()), [&](int64_t i) {
       ThreadPool alone(1);
       solve(static_cast<size_t>(i), &alone);
     });
   } else {
-    for (size_t i = 0; i < n && (i == 0 || status[i - 1].ok()); ++i) {
+    for (size_t i = 0; i < lots.size() && (i == 0 || status[i - 1].ok()); ++i) {
       solve(i, &pool_);
     }
   }
-  for (size_t i = 0; i < n; ++i) {
-    RETURN_IF_ERROR(status[i]);
-    const size_t known = group.members[i];
-    if (layer_of_[known] < 0) {
-      RETURN_IF_ERROR(WriteFoldedDense(known, *work, &outs[i], &shown[i]));
-    }
-    for (auto& tensor : outs[i].tensors) {
-      work->out.tensors.push_back(std::move(tensor));
-    }
-    for (LayerReport& report : outs[i].reports) {
-      work->out.reports.push_back(std::move(report));
-    }
-    if (!shown[i].empty()) {
-      work->shown.emplace_back(known, std::move(shown[i]));
-    }
-    stats->layers.erase({Linear(known).gguf_name, Linear(known).expert});
+  for (const absl::Status& one : status) {
+    RETURN_IF_ERROR(one);
   }
   return absl::OkStatus();
 }

@@ -29,6 +29,7 @@
 #include "converter/quantize/quantize_plan.h"
 #include "formats/base/parallel.h"
 #include "formats/overlay_source.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -41,10 +42,12 @@ struct BlockOutput {
 
 class BlockSolver {
  public:
-  // All must outlive this; `cancelled` may be null.
+  // All must outlive this; `cancelled` may be null, and `device`: with one,
+  // solvers that know devices take it, and layers of one shape go together.
   BlockSolver(const ModelInput* input, const QuantizePlan* plan,
               OverlaySource* overlay, ThreadPool* pool,
-              const std::atomic<bool>* cancelled);
+              const std::atomic<bool>* cancelled,
+              const Device* device = nullptr);
 
   // Statistics are freed as soon as they are used. Cancelled between layers.
   // With `names` (GGUF's) only these layers, of those that `stats` are of.
@@ -85,10 +88,20 @@ class BlockSolver {
                           std::vector<float>* weights, ThreadPool* pool) const;
   absl::Status SolveGroup(const LinearGroup& group, BlockStats* stats,
                           Work* work);
-  absl::Status SolveMember(size_t known, const LayerStats* stats,
-                           float global_scale, const Work& work,
-                           ThreadPool* pool, BlockOutput* out,
-                           std::vector<float>* shown) const;
+  // A member of a group on its way.
+  struct Member;
+  absl::Status SolveMember(const Work& work, ThreadPool* pool,
+                           Member* member) const;
+  absl::Status SolveMembers(const Work& work,
+                            absl::Span<Member* const> members) const;
+  absl::Status FinishMember(const Work& work, SolvedLayer solved,
+                            ThreadPool* pool, Member* member) const;
+  LayerProblem ProblemOf(const Member& member) const;
+  std::vector<std::vector<Member*>> Lots(std::vector<Member>* members) const;
+  absl::Status SolveAll(const Work& work, std::vector<Member>* members) const;
+  const PlannedLayer& LayerOf(size_t known) const {
+    return plan_.layers[static_cast<size_t>(layer_of_[known])];
+  }
   absl::Status WriteFoldedDense(size_t known, const Work& work,
                                 BlockOutput* out,
                                 std::vector<float>* shown) const;
@@ -100,6 +113,7 @@ class BlockSolver {
   OverlaySource& overlay_;
   ThreadPool& pool_;
   const std::atomic<bool>* cancelled_;
+  const Device* const device_;
   std::vector<int> layer_of_;  // by known; -1: stays dense
 };
 

@@ -289,7 +289,8 @@ absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
     n_resumed_ = calibrator->next_block();
     on_saved();
   }
-  BlockSolver solver(&input_, &plan_, overlay_, &pool_, options_.cancelled);
+  BlockSolver solver(&input_, &plan_, overlay_, &pool_, options_.cancelled,
+                     options_.device.has_value() ? &*options_.device : nullptr);
   const int64_t n_blocks = calibrator->n_blocks();
   while (calibrator->next_block() < n_blocks) {
     RETURN_IF_ERROR(OneBlock(calibrator.get(), &solver, store));

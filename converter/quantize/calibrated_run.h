@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
 #include "formats/overlay_source.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -46,6 +48,7 @@ struct BlockProgress {
 struct CalibratedRunOptions {
   ModelInputOptions input;
   int n_threads = 0;
+  std::optional<Device> device;  // of solvers
   int64_t hidden_bytes = int64_t{4} << 30;
   std::function<void(const BlockProgress&)> on_block;
   // Share of the reverse pass that weighs tokens, 0 ... 1.

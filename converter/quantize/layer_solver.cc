@@ -62,11 +62,14 @@ absl::Status SetInputScale(const LayerStats* stats, QuantizedMatrix* matrix) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<SolvedLayer> Solve(const LayerProblem& problem,
-                                  ThreadPool* pool) {
-  const QuantizePlan& plan = *problem.plan;
-  const PlannedLayer& layer = plan.layers[static_cast<size_t>(problem.layer)];
-  const SolverOptions options = plan.OptionsFor(layer.scheme);
+const PlannedLayer& LayerOf(const LayerProblem& problem) {
+  return problem.plan->layers[static_cast<size_t>(problem.layer)];
+}
+
+// `options` are borrowed.
+SolverProblem ToSolve(const LayerProblem& problem, const SolverOptions* options,
+                      ThreadPool* pool) {
+  const PlannedLayer& layer = LayerOf(problem);
   SolverProblem to_solve;
   to_solve.name = layer.name();
   to_solve.weights = problem.weights;
@@ -76,9 +79,17 @@ absl::StatusOr<SolvedLayer> Solve(const LayerProblem& problem,
   to_solve.stats = problem.stats;
   to_solve.importance = problem.importance;
   to_solve.global_scale = problem.global_scale;
-  to_solve.options = &options;
+  to_solve.options = options;
   to_solve.pool = pool;
-  ASSIGN_OR_RETURN(SolvedMatrix solved, layer.solver->solve(to_solve));
+  to_solve.device = problem.device;
+  return to_solve;
+}
+
+// What a solver made, checked and packed.
+absl::StatusOr<SolvedLayer> Finish(const LayerProblem& problem,
+                                   SolvedMatrix solved, ThreadPool* pool) {
+  const QuantizePlan& plan = *problem.plan;
+  const PlannedLayer& layer = LayerOf(problem);
   if (solved.matrix.scheme != layer.scheme) {
     return absl::InternalError(
         absl::StrCat("the solver gave ", SchemeName(solved.matrix.scheme),
@@ -116,18 +127,57 @@ absl::StatusOr<SolvedLayer> Solve(const LayerProblem& problem,
   return result;
 }
 
+absl::Status NameLayer(const absl::Status& status,
+                       const LayerProblem& problem) {
+  const PlannedLayer& layer = LayerOf(problem);
+  return Annotate(status, absl::StrCat("quantizing '", layer.name(), "' by ",
+                                       layer.solver->name));
+}
+
 }  // namespace
 
 absl::StatusOr<SolvedLayer> SolveLayer(const LayerProblem& problem,
                                        ThreadPool* pool) {
-  auto solved = Solve(problem, pool);
+  const PlannedLayer& layer = LayerOf(problem);
+  const SolverOptions options = problem.plan->OptionsFor(layer.scheme);
+  absl::StatusOr<SolvedMatrix> solved =
+      layer.solver->solve(ToSolve(problem, &options, pool));
   if (!solved.ok()) {
-    const PlannedLayer& layer =
-        problem.plan->layers[static_cast<size_t>(problem.layer)];
-    return Annotate(solved.status(), absl::StrCat("quantizing '", layer.name(),
-                                                  "' by ", layer.solver->name));
+    return NameLayer(solved.status(), problem);
   }
-  return solved;
+  auto finished = Finish(problem, *std::move(solved), pool);
+  return finished.ok() ? std::move(finished)
+                       : NameLayer(finished.status(), problem);
+}
+
+bool SolvedTogether(const PlannedLayer& a, const PlannedLayer& b) {
+  return a.solver == b.solver && a.solver->solve_many != nullptr &&
+         a.n_rows() == b.n_rows() && a.n_cols() == b.n_cols() &&
+         a.scheme == b.scheme;
+}
+
+absl::StatusOr<std::vector<SolvedLayer>> SolveLayers(
+    absl::Span<const LayerProblem> problems, ThreadPool* pool) {
+  const PlannedLayer& layer = LayerOf(problems[0]);
+  const SolverOptions options = problems[0].plan->OptionsFor(layer.scheme);
+  std::vector<SolverProblem> to_solve;
+  for (const LayerProblem& problem : problems) {
+    to_solve.push_back(ToSolve(problem, &options, pool));
+  }
+  absl::StatusOr<std::vector<SolvedMatrix>> solved =
+      layer.solver->solve_many(to_solve);
+  if (!solved.ok()) {
+    return NameLayer(solved.status(), problems[0]);
+  }
+  std::vector<SolvedLayer> layers;
+  for (size_t i = 0; i < problems.size(); ++i) {
+    auto finished = Finish(problems[i], std::move((*solved)[i]), pool);
+    if (!finished.ok()) {
+      return NameLayer(finished.status(), problems[i]);
+    }
+    layers.push_back(*std::move(finished));
+  }
+  return layers;
 }
 
 uint64_t HashMatrix(const QuantizedMatrix& matrix, ThreadPool* pool) {

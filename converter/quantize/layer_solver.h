@@ -14,10 +14,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "converter/quantize/quantize_plan.h"
 #include "formats/base/parallel.h"
 #include "formats/packing/quantized_matrix.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -41,7 +43,8 @@ struct LayerProblem {
   const float* weights;  // [n_rows, n_cols]
   const LayerStats* stats = nullptr;
   const float* importance = nullptr;
-  float global_scale = 0;  // of fused siblings, see FusedGlobalScale
+  float global_scale = 0;          // of fused siblings, see FusedGlobalScale
+  const Device* device = nullptr;  // of the solver; nullptr: none
 };
 
 struct SolvedLayer {
@@ -53,6 +56,13 @@ struct SolvedLayer {
 // Errors of the solver and the packing, with the layer's name.
 absl::StatusOr<SolvedLayer> SolveLayer(const LayerProblem& problem,
                                        ThreadPool* pool);
+
+// Whether SolveLayers takes the two at once.
+bool SolvedTogether(const PlannedLayer& a, const PlannedLayer& b);
+// Several layers that are solved together, on a device. REQUIRES: one or more,
+// all with it.
+absl::StatusOr<std::vector<SolvedLayer>> SolveLayers(
+    absl::Span<const LayerProblem> problems, ThreadPool* pool);
 
 // Of the decoded weights, bit for bit (but for the sign of zeros): the same
 // for any number of threads.

@@ -58,6 +58,7 @@ class Run {
     CalibratedRunOptions run_options;
     run_options.input = options_.input;
     run_options.n_threads = options_.n_threads;
+    run_options.device = options_.device;
     run_options.hidden_bytes = options_.hidden_bytes;
     run_options.on_block = options_.on_block;
     run_options.on_weights = options_.on_weights;

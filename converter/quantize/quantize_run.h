@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@
 #include "converter/quantize/layer_solver.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -40,6 +42,7 @@ struct RunOptions {
   PlanOptions plan;
   ModelInputOptions input;
   int n_threads = 0;
+  std::optional<Device> device;  // of solvers that have one; none: none does
   int64_t hidden_bytes = int64_t{4} << 30;
   bool restart = false;
   bool verify = true;

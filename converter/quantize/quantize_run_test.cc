@@ -7,7 +7,9 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <optional>
 #include <random>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -23,6 +25,7 @@
 #include "formats/packing/packing.h"
 #include "formats/safetensors/safetensors_reader.h"
 #include "formats/safetensors/safetensors_writer.h"
+#include "kernels/device.h"
 #include "validate/perplexity/perplexity.h"
 
 namespace narrow {
@@ -135,8 +138,8 @@ absl::StatusOr<QuantizeResult> Quantize(const std::string& model,
                                         const std::string& recipe_text,
                                         const std::string& out,
                                         int n_threads = 2,
-                                        int64_t shard_bytes = int64_t{1}
-                                                              << 40) {
+                                        int64_t shard_bytes = int64_t{1} << 40,
+                                        std::optional<Device> device = {}) {
   const auto recipe = ParseRecipe(recipe_text, "test");
   EXPECT_TRUE(recipe.ok()) << recipe.status();
   auto input = OpenModelInput(model, {});
@@ -147,6 +150,7 @@ absl::StatusOr<QuantizeResult> Quantize(const std::string& model,
   options.out = out;
   options.plan.max_shard_bytes = shard_bytes;
   options.n_threads = n_threads;
+  options.device = std::move(device);
   auto plan = PlanQuantize(**input, *recipe, options.plan);
   if (!plan.ok()) {
     return plan.status();
@@ -619,6 +623,28 @@ TEST_P(KnownFamilies, Calibrated) {
                       absl::StrContains(rule, "smoothquant")
                   ? 0.02
                   : 1.0);
+  }
+}
+
+// The experts of a layer are solved in one pass on a device, and layers of one
+// shape; the file is the same.
+TEST(QuantizeRun, DevicesDoNotShow) {
+  for (const char* family : {"qwen3_moe", "llama3"}) {
+    const std::string model = absl::StrCat("testdata/arch/", family);
+    const std::string recipe =
+        "rule { method: \"gptq\" group_size: 32 } format: \"gptq\" "
+        "calibration { file: \"testdata/text/wikitext2-sample.txt\" "
+        "samples: 4 sample_tokens: 32 }";
+    const std::string on_processor = Folder("on_processor");
+    const std::string on_device = Folder("on_device");
+    ASSERT_TRUE(Quantize(model, recipe, on_processor).ok());
+    const auto result =
+        Quantize(model, recipe, on_device, 2, int64_t{1} << 40, Device::Cpu());
+    ASSERT_TRUE(result.ok()) << result.status();
+    const auto a = MappedFile::Open(on_processor + "/model.safetensors");
+    const auto b = MappedFile::Open(on_device + "/model.safetensors");
+    ASSERT_TRUE(a.ok() && b.ok());
+    EXPECT_EQ((*a)->bytes(), (*b)->bytes()) << family;
   }
 }
 
