@@ -27,22 +27,24 @@ void Print(const std::string& name, double rate, const char* unit,
 
 // Of a multiprocessor in a clock, by NVIDIA's tables of throughput for
 // compute capabilities 8.0, 8.6 and 8.9, 9.0, and 10.0.
-double PeakOperations(const DeviceTraits& traits) {
-  double of_clock = 0;
-  switch (traits.compute_major) {
-    case 8:
-      of_clock = traits.compute_minor == 0 ? 2048 : 1024;
-      break;
-    case 9:
-      of_clock = 4096;
-      break;
-    case 10:
-      of_clock = 8192;
-      break;
-    default:
-      break;
+double PeakOperations(const DeviceTraits& traits, Units units) {
+  struct Row {
+    int major;
+    bool is_first;  // minor 0
+    double of_clock[3];
+  };
+  constexpr Row kRows[] = {{8, true, {2048, 128, 64}},
+                           {8, false, {1024, 256, 4}},
+                           {9, true, {4096, 256, 128}},
+                           {10, true, {8192, 256, 128}}};
+  for (const Row& row : kRows) {
+    if (traits.compute_major == row.major &&
+        (traits.compute_minor == 0) == row.is_first) {
+      return row.of_clock[static_cast<int>(units)] * traits.n_multiprocessors *
+             traits.clock_hz;
+    }
   }
-  return of_clock * traits.n_multiprocessors * traits.clock_hz;
+  return 0;
 }
 
 absl::StatusOr<std::unique_ptr<Bench>> Bench::New(const Device& device,
@@ -104,10 +106,18 @@ absl::StatusOr<double> Bench::MedianSeconds(const Work& work) {
 }
 
 absl::Status Bench::Operations(const std::string& name, double n,
-                               const Work& work) {
+                               const Work& work, Units units) {
   ASSIGN_OR_RETURN(const double seconds, MedianSeconds(work));
   Print(name, n / seconds * 1e-12, "TFLOP/s",
-        PeakOperations(device_.traits()) * 1e-12);
+        PeakOperations(device_.traits(), units) * 1e-12);
+  return absl::OkStatus();
+}
+
+absl::Status Bench::Gain(const std::string& name, int64_t n, const Work& one,
+                         const Work& together) {
+  ASSIGN_OR_RETURN(const double alone, MedianSeconds(one));
+  ASSIGN_OR_RETURN(const double seconds, MedianSeconds(together));
+  Print(name, static_cast<double>(n) * alone / seconds, "times as fast", 0);
   return absl::OkStatus();
 }
 

@@ -19,9 +19,13 @@
 
 namespace narrow {
 
-// Operations a second of bfloat16 products on a card's tensor cores, a
-// multiplication and an addition being two, at its highest clock; 0: unknown.
-double PeakOperations(const DeviceTraits& traits);
+// What multiplies: tensor cores, in bfloat16, or the plain units.
+enum class Units { kTensorBf16, kFloat32, kFloat64 };
+
+// Operations a second of a card's products, a multiplication and an addition
+// being two, at its highest clock; 0: unknown.
+double PeakOperations(const DeviceTraits& traits,
+                      Units units = Units::kTensorBf16);
 
 class Bench {
  public:
@@ -42,8 +46,12 @@ class Bench {
 
   // Prints `n` operations or bytes a second, and their part of the peak or of
   // the memory's rate, which was measured: the median of a few runs.
-  absl::Status Operations(const std::string& name, double n, const Work& work);
+  absl::Status Operations(const std::string& name, double n, const Work& work,
+                          Units units = Units::kTensorBf16);
   absl::Status Bytes(const std::string& name, double n, const Work& work);
+  // Prints how much faster `together` is than `n` times `one`.
+  absl::Status Gain(const std::string& name, int64_t n, const Work& one,
+                    const Work& together);
 
  private:
   explicit Bench(const Device& device) : device_(device) {}

@@ -30,6 +30,8 @@ TEST(PeakOperationsTest, IsThatOfTheTables) {
   traits.n_multiprocessors = 132;
   traits.clock_hz = 1.83e9;
   EXPECT_NEAR(PeakOperations(traits), 989e12, 1e12);
+  EXPECT_NEAR(PeakOperations(traits, Units::kFloat32), 62e12, 1e12);
+  EXPECT_NEAR(PeakOperations(traits, Units::kFloat64), 31e12, 1e12);
   // An A100: 108 at 1.41 GHz, 312 TFLOP/s.
   traits.compute_major = 8;
   traits.n_multiprocessors = 108;

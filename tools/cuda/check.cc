@@ -17,6 +17,7 @@
 
 #include "kernels/device.h"
 #include "kernels/device_bench/forward_bench.h"
+#include "kernels/device_bench/solver_bench.h"
 #include "kernels/quant/device/encode_bench.h"
 
 namespace {
@@ -38,6 +39,9 @@ int Run(bool bench) {
   }
   if (bench) {
     absl::Status status = narrow::BenchForward(*device, {});
+    if (status.ok()) {
+      status = narrow::BenchSolvers(*device, {});
+    }
     if (status.ok()) {
       status = narrow::BenchEncode(*device, kBenchWeights);
     }
