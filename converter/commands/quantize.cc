@@ -211,6 +211,7 @@ absl::Status Write(const Job& job, const ModelInput& input,
     ASSIGN_OR_RETURN(importance, ReadImportance(plan.recipe.imatrix()));
   }
   RunOptions run;
+  run.device = job.device;
   run.out = flags.out;
   run.plan = job.plan_options;
   run.input = options;
@@ -464,8 +465,9 @@ void AddRunFlags(CLI::App* command, Flags* flags) {
   AddThreadsOption(command, &flags->n_threads);
   AddDeviceOption(command, &flags->device);
   command->get_option("--device")
-      ->description("where --measure computes: auto (default), cpu or cuda")
-      ->needs(measure);
+      ->description(
+          "where gptq, hqq and --measure compute: auto (default), cpu or "
+          "cuda; the file is the same");
   AddJsonOption(command, &flags->json);
 }
 

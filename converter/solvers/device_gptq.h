@@ -8,7 +8,7 @@
 //   works[0].rows;  works[0].report->relative_error
 //
 // Memory of the device for each of them, n columns and m rows: 8 n^2 for the
-// Gram matrix, 12 n^2 while it is factored, 8 n^2 afterwards; 30 m n for rows.
+// Gram matrix, 12 n^2 while it is factored, 8 n^2 afterwards; 24 m n for rows.
 // Fewer are taken at once where that does not fit.
 
 #ifndef NARROW_CONVERTER_SOLVERS_DEVICE_GPTQ_H_

@@ -40,9 +40,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "converter/solvers/device_hqq.h"
 #include "converter/solvers/run_scales.h"
 #include "converter/solvers/solver.h"
 #include "converter/solvers/solver_inputs.h"
@@ -62,14 +65,7 @@ constexpr int kRefits = 3;
 constexpr float kShrunkRanges[] = {0.92f, 0.82f, 0.68f};
 
 // Up to sixteen groups of equal length at equal distances.
-struct Batch {
-  int64_t first;   // weight
-  int64_t stride;  // from a group to the next
-  int64_t n_groups;
-  int64_t n;            // weights of a group
-  int64_t first_scale;  // and its distance
-  int64_t scale_stride;
-};
+using Batch = hqq_threads::Batch;
 
 std::vector<Batch> BatchesOf(const QuantizedMatrix& matrix) {
   std::vector<Batch> batches;
@@ -82,12 +78,12 @@ std::vector<Batch> BatchesOf(const QuantizedMatrix& matrix) {
   if (matrix.scheme.flat || n_cols % group == 0) {
     const int64_t n_whole = n_weights / group;
     for (int64_t g = 0; g < n_whole; g += kGroupsAside) {
-      batches.push_back(
-          {g * group, group, std::min(kGroupsAside, n_whole - g), group, g, 1});
+      batches.push_back({g * group, group, std::min(kGroupsAside, n_whole - g),
+                         group, g, 1, 0});
     }
     if (n_whole * group < n_weights) {
-      batches.push_back(
-          {n_whole * group, group, 1, n_weights - n_whole * group, n_whole, 1});
+      batches.push_back({n_whole * group, group, 1, n_weights - n_whole * group,
+                         n_whole, 1, 0});
     }
     return batches;
   }
@@ -97,7 +93,7 @@ std::vector<Batch> BatchesOf(const QuantizedMatrix& matrix) {
       batches.push_back({row * n_cols + g * group, n_cols,
                          std::min(kGroupsAside, matrix.n_rows - row),
                          std::min(group, n_cols - g * group),
-                         row * n_groups + g, n_groups});
+                         row * n_groups + g, n_groups, 0});
     }
   }
   return batches;
@@ -133,6 +129,24 @@ class HqqSolve {
   SolverReport KeepBest() {
     std::vector<Errors> errors(batches_.size());
     ForBatches([&](size_t i) { errors[i] = KeepBest(batches_[i]); });
+    return Report(errors);
+  }
+
+  // The same on the problem's device.
+  absl::StatusOr<SolverReport> KeepBestOnDevice() {
+    std::vector<hqq_threads::GroupErrors> groups;
+    RETURN_IF_ERROR(
+        HqqOnDevice(problem_, importance_, batches_, matrix_, &groups));
+    std::vector<Errors> errors(batches_.size());
+    for (size_t i = 0; i < errors.size(); ++i) {
+      for (int64_t k = 0; k < batches_[i].n_groups; ++k) {
+        const hqq_threads::GroupErrors& group =
+            groups[i * kGroupsAside + static_cast<size_t>(k)];
+        errors[i].energy += double{group.energy};
+        errors[i].before += double{group.before};
+        errors[i].after += double{group.after};
+      }
+    }
     return Report(errors);
   }
 
@@ -484,8 +498,23 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   solved.matrix.scheme = problem.scheme;
   solved.matrix.Resize(problem.n_rows, problem.n_cols);
   HqqSolve solve(problem, importance, &solved.matrix);
+  std::string why;  // the processor takes it
+  if (CanHqqOnDevice(problem)) {
+    absl::StatusOr<SolverReport> report = solve.KeepBestOnDevice();
+    if (report.ok()) {
+      solved.report = *std::move(report);
+      return solved;
+    }
+    if (!absl::IsResourceExhausted(report.status())) {
+      return report.status();
+    }
+    why = absl::StrCat("solved on the processor: ", report.status().message());
+  }
   solved.report =
       problem.options->hqq_keep_best ? solve.KeepBest() : solve.StopTogether();
+  if (!why.empty()) {
+    solved.report.notes.push_back(std::move(why));
+  }
   return solved;
 }
 
