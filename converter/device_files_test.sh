@@ -59,9 +59,11 @@ for mode in exact fast; do
       --precision $mode --device $device --json $mode-$device.json >out.txt
     check "perplexity runs, $mode, $device" test $? -eq 0
   done
-  check "a card's perplexity is within 0.05 %, $mode: $(perplexity \
+  # Rounding inputs moves the mean of these 124 tokens by some 2^-9 / 2.
+  percent=$([ $mode = exact ] && echo 0.05 || echo 0.2)
+  check "a card's perplexity is within $percent %, $mode: $(perplexity \
     $mode-cpu.json) and $(perplexity $mode-emulated.json)" near \
-    "$(perplexity $mode-cpu.json)" "$(perplexity $mode-emulated.json)" 0.05
+    "$(perplexity $mode-cpu.json)" "$(perplexity $mode-emulated.json)" $percent
 done
 "$narrow" perplexity "$tiny" --text "$text" --context 64 --chunks 4 -q \
   --precision exact --device emulated:8000000 --json little.json >out.txt \
