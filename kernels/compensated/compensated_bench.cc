@@ -45,7 +45,7 @@ std::vector<uint8_t> MakeBytes(const BlockCodec& codec) {
       kRows * kCols / codec.block * Geometry(codec.type).block_bytes));
 }
 
-void Feed(benchmark::State& state, const BlockCodec* codec) {
+void FeedBench(benchmark::State& state, const BlockCodec* codec) {
   std::vector<double> r = Gram();
   FactorUpper(nullptr, kCols, r.data());
   const FeedFactor factor =
@@ -58,7 +58,7 @@ void Feed(benchmark::State& state, const BlockCodec* codec) {
   state.SetItemsProcessed(state.iterations() * kRows * kCols);
 }
 
-void Descend(benchmark::State& state, const BlockCodec* codec) {
+void DescendBench(benchmark::State& state, const BlockCodec* codec) {
   const std::vector<double> gram = Gram();
   const std::vector<float> floats(gram.begin(), gram.end());
   const std::vector<float> weights = Waves();
@@ -83,9 +83,10 @@ int main(int argc, char** argv) {
       continue;
     }
     const std::string name(narrow::TypeName(codec->type));
-    benchmark::RegisterBenchmark(("feed/" + name).c_str(), narrow::Feed, codec);
-    benchmark::RegisterBenchmark(("descend/" + name).c_str(), narrow::Descend,
+    benchmark::RegisterBenchmark(("feed/" + name).c_str(), narrow::FeedBench,
                                  codec);
+    benchmark::RegisterBenchmark(("descend/" + name).c_str(),
+                                 narrow::DescendBench, codec);
   }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

@@ -82,8 +82,9 @@ TEST(BaseFile, ComparisonsAreThoseOfTheLogitsWhereNothingIsClipped) {
                              q.begin() + (row + 1) * 101);
     const auto coarse = (*base)->Compare(row, q_row.data(), 101, 7);
     ASSERT_TRUE(coarse.ok()) << coarse.status();
-    const TokenComparison exact =
-        CompareLogits(p_row.data(), 101, q_row.data(), 101, 7);
+    ReferenceRow reference;
+    reference.Load(p_row.data(), 101, 7);
+    const TokenComparison exact = reference.Compare(q_row.data(), 101);
     EXPECT_NEAR(coarse->reference_nll, exact.reference_nll, 2e-4);
     EXPECT_NEAR(coarse->candidate_nll, exact.candidate_nll, 1e-6);
     EXPECT_NEAR(coarse->divergence, exact.divergence, 1e-3);

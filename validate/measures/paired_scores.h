@@ -2,7 +2,7 @@
 // token, and its sums window by window.
 //
 //   PairedScores scores;
-//   scores.tokens.push_back(CompareLogits(...));  // every token of a window
+//   scores.tokens.push_back(row.Compare(...));  // every token of a window
 //   scores.window_sizes.push_back(255);
 //   std::vector<WindowSums> sums = SumWindows(scores);
 //
