@@ -6,27 +6,16 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <initializer_list>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/attention/attention.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
 
 using attention_threads::AttentionTask;
-
-std::vector<float> RandomNumbers(int64_t n, int seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> numbers(static_cast<size_t>(n));
-  for (float& number : numbers) {
-    number = normal(generator);
-  }
-  return numbers;
-}
 
 struct Case {
   int64_t n_sequences, n_tokens, n_kv_heads, group, head_dim, window;
@@ -45,35 +34,27 @@ std::vector<float> HeadOf(const std::vector<float>& from, int64_t stride,
   return head;
 }
 
-void ExpectDefinition(const Device& device, const Case& c) {
+void ExpectDefinition(const TestDevice& on, const Case& c) {
   SCOPED_TRACE("head of " + std::to_string(c.head_dim) + ", window " +
                std::to_string(c.window) + ", tokens " +
                std::to_string(c.n_tokens));
-  auto stream = device.NewStream();
-  ASSERT_TRUE(stream.ok());
   const int64_t n = c.n_sequences * c.n_tokens;
   const int64_t n_heads = c.n_kv_heads * c.group;
   const int64_t q_stride = n_heads * c.head_dim + 3;
   const int64_t kv_stride = c.n_kv_heads * c.head_dim + 5;
-  const std::vector<float> q = RandomNumbers(n * q_stride, 1);
-  const std::vector<float> k = RandomNumbers(n * kv_stride, 2);
-  const std::vector<float> v = RandomNumbers(n * kv_stride, 3);
+  const std::vector<float> q = NormalNumbers<float>(n * q_stride, 1);
+  const std::vector<float> k = NormalNumbers<float>(n * kv_stride, 2);
+  const std::vector<float> v = NormalNumbers<float>(n * kv_stride, 3);
   std::vector<float> out(static_cast<size_t>(n * q_stride), 1e9f);
-  std::vector<DeviceBuffer> buffers;
-  for (const std::vector<float>* values :
-       std::initializer_list<const std::vector<float>*>{&q, &k, &v, &out}) {
-    auto buffer = device.Allocate(4 * values->size(), "test");
-    ASSERT_TRUE(buffer.ok());
-    ASSERT_TRUE(
-        stream->Copy(values->data(), 4 * values->size(), buffer->data()).ok());
-    ASSERT_TRUE(stream->Synchronize("test").ok());
-    buffers.push_back(*std::move(buffer));
-  }
+  const DeviceBuffer d_q = on.Upload(q);
+  const DeviceBuffer d_k = on.Upload(k);
+  const DeviceBuffer d_v = on.Upload(v);
+  const DeviceBuffer d_out = on.Upload(out);
   AttentionTask task = {};
-  task.q = buffers[0].as<float>();
-  task.k = buffers[1].as<float>();
-  task.v = buffers[2].as<float>();
-  task.out = buffers[3].as<float>();
+  task.q = d_q.as<float>();
+  task.k = d_k.as<float>();
+  task.v = d_v.as<float>();
+  task.out = d_out.as<float>();
   task.q_stride = task.out_stride = q_stride;
   task.kv_stride = kv_stride;
   task.n_sequences = c.n_sequences;
@@ -84,9 +65,8 @@ void ExpectDefinition(const Device& device, const Case& c) {
   task.window = c.window;
   task.scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
   task.soft_cap = c.soft_cap;
-  ASSERT_TRUE(RunAttention(task, &*stream).ok());
-  ASSERT_TRUE(stream->Copy(buffers[3].data(), 4 * out.size(), out.data()).ok());
-  ASSERT_TRUE(stream->Synchronize("test").ok());
+  ASSERT_TRUE(RunAttention(task, on.stream()).ok());
+  out = on.Download<float>(d_out);
   AttentionShape shape;
   shape.n_tokens = c.n_tokens;
   shape.group = 1;
@@ -120,18 +100,14 @@ void ExpectDefinition(const Device& device, const Case& c) {
 }
 
 TEST(DeviceAttentionTest, EqualsTheDefinition) {
-  std::vector<Device> devices = {Device::Cpu()};
-  if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
-    devices.push_back(*card);
-  }
-  for (const Device& device : devices) {
-    SCOPED_TRACE(device.Description());
-    ExpectDefinition(device, {1, 1, 1, 1, 64, 0, 0});
-    ExpectDefinition(device, {2, 70, 2, 2, 64, 0, 0});
-    ExpectDefinition(device, {1, 100, 1, 3, 80, 0, 0});      // a padded head
-    ExpectDefinition(device, {1, 131, 1, 1, 128, 40, 0});    // a window
-    ExpectDefinition(device, {2, 65, 1, 4, 256, 33, 2.5f});  // and a cap
-    ExpectDefinition(device, {1, 97, 1, 1, 24, 1, 0});       // itself alone
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
+    ExpectDefinition(on, {1, 1, 1, 1, 64, 0, 0});
+    ExpectDefinition(on, {2, 70, 2, 2, 64, 0, 0});
+    ExpectDefinition(on, {1, 100, 1, 3, 80, 0, 0});      // a padded head
+    ExpectDefinition(on, {1, 131, 1, 1, 128, 40, 0});    // a window
+    ExpectDefinition(on, {2, 65, 1, 4, 256, 33, 2.5f});  // and a cap
+    ExpectDefinition(on, {1, 97, 1, 1, 24, 1, 0});       // itself alone
   }
 }
 

@@ -7,28 +7,18 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/attention/attention.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/rows/rows.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
 
 using attention_threads::AttentionTask;
-
-std::vector<float> RandomNumbers(int64_t n, int seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> numbers(static_cast<size_t>(n));
-  for (float& number : numbers) {
-    number = normal(generator);
-  }
-  return numbers;
-}
 
 struct Case {
   int64_t n_sequences, n_tokens, n_kv_heads, group, head_dim, window;
@@ -66,12 +56,10 @@ void AttendOnHost(const AttentionTask& task) {
   }
 }
 
-void ExpectTheProcessorsBits(const Device& device, const Case& c) {
+void ExpectTheProcessorsBits(const TestDevice& on, const Case& c) {
   SCOPED_TRACE("head of " + std::to_string(c.head_dim) + ", window " +
                std::to_string(c.window) + ", tokens " +
                std::to_string(c.n_tokens));
-  auto stream = device.NewStream();
-  ASSERT_TRUE(stream.ok());
   const int64_t n = c.n_sequences * c.n_tokens;
   AttentionTask task = {};
   task.n_sequences = c.n_sequences;
@@ -84,9 +72,9 @@ void ExpectTheProcessorsBits(const Device& device, const Case& c) {
   task.soft_cap = c.soft_cap;
   task.q_stride = task.out_stride = task.n_heads * c.head_dim + 3;
   task.kv_stride = c.n_kv_heads * c.head_dim + 5;
-  const std::vector<float> q = RandomNumbers(n * task.q_stride, 1);
-  const std::vector<float> k = RandomNumbers(n * task.kv_stride, 2);
-  const std::vector<float> v = RandomNumbers(n * task.kv_stride, 3);
+  const std::vector<float> q = NormalNumbers<float>(n * task.q_stride, 1);
+  const std::vector<float> k = NormalNumbers<float>(n * task.kv_stride, 2);
+  const std::vector<float> v = NormalNumbers<float>(n * task.kv_stride, 3);
   std::vector<float> wanted(q.size(), 1e9f);
   AttentionTask on_host = task;
   on_host.q = q.data();
@@ -94,40 +82,28 @@ void ExpectTheProcessorsBits(const Device& device, const Case& c) {
   on_host.v = v.data();
   on_host.out = wanted.data();
   AttendOnHost(on_host);
-  std::vector<DeviceBuffer> buffers;
-  std::vector<float> out(q.size(), 1e9f);
-  for (const std::vector<float>& values : {q, k, v, out}) {
-    auto buffer = device.Allocate(4 * values.size(), "test");
-    ASSERT_TRUE(buffer.ok());
-    ASSERT_TRUE(
-        stream->Copy(values.data(), 4 * values.size(), buffer->data()).ok());
-    ASSERT_TRUE(stream->Synchronize("test").ok());
-    buffers.push_back(*std::move(buffer));
-  }
-  task.q = buffers[0].as<float>();
-  task.k = buffers[1].as<float>();
-  task.v = buffers[2].as<float>();
-  task.out = buffers[3].as<float>();
-  const absl::Status status = RunExactAttention(task, &*stream);
+  const DeviceBuffer d_q = on.Upload(q);
+  const DeviceBuffer d_k = on.Upload(k);
+  const DeviceBuffer d_v = on.Upload(v);
+  const DeviceBuffer d_out = on.Upload(std::vector<float>(q.size(), 1e9f));
+  task.q = d_q.as<float>();
+  task.k = d_k.as<float>();
+  task.v = d_v.as<float>();
+  task.out = d_out.as<float>();
+  const absl::Status status = RunExactAttention(task, on.stream());
   ASSERT_TRUE(status.ok()) << status;
-  ASSERT_TRUE(stream->Copy(buffers[3].data(), 4 * out.size(), out.data()).ok());
-  ASSERT_TRUE(stream->Synchronize("test").ok());
-  EXPECT_EQ(out, wanted);
+  EXPECT_EQ(on.Download<float>(d_out), wanted);
 }
 
 TEST(ExactAttentionTest, HasTheProcessorsBits) {
-  std::vector<Device> devices = {Device::Cpu()};
-  if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
-    devices.push_back(*card);
-  }
-  for (const Device& device : devices) {
-    SCOPED_TRACE(device.Description());
-    ExpectTheProcessorsBits(device, {1, 1, 1, 1, 64, 0, 0});
-    ExpectTheProcessorsBits(device, {2, 70, 2, 2, 64, 0, 0});
-    ExpectTheProcessorsBits(device, {1, 150, 1, 3, 80, 0, 0});
-    ExpectTheProcessorsBits(device, {1, 201, 1, 1, 128, 40, 0});
-    ExpectTheProcessorsBits(device, {2, 65, 1, 4, 256, 33, 2.5f});
-    ExpectTheProcessorsBits(device, {1, 97, 1, 1, 24, 1, 0});
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
+    ExpectTheProcessorsBits(on, {1, 1, 1, 1, 64, 0, 0});
+    ExpectTheProcessorsBits(on, {2, 70, 2, 2, 64, 0, 0});
+    ExpectTheProcessorsBits(on, {1, 150, 1, 3, 80, 0, 0});
+    ExpectTheProcessorsBits(on, {1, 201, 1, 1, 128, 40, 0});
+    ExpectTheProcessorsBits(on, {2, 65, 1, 4, 256, 33, 2.5f});
+    ExpectTheProcessorsBits(on, {1, 97, 1, 1, 24, 1, 0});
   }
 }
 

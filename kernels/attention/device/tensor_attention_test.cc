@@ -7,68 +7,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "formats/base/float16.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/device/device_attention.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
 
 using tensor_attention::Task;
-
-std::vector<Device> Devices() {
-  std::vector<Device> devices = {Device::Cpu()};
-  if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
-    devices.push_back(*card);
-  }
-  return devices;
-}
-
-std::vector<uint16_t> RandomHalves(int64_t n, int seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<uint16_t> halves(static_cast<size_t>(n));
-  for (uint16_t& half : halves) {
-    half = Bf16FromFloat(normal(generator));
-  }
-  return halves;
-}
-
-// Memory of a device with values in it, and back.
-class Values {
- public:
-  template <typename T>
-  Values(const Device& device, DeviceStream* stream,
-         const std::vector<T>& values)
-      : stream_(stream) {
-    auto buffer = device.Allocate(values.size() * sizeof(T), "test");
-    EXPECT_TRUE(buffer.ok());
-    buffer_ = *std::move(buffer);
-    EXPECT_TRUE(
-        stream->Copy(values.data(), buffer_.n_bytes(), buffer_.data()).ok());
-    EXPECT_TRUE(stream->Synchronize("test").ok());
-  }
-  template <typename T>
-  T* as() const {
-    return buffer_.as<T>();
-  }
-  template <typename T>
-  std::vector<T> Read() const {
-    std::vector<T> values(buffer_.n_bytes() / sizeof(T));
-    EXPECT_TRUE(
-        stream_->Copy(buffer_.data(), buffer_.n_bytes(), values.data()).ok());
-    EXPECT_TRUE(stream_->Synchronize("test").ok());
-    return values;
-  }
-
- private:
-  DeviceStream* stream_;
-  DeviceBuffer buffer_;
-};
 
 struct Case {
   int64_t n_sequences, n_tokens, n_kv_heads, group, head_dim, window;
@@ -95,9 +45,9 @@ std::vector<float> HeadOf(const std::vector<uint16_t>& from, int64_t stride,
 
 struct Inputs {
   explicit Inputs(const Case& c)
-      : q(RandomHalves(c.n_rows() * c.q_stride(), 1)),
-        k(RandomHalves(c.n_rows() * c.kv_stride(), 2)),
-        v(RandomHalves(c.n_rows() * c.kv_stride(), 3)) {}
+      : q(NormalHalves(c.n_rows() * c.q_stride(), 1)),
+        k(NormalHalves(c.n_rows() * c.kv_stride(), 2)),
+        v(NormalHalves(c.n_rows() * c.kv_stride(), 3)) {}
 
   // What a head of a sequence should come to.
   std::vector<float> Wanted(const Case& c, float scale, int64_t sequence,
@@ -122,19 +72,17 @@ struct Inputs {
   std::vector<uint16_t> q, k, v;
 };
 
-void ExpectDefinition(const Device& device, const Case& c) {
+void ExpectDefinition(const TestDevice& on, const Case& c) {
   SCOPED_TRACE("head of " + std::to_string(c.head_dim) + ", window " +
                std::to_string(c.window) + ", tokens " +
                std::to_string(c.n_tokens));
-  auto stream = device.NewStream();
-  ASSERT_TRUE(stream.ok());
   const Inputs in(c);
-  const Values d_q(device, &*stream, in.q);
-  const Values d_k(device, &*stream, in.k);
-  const Values d_v(device, &*stream, in.v);
+  const DeviceBuffer d_q = on.Upload(in.q);
+  const DeviceBuffer d_k = on.Upload(in.k);
+  const DeviceBuffer d_v = on.Upload(in.v);
   const int64_t n_out = c.n_rows() * c.out_stride();
-  const Values d_floats(device, &*stream, std::vector<float>(n_out, 1e9f));
-  const Values d_halves(device, &*stream, std::vector<uint16_t>(n_out, 7));
+  const DeviceBuffer d_floats = on.Upload(std::vector<float>(n_out, 1e9f));
+  const DeviceBuffer d_halves = on.Upload(std::vector<uint16_t>(n_out, 7));
   Task task = {};
   task.q = d_q.as<uint16_t>();
   task.k = d_k.as<uint16_t>();
@@ -152,9 +100,9 @@ void ExpectDefinition(const Device& device, const Case& c) {
   task.window = c.window;
   task.scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
   task.soft_cap = c.soft_cap;
-  ASSERT_TRUE(RunTensorAttention(task, &*stream).ok());
-  const std::vector<float> floats = d_floats.Read<float>();
-  const std::vector<uint16_t> halves = d_halves.Read<uint16_t>();
+  ASSERT_TRUE(RunTensorAttention(task, on.stream()).ok());
+  const std::vector<float> floats = on.Download<float>(d_floats);
+  const std::vector<uint16_t> halves = on.Download<uint16_t>(d_halves);
   float most = 0;
   for (const uint16_t v : in.v) {
     most = std::max(most, std::fabs(FloatFromBf16(v)));
@@ -190,37 +138,36 @@ void ExpectDefinition(const Device& device, const Case& c) {
 }
 
 TEST(TensorAttentionTest, EqualsTheDefinition) {
-  for (const Device& device : Devices()) {
-    SCOPED_TRACE(device.Description());
-    ExpectDefinition(device, {1, 1, 1, 1, 64, 0, 0});
-    ExpectDefinition(device, {2, 70, 2, 2, 64, 0, 0});
-    ExpectDefinition(device, {1, 200, 1, 1, 32, 0, 0});       // a padded head
-    ExpectDefinition(device, {1, 100, 1, 3, 80, 0, 0});       // another
-    ExpectDefinition(device, {1, 260, 1, 1, 128, 70, 0});     // a window
-    ExpectDefinition(device, {2, 130, 1, 4, 256, 33, 2.5f});  // and a cap
-    ExpectDefinition(device, {1, 97, 1, 1, 24, 1, 0});        // itself alone
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
+    ExpectDefinition(on, {1, 1, 1, 1, 64, 0, 0});
+    ExpectDefinition(on, {2, 70, 2, 2, 64, 0, 0});
+    ExpectDefinition(on, {1, 200, 1, 1, 32, 0, 0});       // a padded head
+    ExpectDefinition(on, {1, 100, 1, 3, 80, 0, 0});       // another
+    ExpectDefinition(on, {1, 260, 1, 1, 128, 70, 0});     // a window
+    ExpectDefinition(on, {2, 130, 1, 4, 256, 33, 2.5f});  // and a cap
+    ExpectDefinition(on, {1, 97, 1, 1, 24, 1, 0});        // itself alone
   }
 }
 
 // Scores so large that all weight is on one key: the value itself.
 TEST(TensorAttentionTest, SharpSoftmaxesPickTheirKey) {
   const int64_t n_tokens = 150, head_dim = 64;
-  for (const Device& device : Devices()) {
-    auto stream = device.NewStream();
+  for (const TestDevice& on : TestDevices()) {
     std::vector<uint16_t> q(n_tokens * head_dim, Bf16FromFloat(0));
     std::vector<uint16_t> k = q;
-    const std::vector<uint16_t> v = RandomHalves(n_tokens * head_dim, 4);
+    const std::vector<uint16_t> v = NormalHalves(n_tokens * head_dim, 4);
     for (int64_t t = 0; t < n_tokens; ++t) {
       // Keys grow until token 99 and shrink behind it.
       q[t * head_dim] = Bf16FromFloat(1000);
       k[t * head_dim] =
           Bf16FromFloat(static_cast<float>(t < 100 ? t : 198 - t));
     }
-    const Values d_q(device, &*stream, q);
-    const Values d_k(device, &*stream, k);
-    const Values d_v(device, &*stream, v);
-    const Values out(device, &*stream,
-                     std::vector<uint16_t>(n_tokens * head_dim));
+    const DeviceBuffer d_q = on.Upload(q);
+    const DeviceBuffer d_k = on.Upload(k);
+    const DeviceBuffer d_v = on.Upload(v);
+    const DeviceBuffer out =
+        on.Upload(std::vector<uint16_t>(n_tokens * head_dim));
     const Task task = {d_q.as<uint16_t>(),
                        d_k.as<uint16_t>(),
                        d_v.as<uint16_t>(),
@@ -237,8 +184,8 @@ TEST(TensorAttentionTest, SharpSoftmaxesPickTheirKey) {
                        0,
                        1,
                        0};
-    ASSERT_TRUE(RunTensorAttention(task, &*stream).ok());
-    const std::vector<uint16_t> got = out.Read<uint16_t>();
+    ASSERT_TRUE(RunTensorAttention(task, on.stream()).ok());
+    const std::vector<uint16_t> got = on.Download<uint16_t>(out);
     for (int64_t t = 0; t < n_tokens; ++t) {
       const int64_t best = std::min<int64_t>(t, 99);
       for (int64_t d = 0; d < head_dim; ++d) {

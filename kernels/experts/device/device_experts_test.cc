@@ -5,11 +5,11 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
 #include <vector>
 
 #include "formats/base/float16.h"
 #include "kernels/rows/rows.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
@@ -22,76 +22,25 @@ constexpr int64_t kUsed = 3;
 constexpr int64_t kCols = 37;
 constexpr int64_t kRows = kTokens * kUsed;
 
-std::vector<float> RandomNumbers(int64_t n, int seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> numbers(static_cast<size_t>(n));
-  for (float& number : numbers) {
-    number = normal(generator);
-  }
-  return numbers;
-}
-
-// Memory of a device with values in it, and back.
-class Values {
- public:
-  template <typename T>
-  Values(const Device& device, DeviceStream* stream,
-         const std::vector<T>& values)
-      : stream_(stream) {
-    auto buffer = device.Allocate(values.size() * sizeof(T), "test");
-    EXPECT_TRUE(buffer.ok());
-    buffer_ = *std::move(buffer);
-    EXPECT_TRUE(
-        stream->Copy(values.data(), buffer_.n_bytes(), buffer_.data()).ok());
-    EXPECT_TRUE(stream->Synchronize("test").ok());
-  }
-  template <typename T>
-  T* as() const {
-    return buffer_.as<T>();
-  }
-  template <typename T>
-  std::vector<T> Read() const {
-    std::vector<T> values(buffer_.n_bytes() / sizeof(T));
-    EXPECT_TRUE(
-        stream_->Copy(buffer_.data(), buffer_.n_bytes(), values.data()).ok());
-    EXPECT_TRUE(stream_->Synchronize("test").ok());
-    return values;
-  }
-
- private:
-  DeviceStream* stream_;
-  DeviceBuffer buffer_;
-};
-
-std::vector<Device> Devices() {
-  std::vector<Device> devices = {Device::Cpu()};
-  if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
-    devices.push_back(*card);
-  }
-  return devices;
-}
-
 TEST(DeviceExpertsTest, RowsAreThoseOfTheirTokens) {
-  const std::vector<float> x = RandomNumbers(kTokens * kCols, 1);
+  const std::vector<float> x = NormalNumbers<float>(kTokens * kCols, 1);
   const std::vector<int32_t> tokens = {3, 0, 6, 6, 1};
-  for (const Device& device : Devices()) {
-    auto stream = device.NewStream();
-    const Values d_x(device, &*stream, x);
-    const Values d_tokens(device, &*stream, tokens);
-    const Values floats(device, &*stream,
-                        std::vector<float>(tokens.size() * kCols));
-    const Values halves(device, &*stream,
-                        std::vector<uint16_t>(tokens.size() * kCols));
+  for (const TestDevice& on : TestDevices()) {
+    const DeviceBuffer d_x = on.Upload(x);
+    const DeviceBuffer d_tokens = on.Upload(tokens);
+    const DeviceBuffer floats =
+        on.Upload(std::vector<float>(tokens.size() * kCols));
+    const DeviceBuffer halves =
+        on.Upload(std::vector<uint16_t>(tokens.size() * kCols));
     const GatherTask task = {d_x.as<float>(),
                              d_tokens.as<int32_t>(),
                              static_cast<int64_t>(tokens.size()),
                              kCols,
                              floats.as<float>(),
                              halves.as<uint16_t>()};
-    ASSERT_TRUE(RunGather(task, &*stream).ok());
-    const auto got = floats.Read<float>();
-    const auto rounded = halves.Read<uint16_t>();
+    ASSERT_TRUE(RunGather(task, on.stream()).ok());
+    const auto got = on.Download<float>(floats);
+    const auto rounded = on.Download<uint16_t>(halves);
     for (size_t r = 0; r < tokens.size(); ++r) {
       for (int64_t c = 0; c < kCols; ++c) {
         const float wanted = x[tokens[r] * kCols + c];
@@ -103,20 +52,19 @@ TEST(DeviceExpertsTest, RowsAreThoseOfTheirTokens) {
 }
 
 TEST(DeviceExpertsTest, SumsAreInTheOrderOfExperts) {
-  const std::vector<float> x = RandomNumbers(kRows * kCols, 2);
-  const std::vector<float> weights = RandomNumbers(kRows, 3);
-  const std::vector<float> before = RandomNumbers(kTokens * kCols, 4);
+  const std::vector<float> x = NormalNumbers<float>(kRows * kCols, 2);
+  const std::vector<float> weights = NormalNumbers<float>(kRows, 3);
+  const std::vector<float> before = NormalNumbers<float>(kTokens * kCols, 4);
   std::vector<int32_t> rows;
   for (int64_t i = 0; i < kRows; ++i) {
     rows.push_back(static_cast<int32_t>(i * 8 % kRows));
   }
-  for (const Device& device : Devices()) {
-    auto stream = device.NewStream();
-    const Values d_x(device, &*stream, x);
-    const Values d_rows(device, &*stream, rows);
-    const Values d_weights(device, &*stream, weights);
+  for (const TestDevice& on : TestDevices()) {
+    const DeviceBuffer d_x = on.Upload(x);
+    const DeviceBuffer d_rows = on.Upload(rows);
+    const DeviceBuffer d_weights = on.Upload(weights);
     for (const bool accumulate : {false, true}) {
-      const Values out(device, &*stream, before);
+      const DeviceBuffer out = on.Upload(before);
       const CombineTask task = {d_x.as<float>(),
                                 d_rows.as<int32_t>(),
                                 d_weights.as<float>(),
@@ -125,7 +73,7 @@ TEST(DeviceExpertsTest, SumsAreInTheOrderOfExperts) {
                                 kCols,
                                 accumulate,
                                 out.as<float>()};
-      ASSERT_TRUE(RunCombine(task, &*stream).ok());
+      ASSERT_TRUE(RunCombine(task, on.stream()).ok());
       std::vector<float> wanted = before;
       const RowKernels& kernels = RowKernelsReference();
       for (int64_t t = 0; t < kTokens; ++t) {
@@ -140,7 +88,7 @@ TEST(DeviceExpertsTest, SumsAreInTheOrderOfExperts) {
           std::copy(sums.begin(), sums.end(), &wanted[t * kCols]);
         }
       }
-      EXPECT_EQ(out.Read<float>(), wanted);
+      EXPECT_EQ(on.Download<float>(out), wanted);
     }
   }
 }

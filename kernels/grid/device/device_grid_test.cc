@@ -9,7 +9,7 @@
 
 #include "kernels/grid/feedback.h"
 #include "kernels/linalg/cholesky.h"
-#include "kernels/linalg/device/test_device.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
@@ -248,9 +248,9 @@ class DeviceGridTest : public testing::TestWithParam<Case> {};
 
 TEST_P(DeviceGridTest, HasTheProcessorsBits) {
   const Problem& problem = TheProblem();
-  for (const auto& on : TestDevices()) {
-    SCOPED_TRACE(on->device().Description());
-    Steps steps(problem, *on, SpecOf(GetParam()));
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
+    Steps steps(problem, on, SpecOf(GetParam()));
     steps.Fit({}, /*weighted=*/true);
     steps.Round();
     steps.Feed(/*ordered=*/true, /*on_entry=*/false);
@@ -260,8 +260,8 @@ TEST_P(DeviceGridTest, HasTheProcessorsBits) {
 
 TEST_P(DeviceGridTest, FitsOnEntering) {
   const Problem& problem = TheProblem();
-  for (const auto& on : TestDevices()) {
-    Steps steps(problem, *on, SpecOf(GetParam()));
+  for (const TestDevice& on : TestDevices()) {
+    Steps steps(problem, on, SpecOf(GetParam()));
     steps.Feed(/*ordered=*/false, /*on_entry=*/true);
     steps.Improve(1, false, true);
   }
@@ -269,8 +269,8 @@ TEST_P(DeviceGridTest, FitsOnEntering) {
 
 TEST_P(DeviceGridTest, OtherSearches) {
   const Problem& problem = TheProblem();
-  for (const auto& on : TestDevices()) {
-    Steps steps(problem, *on, SpecOf(GetParam()));
+  for (const TestDevice& on : TestDevices()) {
+    Steps steps(problem, on, SpecOf(GetParam()));
     FitOptions options;
     options.search = FitOptions::Search::kShrink;
     steps.Fit(options, /*weighted=*/false);
@@ -289,15 +289,15 @@ INSTANTIATE_TEST_SUITE_P(All, DeviceGridTest, testing::ValuesIn(kCases),
 TEST(DeviceGridStateTest, OneMatrixTakesWhatTheOtherStateHas) {
   const Problem& problem = TheProblem();
   const GridSpec spec = SpecOf(kCases[0]);
-  for (const auto& on : TestDevices()) {
-    const DeviceBuffer targets = on->Upload(problem.targets);
-    auto grid = DeviceGrid::New(on->device(), spec, kRows, kCols, kBatch);
+  for (const TestDevice& on : TestDevices()) {
+    const DeviceBuffer targets = on.Upload(problem.targets);
+    auto grid = DeviceGrid::New(on.device(), spec, kRows, kCols, kBatch);
     ASSERT_TRUE(grid.ok());
     GridRows first(spec, kRows, kCols);
     GridRows second = first;
     std::fill(first.codes.begin(), first.codes.end(), uint8_t{3});
     std::fill(second.scales.begin(), second.scales.end(), 0.5f);
-    DeviceStream* const stream = on->stream();
+    DeviceStream* const stream = on.stream();
     for (const int64_t b : {0, 1}) {
       ASSERT_TRUE((*grid)->Write(b, first, stream).ok());
     }

@@ -6,9 +6,9 @@
 
 #include <limits>
 
-#include "kernels/linalg/device/test_device.h"
 #include "kernels/linalg/gemm.h"
 #include "kernels/linalg/gram.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
@@ -61,16 +61,16 @@ void ExpectSame(const TestDevice& on, const Sizes& s, bool transposed,
 }
 
 TEST(DeviceChainsTest, ProductsHaveTheProcessorsBits) {
-  for (const auto& on : TestDevices()) {
-    SCOPED_TRACE(on->device().Description());
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
     for (const Sizes& sizes : kSizes) {
       for (const bool transposed : {false, true}) {
         for (const Update update :
              {Update::kSet, Update::kAdd, Update::kSubtract}) {
           // Rows that begin at 16 bytes in one of them, and elsewhere.
           const int64_t extra = update == Update::kAdd ? 8 - sizes.n % 4 : 3;
-          ExpectSame<float>(*on, sizes, transposed, update, extra, 1);
-          ExpectSame<double>(*on, sizes, transposed, update, extra, 1);
+          ExpectSame<float>(on, sizes, transposed, update, extra, 1);
+          ExpectSame<double>(on, sizes, transposed, update, extra, 1);
         }
       }
     }
@@ -78,31 +78,31 @@ TEST(DeviceChainsTest, ProductsHaveTheProcessorsBits) {
 }
 
 TEST(DeviceChainsTest, BatchesAreProductsOfTheirOwn) {
-  for (const auto& on : TestDevices()) {
-    ExpectSame<float>(*on, {33, 70, 21}, false, Update::kSubtract, 1, 5);
-    ExpectSame<double>(*on, {33, 70, 21}, true, Update::kAdd, 0, 5);
+  for (const TestDevice& on : TestDevices()) {
+    ExpectSame<float>(on, {33, 70, 21}, false, Update::kSubtract, 1, 5);
+    ExpectSame<double>(on, {33, 70, 21}, true, Update::kAdd, 0, 5);
   }
 }
 
 // Sums that end in a negative zero stay one whatever the depth.
 TEST(DeviceChainsTest, KeepsNegativeZeros) {
-  for (const auto& on : TestDevices()) {
-    const DeviceBuffer a = on->Upload(std::vector<float>{1e-30f, 0, 0});
-    const DeviceBuffer b = on->Upload(std::vector<float>{-1e-30f, 0, 0});
-    const DeviceBuffer c = on->Upload(std::vector<float>{1});
+  for (const TestDevice& on : TestDevices()) {
+    const DeviceBuffer a = on.Upload(std::vector<float>{1e-30f, 0, 0});
+    const DeviceBuffer b = on.Upload(std::vector<float>{-1e-30f, 0, 0});
+    const DeviceBuffer c = on.Upload(std::vector<float>{1});
     ASSERT_TRUE(
         RunChainProduct(chain::GemmNT(Update::kSet, 1, 1, 1, a.as<float>(), 3,
                                       b.as<float>(), 3, c.as<float>(), 1),
-                        on->stream())
+                        on.stream())
             .ok());
-    EXPECT_TRUE(SameBits(on->Download<float>(c), {-0.0f}));
+    EXPECT_TRUE(SameBits(on.Download<float>(c), {-0.0f}));
   }
 }
 
 TEST(DeviceChainsTest, GramMatricesHaveTheProcessorsBits) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-  for (const auto& on : TestDevices()) {
-    SCOPED_TRACE(on->device().Description());
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
     for (const int64_t n_cols : {1, 30, 132, 200}) {
       for (const int64_t n_rows : {0, 1, 255, 256, 700}) {
         for (const bool weighted : {false, true}) {
@@ -113,9 +113,9 @@ TEST(DeviceChainsTest, GramMatricesHaveTheProcessorsBits) {
             rows[static_cast<size_t>(n_cols)] = kNan;
           }
           auto gram = NormalNumbers<double>(n_cols * n_cols, 3);
-          const DeviceBuffer d_rows = on->Upload(rows);
-          const DeviceBuffer d_weights = on->Upload(weights);
-          const DeviceBuffer d_gram = on->Upload(gram);
+          const DeviceBuffer d_rows = on.Upload(rows);
+          const DeviceBuffer d_weights = on.Upload(weights);
+          const DeviceBuffer d_gram = on.Upload(gram);
           chain::GramTask task;
           task.left = task.right = d_rows.as<float>();
           task.left_stride = task.right_stride = n_cols;
@@ -124,10 +124,10 @@ TEST(DeviceChainsTest, GramMatricesHaveTheProcessorsBits) {
           task.n_rows = n_rows;
           task.upper = true;
           task.sums = d_gram.as<double>();
-          ASSERT_TRUE(RunGram(task, on->stream()).ok());
+          ASSERT_TRUE(RunGram(task, on.stream()).ok());
           AddGram(nullptr, rows.data(), n_rows, n_cols,
                   weighted ? weights.data() : nullptr, gram.data());
-          EXPECT_TRUE(SameBits(gram, on->Download<double>(d_gram)))
+          EXPECT_TRUE(SameBits(gram, on.Download<double>(d_gram)))
               << n_rows << " x " << n_cols << ", weighted " << weighted;
         }
       }
@@ -142,13 +142,13 @@ TEST(DeviceChainsTest, CrossMomentsOfGroups) {
   const auto left = NormalNumbers<float>(900 * kLeft, 1);
   const auto right = NormalNumbers<float>(900 * kRight, 2);
   const auto weights = NormalNumbers<float>(900, 3);
-  for (const auto& on : TestDevices()) {
+  for (const TestDevice& on : TestDevices()) {
     auto cross = NormalNumbers<double>(4 * kSums, 4);
-    const DeviceBuffer d_left = on->Upload(left);
-    const DeviceBuffer d_right = on->Upload(right);
-    const DeviceBuffer d_weights = on->Upload(weights);
-    const DeviceBuffer d_cross = on->Upload(cross);
-    const DeviceBuffer d_offsets = on->Upload(offsets);
+    const DeviceBuffer d_left = on.Upload(left);
+    const DeviceBuffer d_right = on.Upload(right);
+    const DeviceBuffer d_weights = on.Upload(weights);
+    const DeviceBuffer d_cross = on.Upload(cross);
+    const DeviceBuffer d_offsets = on.Upload(offsets);
     chain::GramTask task;
     task.left = d_left.as<float>();
     task.right = d_right.as<float>();
@@ -160,14 +160,14 @@ TEST(DeviceChainsTest, CrossMomentsOfGroups) {
     task.n_batch = 4;
     task.offsets = d_offsets.as<int64_t>();
     task.sums_step = kSums;
-    ASSERT_TRUE(RunGram(task, on->stream()).ok());
+    ASSERT_TRUE(RunGram(task, on.stream()).ok());
     for (size_t i = 0; i < 4; ++i) {
       AddCross(nullptr, left.data() + offsets[i] * kLeft, kLeft,
                right.data() + offsets[i] * kRight, kRight,
                offsets[i + 1] - offsets[i], weights.data() + offsets[i],
                cross.data() + static_cast<int64_t>(i) * kSums);
     }
-    EXPECT_TRUE(SameBits(cross, on->Download<double>(d_cross)));
+    EXPECT_TRUE(SameBits(cross, on.Download<double>(d_cross)));
   }
 }
 

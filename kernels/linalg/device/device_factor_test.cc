@@ -5,7 +5,7 @@
 
 #include <limits>
 
-#include "kernels/linalg/device/test_device.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
@@ -36,26 +36,26 @@ void ExpectSame(const FactorResult& a, const FactorResult& b) {
 }
 
 TEST(DeviceFactorTest, FactorsHaveTheProcessorsBits) {
-  for (const auto& on : TestDevices()) {
-    SCOPED_TRACE(on->device().Description());
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
     for (const int64_t n : {1, 7, 31, 32, 33, 127, 128, 129, 160, 300}) {
       SCOPED_TRACE(n);
       std::vector<double> h = Positive(n, 1);
-      const DeviceBuffer d_h = on->Upload(h);
-      auto factors = DeviceFactors::New(on->device(), 1);
+      const DeviceBuffer d_h = on.Upload(h);
+      auto factors = DeviceFactors::New(on.device(), 1);
       ASSERT_TRUE(factors.ok());
       ASSERT_TRUE((*factors)
-                      ->FactorUpper(n, d_h.as<double>(), n * n, on->stream())
+                      ->FactorUpper(n, d_h.as<double>(), n * n, on.stream())
                       .ok());
       const FactorResult result = FactorUpper(nullptr, n, h.data());
-      EXPECT_TRUE(SameBits(h, on->Download<double>(d_h)));
-      ExpectSame(result, (*factors)->Results(on->stream())->at(0));
+      EXPECT_TRUE(SameBits(h, on.Download<double>(d_h)));
+      ExpectSame(result, (*factors)->Results(on.stream())->at(0));
       // Its unit factor and pivots.
       const DeviceBuffer d_m =
-          on->Upload(std::vector<float>(static_cast<size_t>(n * n)));
+          on.Upload(std::vector<float>(static_cast<size_t>(n * n)));
       const DeviceBuffer d_pivots =
-          on->Upload(std::vector<float>(static_cast<size_t>(n)));
-      const DeviceBuffer d_unit = on->Upload(std::vector<double>{3.0});
+          on.Upload(std::vector<float>(static_cast<size_t>(n)));
+      const DeviceBuffer d_unit = on.Upload(std::vector<double>{3.0});
       factor::UnitTask unit = {n,
                                1,
                                d_h.as<double>(),
@@ -64,15 +64,15 @@ TEST(DeviceFactorTest, FactorsHaveTheProcessorsBits) {
                                n * n,
                                d_pivots.as<float>(),
                                d_unit.as<double>()};
-      ASSERT_TRUE(RunFactorPass(unit, on->stream()).ok());
+      ASSERT_TRUE(RunFactorPass(unit, on.stream()).ok());
       std::vector<float> pivots;
       for (int64_t i = 0; i < n; ++i) {
         pivots.push_back(static_cast<float>(h[i * n + i] * h[i * n + i] / 3.0));
       }
-      EXPECT_TRUE(SameBits(pivots, on->Download<float>(d_pivots)));
+      EXPECT_TRUE(SameBits(pivots, on.Download<float>(d_pivots)));
       const float* m = UnitFactorInPlace(nullptr, n, h.data());
       EXPECT_TRUE(
-          SameBits(std::vector<float>(m, m + n * n), on->Download<float>(d_m)));
+          SameBits(std::vector<float>(m, m + n * n), on.Download<float>(d_m)));
     }
   }
 }
@@ -89,16 +89,16 @@ TEST(DeviceFactorTest, BatchesFailOneByOne) {
     }
     all.insert(all.end(), h.begin(), h.end());
   }
-  for (const auto& on : TestDevices()) {
+  for (const TestDevice& on : TestDevices()) {
     std::vector<double> expected = all;
-    const DeviceBuffer d_h = on->Upload(all);
-    auto factors = DeviceFactors::New(on->device(), 3);
+    const DeviceBuffer d_h = on.Upload(all);
+    auto factors = DeviceFactors::New(on.device(), 3);
     ASSERT_TRUE(factors.ok());
     ASSERT_TRUE(
-        (*factors)->FactorUpper(n, d_h.as<double>(), n * n, on->stream()).ok());
-    const auto results = (*factors)->Results(on->stream());
+        (*factors)->FactorUpper(n, d_h.as<double>(), n * n, on.stream()).ok());
+    const auto results = (*factors)->Results(on.stream());
     ASSERT_TRUE(results.ok());
-    const std::vector<double> got = on->Download<double>(d_h);
+    const std::vector<double> got = on.Download<double>(d_h);
     for (size_t i = 0; i < 3; ++i) {
       double* const h = expected.data() + i * n * n;
       const FactorResult result = FactorUpper(nullptr, n, h);
@@ -112,7 +112,7 @@ TEST(DeviceFactorTest, BatchesFailOneByOne) {
 }
 
 TEST(DeviceFactorTest, SolvedRowsHaveTheProcessorsBits) {
-  for (const auto& on : TestDevices()) {
+  for (const TestDevice& on : TestDevices()) {
     for (const int64_t n : {1, 33, 128, 290}) {
       for (const int64_t n_rows : {0, 1, 65, 130}) {
         std::vector<double> r = Positive(n, 4);
@@ -120,8 +120,8 @@ TEST(DeviceFactorTest, SolvedRowsHaveTheProcessorsBits) {
         r.insert(r.end(), r.begin(), r.end());
         r[static_cast<size_t>(n * n)] *= 2;  // the second one differs
         auto b = NormalNumbers<double>(2 * n_rows * n, 5);
-        const DeviceBuffer d_r = on->Upload(r);
-        const DeviceBuffer d_b = on->Upload(b);
+        const DeviceBuffer d_r = on.Upload(r);
+        const DeviceBuffer d_b = on.Upload(b);
         SolveRowsTask task;
         task.r = d_r.as<double>();
         task.n = n;
@@ -130,12 +130,12 @@ TEST(DeviceFactorTest, SolvedRowsHaveTheProcessorsBits) {
         task.n_batch = 2;
         task.r_step = n * n;
         task.b_step = n_rows * n;
-        ASSERT_TRUE(RunSolveRows(task, on->stream()).ok());
+        ASSERT_TRUE(RunSolveRows(task, on.stream()).ok());
         for (const int64_t i : {0, 1}) {
           SolveRows(nullptr, r.data() + i * n * n, n, b.data() + i * n_rows * n,
                     n_rows);
         }
-        EXPECT_TRUE(SameBits(b, on->Download<double>(d_b)))
+        EXPECT_TRUE(SameBits(b, on.Download<double>(d_b)))
             << n_rows << " x " << n;
       }
     }
@@ -146,15 +146,15 @@ TEST(DeviceFactorTest, MetricIsPermutedDampedAndScaled) {
   constexpr int64_t n = 5;
   const auto gram = NormalNumbers<double>(n * n, 6);
   const std::vector<int32_t> order = {3, 0, 4, 1, 2};
-  for (const auto& on : TestDevices()) {
-    const DeviceBuffer d_gram = on->Upload(gram);
-    const DeviceBuffer d_order = on->Upload(order);
-    const DeviceBuffer d_out = on->Upload(std::vector<float>(n * n));
+  for (const TestDevice& on : TestDevices()) {
+    const DeviceBuffer d_gram = on.Upload(gram);
+    const DeviceBuffer d_order = on.Upload(order);
+    const DeviceBuffer d_out = on.Upload(std::vector<float>(n * n));
     factor::MetricTask task = {
         n,       d_gram.as<double>(), d_order.as<int32_t>(), 0.5, 3,
         nullptr, d_out.as<float>()};
-    ASSERT_TRUE(RunFactorPass(task, on->stream()).ok());
-    const auto out = on->Download<float>(d_out);
+    ASSERT_TRUE(RunFactorPass(task, on.stream()).ok());
+    const auto out = on.Download<float>(d_out);
     for (size_t i = 0; i < n; ++i) {
       for (size_t j = 0; j < n; ++j) {
         const double value = gram[static_cast<size_t>(order[i]) * n +

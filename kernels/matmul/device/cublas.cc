@@ -1,14 +1,11 @@
 #include "kernels/matmul/device/cublas.h"
 
-#include <dlfcn.h>
-
-#include <cstdlib>
+#include <memory>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "formats/base/status.h"
+#include "kernels/nvidia_library.h"
 
 namespace narrow {
 namespace {
@@ -21,50 +18,17 @@ constexpr int kDefaultAlgorithm = -1;
 constexpr int kNotTransposed = 0;
 constexpr int kTransposed = 1;
 
-std::vector<std::string> Candidates() {
-  std::vector<std::string> folders;
-  if (const char* named = std::getenv("NARROW_CUDA_LIBRARIES")) {
-    folders.push_back(absl::StrCat(named, "/"));
-  }
-  folders.push_back("");  // where the loader looks
-  folders.push_back("/usr/local/cuda/lib64/");
-  std::vector<std::string> paths;
-  for (const std::string& folder : folders) {
-    for (const char* version : {"13", "12"}) {
-      paths.push_back(absl::StrCat(folder, "libcublas.so.", version));
-    }
-  }
-  return paths;
-}
-
-template <typename Function>
-bool Find(void* library, const char* name, Function* function) {
-  *function = reinterpret_cast<Function>(dlsym(library, name));
-  return *function != nullptr;
-}
-
 absl::StatusOr<const CublasApi*> Load() {
-  const std::vector<std::string> candidates = Candidates();
-  for (const std::string& path : candidates) {
-    void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) {
-      continue;
-    }
-    auto* api = new CublasApi();
-    api->path = path;
-    if (Find(library, "cublasCreate_v2", &api->create) &&
-        Find(library, "cublasDestroy_v2", &api->destroy) &&
-        Find(library, "cublasSetStream_v2", &api->set_stream) &&
-        Find(library, "cublasGetVersion_v2", &api->get_version) &&
-        Find(library, "cublasGemmEx", &api->gemm_ex)) {
-      return api;
-    }
-    delete api;
-    dlclose(library);
-  }
-  return absl::NotFoundError(
-      absl::StrCat("cuBLAS was not found as ", absl::StrJoin(candidates, ", "),
-                   "; set NARROW_CUDA_LIBRARIES to the folder that has it"));
+  auto api = std::make_unique<CublasApi>();
+  ASSIGN_OR_RETURN(
+      api->path,
+      LoadNvidiaLibrary("cuBLAS", "libcublas.so", {"13", "12"},
+                        {Symbol("cublasCreate_v2", &api->create),
+                         Symbol("cublasDestroy_v2", &api->destroy),
+                         Symbol("cublasSetStream_v2", &api->set_stream),
+                         Symbol("cublasGetVersion_v2", &api->get_version),
+                         Symbol("cublasGemmEx", &api->gemm_ex)}));
+  return api.release();
 }
 
 absl::Status CheckCall(int status, absl::string_view call) {
@@ -112,9 +76,7 @@ absl::StatusOr<Cublas> Cublas::Open() {
       CheckCall(api->get_version(nullptr, &version), "cublasGetVersion"));
   void* handle = nullptr;
   RETURN_IF_ERROR(CheckCall(api->create(&handle), "cublasCreate"));
-  return Cublas(api, handle,
-                absl::StrCat("cuBLAS ", version / 10000, ".",
-                             version / 100 % 100, ".", version % 100));
+  return Cublas(api, handle, absl::StrCat("cuBLAS ", LibraryVersion(version)));
 }
 
 // In columns, out^T = right * left^T: its rows are ours.

@@ -1,5 +1,5 @@
-// NVIDIA's library of products, if this machine has it. It is loaded when it
-// is first asked for and not linked: narrow runs without.
+// NVIDIA's older library of products, if this machine has it, for where
+// cublas_lt.h's is missing or has nothing that fits.
 
 #ifndef NARROW_KERNELS_MATMUL_DEVICE_CUBLAS_H_
 #define NARROW_KERNELS_MATMUL_DEVICE_CUBLAS_H_
@@ -27,9 +27,7 @@ struct CublasApi {
   std::string path;
 };
 
-// libcublas.so.13 or .12 from the directory that the environment variable
-// NARROW_CUDA_LIBRARIES names, else from where the loader looks, else from
-// /usr/local/cuda/lib64. NotFound tells where it was sought. Found once.
+// libcublas.so.13 or .12, see LoadNvidiaLibrary. Found once.
 absl::StatusOr<const CublasApi*> LoadCublas();
 
 // A handle, for one thread at a time.
@@ -45,9 +43,9 @@ class Cublas {
 
   // As the kernel of tile_threads.h, but in the library's own order of sums,
   // which depends on sizes and the card. REQUIRES: in each operand, neighbours
-  // in a row or in a column are neighbours in memory; sizes below 2^31. With
-  // a bias, `out` holds it already (and what is accumulated), and no halves
-  // are asked for.
+  // in a row or in a column are neighbours in memory; sizes below 2^31,
+  // one product. With a bias, `out` holds it already (and what is accumulated),
+  // and no halves are asked for.
   absl::Status Multiply(const tile::Product& product, void* stream);
 
  private:

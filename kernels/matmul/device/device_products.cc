@@ -67,11 +67,15 @@ absl::Status MultiplyOnTensorCores(const tensor_tile::Task& task,
     return tile::LaunchTensorProduct(task, stream->handle());
   }
   const bool left = tensor_tile::LiesByDepth(task.product.left);
-  if (tensor_tile::LiesByDepth(task.product.right)) {
-    left ? RunTensorTiles<true, true>(task) : RunTensorTiles<false, true>(task);
-  } else {
-    left ? RunTensorTiles<true, false>(task)
-         : RunTensorTiles<false, false>(task);
+  const bool right = tensor_tile::LiesByDepth(task.product.right);
+  const auto run =
+      left ? (right ? RunTensorTiles<true, true> : RunTensorTiles<true, false>)
+           : (right ? RunTensorTiles<false, true>
+                    : RunTensorTiles<false, false>);
+  for (int64_t batch = 0; batch < task.product.n_batch; ++batch) {
+    tensor_tile::Task one = task;
+    one.product = OneOf(task.product, batch);
+    run(one);
   }
   return absl::OkStatus();
 }
@@ -81,15 +85,28 @@ absl::Status MultiplyOnTensorCores(const tensor_tile::Task& task,
 absl::StatusOr<std::unique_ptr<DeviceProducts>> DeviceProducts::Open(
     const Device& device, std::string* note) {
   std::unique_ptr<DeviceProducts> products = OfOwnKernels();
-  if (device.kind() == DeviceKind::kCuda) {
-    absl::StatusOr<Cublas> cublas = Cublas::Open();
-    if (cublas.ok()) {
-      products->cublas_.emplace(*std::move(cublas));
-    } else if (note != nullptr) {
-      *note = absl::StrCat(cublas.status().message(),
-                           "; products are slower without it");
-    }
+  if (device.kind() != DeviceKind::kCuda) {
+    return products;
   }
+  absl::StatusOr<std::unique_ptr<CublasLt>> library = CublasLt::Open(device);
+  if (library.ok()) {
+    return Of(*std::move(library));
+  }
+  absl::StatusOr<Cublas> cublas = Cublas::Open();
+  if (cublas.ok()) {
+    products->cublas_.emplace(*std::move(cublas));
+  }
+  if (note != nullptr) {
+    *note = absl::StrCat(library.status().message(),
+                         "; products are slower by ", products->name());
+  }
+  return products;
+}
+
+std::unique_ptr<DeviceProducts> DeviceProducts::Of(
+    std::unique_ptr<CublasLt> library) {
+  std::unique_ptr<DeviceProducts> products = OfOwnKernels();
+  products->cublas_lt_ = std::move(library);
   return products;
 }
 
@@ -98,16 +115,25 @@ std::unique_ptr<DeviceProducts> DeviceProducts::OfOwnKernels() {
 }
 
 std::string DeviceProducts::name() const {
-  return cublas_.has_value() ? cublas_->name() : "own kernels";
+  return cublas_lt_ != nullptr ? cublas_lt_->name()
+         : cublas_.has_value() ? cublas_->name()
+                               : "own kernels";
 }
 
 absl::Status DeviceProducts::Multiply(const Product& product,
                                       DeviceStream* stream) {
-  if (product.n_rows == 0 || product.n_cols == 0) {
+  if (product.n_rows == 0 || product.n_cols == 0 || product.n_batch == 0) {
     return absl::OkStatus();
   }
-  // The library adds its sums to what is there, but not to bfloat16.
-  const bool library_can = product.bias == nullptr || product.halves == nullptr;
+  if (cublas_lt_ != nullptr && cublas_lt_->kind() == stream->kind()) {
+    const absl::Status status = cublas_lt_->Multiply(product, stream);
+    if (!absl::IsUnimplemented(status)) {
+      return status;
+    }
+  }
+  // cuBLAS adds its sums to what is there, but not to bfloat16.
+  const bool library_can = product.n_batch == 1 && (product.bias == nullptr ||
+                                                    product.halves == nullptr);
   if (cublas_.has_value() && library_can &&
       stream->kind() == DeviceKind::kCuda) {
     if (product.bias != nullptr) {
@@ -123,13 +149,16 @@ absl::Status DeviceProducts::Multiply(const Product& product,
 
 absl::Status DeviceProducts::MultiplyInOrder(const Product& product,
                                              DeviceStream* stream) {
-  if (stream->kind() != DeviceKind::kCuda) {
-    MultiplyTiles(product);
+  if (product.n_rows == 0 || product.n_cols == 0 || product.n_batch == 0) {
     return absl::OkStatus();
   }
-  return product.n_rows == 0 || product.n_cols == 0
-             ? absl::OkStatus()
-             : tile::LaunchProduct(product, stream->handle());
+  if (stream->kind() == DeviceKind::kCuda) {
+    return tile::LaunchProduct(product, stream->handle());
+  }
+  for (int64_t batch = 0; batch < product.n_batch; ++batch) {
+    MultiplyTiles(OneOf(product, batch));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status DeviceProducts::MultiplyGroups(const tensor_tile::Task& task,

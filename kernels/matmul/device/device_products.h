@@ -4,10 +4,11 @@
 //   ASSIGN_OR_RETURN(auto products, DeviceProducts::Open(device, &note));
 //   RETURN_IF_ERROR(products->Multiply(product, &stream));
 //
-// On a card with NVIDIA's library where there is one, else with the kernel of
-// tensor_tile.h where operands begin and continue at multiples of sixteen
-// bytes, and that of tile_threads.h where they do not; on the CPU's device by
-// those kernels' code. Pointers are the device's. One thread at a time.
+// On a card with NVIDIA's libraries where there are any, cuBLASLt before
+// cuBLAS, else with the kernel of tensor_tile.h where operands begin and
+// continue at multiples of sixteen bytes, and that of tile_threads.h where they
+// do not; on the CPU's device by those kernels' code. Pointers are the
+// device's. One thread at a time.
 
 #ifndef NARROW_KERNELS_MATMUL_DEVICE_DEVICE_PRODUCTS_H_
 #define NARROW_KERNELS_MATMUL_DEVICE_DEVICE_PRODUCTS_H_
@@ -22,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "kernels/matmul/device/cublas.h"
+#include "kernels/matmul/device/cublas_lt.h"
 #include "kernels/matmul/device/tensor_tile.h"
 #include "kernels/matmul/device/tile_threads.h"
 
@@ -29,16 +31,19 @@ namespace narrow {
 
 class DeviceProducts {
  public:
-  // `note`, if given, tells why a card goes without NVIDIA's library.
+  // `note`, if given, tells why a card goes without cuBLASLt.
   static absl::StatusOr<std::unique_ptr<DeviceProducts>> Open(
       const Device& device, std::string* note = nullptr);
   // The kernel of this project, for comparison.
   static std::unique_ptr<DeviceProducts> OfOwnKernels();
+  // Products of the library's device by it.
+  static std::unique_ptr<DeviceProducts> Of(std::unique_ptr<CublasLt> library);
 
-  // "cuBLAS 13.1.0" or "own kernels".
+  // "cuBLASLt 13.1.0", "cuBLAS 13.1.0" or "own kernels".
   std::string name() const;
 
-  // See tile_threads.h; sizes of 0 leave nothing to do.
+  // See tile_threads.h; sizes of 0 leave nothing to do. What a library has
+  // nothing for goes to the next.
   absl::Status Multiply(const tile::Product& product, DeviceStream* stream);
   // As tile_threads.h does it on any device: every element one chain of fused
   // multiply-adds.
@@ -58,6 +63,7 @@ class DeviceProducts {
  private:
   DeviceProducts() = default;
 
+  std::unique_ptr<CublasLt> cublas_lt_;
   std::optional<Cublas> cublas_;
 };
 

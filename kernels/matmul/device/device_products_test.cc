@@ -8,10 +8,10 @@
 
 #include <cmath>
 #include <cstdlib>
-#include <random>
 #include <vector>
 
 #include "formats/base/float16.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
@@ -21,72 +21,43 @@ using tile::Product;
 
 // A device, and what computes on it.
 struct Engine {
-  Device device;
+  TestDevice on;
   std::unique_ptr<DeviceProducts> products;
 };
 
 std::vector<Engine> Engines() {
   std::vector<Engine> engines;
-  engines.push_back({Device::Cpu(), DeviceProducts::OfOwnKernels()});
-  if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
-    engines.push_back({*card, DeviceProducts::OfOwnKernels()});
-    auto library = DeviceProducts::Open(*card);
+  for (const TestDevice& on : TestDevices()) {
+    const Device device = on.device();
+    engines.push_back({TestDevice(device), DeviceProducts::OfOwnKernels()});
+    auto library = DeviceProducts::Open(device);
     if (library.ok() && (*library)->name() != "own kernels") {
-      engines.push_back({*card, *std::move(library)});
+      engines.push_back({TestDevice(device), *std::move(library)});
     }
   }
   return engines;
-}
-
-std::vector<float> RandomNumbers(int64_t n, int seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> numbers(static_cast<size_t>(n));
-  for (float& number : numbers) {
-    number = normal(generator);
-  }
-  return numbers;
-}
-
-template <typename T>
-DeviceBuffer Upload(const Device& device, DeviceStream* stream,
-                    const std::vector<T>& values) {
-  auto buffer = device.Allocate(values.size() * sizeof(T), "test");
-  EXPECT_TRUE(buffer.ok());
-  EXPECT_TRUE(
-      stream->Copy(values.data(), values.size() * sizeof(T), buffer->data())
-          .ok());
-  EXPECT_TRUE(stream->Synchronize("test").ok());
-  return *std::move(buffer);
 }
 
 // A product of `n_rows` x `n_cols`, operands stored in rows or in columns.
 void ExpectProduct(const Engine& engine, int64_t n_rows, int64_t n_cols,
                    int64_t depth, bool left_rows, bool right_rows,
                    bool accumulate) {
-  auto stream = engine.device.NewStream();
-  ASSERT_TRUE(stream.ok());
-  std::vector<uint16_t> left, right;
-  for (const float x : RandomNumbers(n_rows * depth, 1)) {
-    left.push_back(Bf16FromFloat(x));
-  }
-  for (const float x : RandomNumbers(n_cols * depth, 2)) {
-    right.push_back(Bf16FromFloat(x));
-  }
-  std::vector<float> out = RandomNumbers(n_rows * (n_cols + 3), 3);
+  const TestDevice& on = engine.on;
+  const std::vector<uint16_t> left = NormalHalves(n_rows * depth, 1);
+  const std::vector<uint16_t> right = NormalHalves(n_cols * depth, 2);
+  std::vector<float> out = NormalNumbers<float>(n_rows * (n_cols + 3), 3);
   const std::vector<float> before = out;
-  const DeviceBuffer d_left = Upload(engine.device, &*stream, left);
-  const DeviceBuffer d_right = Upload(engine.device, &*stream, right);
-  const DeviceBuffer d_out = Upload(engine.device, &*stream, out);
+  const DeviceBuffer d_left = on.Upload(left);
+  const DeviceBuffer d_right = on.Upload(right);
+  const DeviceBuffer d_out = on.Upload(out);
   const Operand a = left_rows ? Operand{d_left.as<uint16_t>(), depth, 1}
                               : Operand{d_left.as<uint16_t>(), 1, n_rows};
   const Operand b = right_rows ? Operand{d_right.as<uint16_t>(), depth, 1}
                                : Operand{d_right.as<uint16_t>(), 1, n_cols};
   const Product product = {
       a, b, n_rows, n_cols, depth, d_out.as<float>(), n_cols + 3, accumulate};
-  ASSERT_TRUE(engine.products->Multiply(product, &*stream).ok());
-  ASSERT_TRUE(stream->Copy(d_out.data(), 4 * out.size(), out.data()).ok());
-  ASSERT_TRUE(stream->Synchronize("test").ok());
+  ASSERT_TRUE(engine.products->Multiply(product, on.stream()).ok());
+  out = on.Download<float>(d_out);
   const auto at = [depth](const std::vector<uint16_t>& values, bool rows,
                           int64_t n, int64_t i, int64_t k) {
     return static_cast<double>(
@@ -113,7 +84,8 @@ void ExpectProduct(const Engine& engine, int64_t n_rows, int64_t n_cols,
 
 TEST(DeviceProductsTest, AnySizesAndLayouts) {
   for (const Engine& engine : Engines()) {
-    SCOPED_TRACE(engine.device.Description() + ", " + engine.products->name());
+    SCOPED_TRACE(engine.on.device().Description() + ", " +
+                 engine.products->name());
     for (const bool left_rows : {true, false}) {
       for (const bool right_rows : {true, false}) {
         ExpectProduct(engine, 1, 1, 1, left_rows, right_rows, false);
@@ -126,7 +98,7 @@ TEST(DeviceProductsTest, AnySizesAndLayouts) {
 }
 
 TEST(DeviceProductsTest, PartsHoldAllOfAFloat) {
-  for (const float x : RandomNumbers(1000, 4)) {
+  for (const float x : NormalNumbers<float>(1000, 4)) {
     float left = x;
     for (int part = 0; part < 3; ++part) {
       left -= FloatFromBf16(tile::PartOf(x, part));
@@ -140,15 +112,15 @@ TEST(DeviceProductsTest, PartsHoldAllOfAFloat) {
 // The greatest error of a Gram matrix relative to its diagonal.
 double GramError(const Engine& engine, int64_t n_rows, int64_t n_cols,
                  int n_parts) {
-  auto stream = engine.device.NewStream();
-  const std::vector<float> rows = RandomNumbers(n_rows * n_cols, 5);
+  const TestDevice& on = engine.on;
+  const std::vector<float> rows = NormalNumbers<float>(n_rows * n_cols, 5);
   auto gram =
-      DeviceGram::New(engine.device, engine.products.get(), n_cols, {n_parts});
+      DeviceGram::New(on.device(), engine.products.get(), n_cols, {n_parts});
   EXPECT_TRUE(gram.ok()) << gram.status();
-  const DeviceBuffer d_rows = Upload(engine.device, &*stream, rows);
-  EXPECT_TRUE((*gram)->Add(d_rows.as<float>(), n_rows, &*stream).ok());
+  const DeviceBuffer d_rows = on.Upload(rows);
+  EXPECT_TRUE((*gram)->Add(d_rows.as<float>(), n_rows, on.stream()).ok());
   std::vector<double> sums(static_cast<size_t>(n_cols * n_cols));
-  EXPECT_TRUE((*gram)->Read(sums.data(), &*stream).ok());
+  EXPECT_TRUE((*gram)->Read(sums.data(), on.stream()).ok());
   double worst = 0;
   for (int64_t i = 0; i < n_cols; ++i) {
     for (int64_t j = 0; j < n_cols; j += i == j || n_cols < 300 ? 1 : 61) {
@@ -164,7 +136,8 @@ double GramError(const Engine& engine, int64_t n_rows, int64_t n_cols,
 
 TEST(DeviceGramTest, MorePartsAreMoreExact) {
   for (const Engine& engine : Engines()) {
-    SCOPED_TRACE(engine.device.Description() + ", " + engine.products->name());
+    SCOPED_TRACE(engine.on.device().Description() + ", " +
+                 engine.products->name());
     // Inputs round by 2^-9 and 2^-17 at most, and errors of products mostly
     // cancel. With three parts what remains is the sum itself: each of n
     // additions rounds by 2^-25 of a diagonal's, at most.
@@ -180,7 +153,8 @@ TEST(DeviceGramTest, MorePartsAreMoreExact) {
 
 TEST(DeviceGramTest, PanelsAndBlocksMeet) {
   for (const Engine& engine : Engines()) {
-    SCOPED_TRACE(engine.device.Description() + ", " + engine.products->name());
+    SCOPED_TRACE(engine.on.device().Description() + ", " +
+                 engine.products->name());
     EXPECT_LE(GramError(engine, 9, DeviceGram::kPanelCols + 70, 1), 0x1p-6);
     EXPECT_LE(GramError(engine, DeviceGram::kBlockRows + 5, 20, 3),
               DeviceGram::kBlockRows * 0x1p-25);

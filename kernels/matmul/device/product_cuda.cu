@@ -13,8 +13,9 @@ namespace {
 
 constexpr int kRowThreads = 256;
 
-__global__ void __launch_bounds__(kThreads) TileProduct(const Product product) {
+__global__ void __launch_bounds__(kThreads) TileProduct(const Product all) {
   __shared__ Stripes stripes;
+  const Product product = OneOf(all, blockIdx.z);
   const int thread = static_cast<int>(threadIdx.x);
   const int64_t first_row = static_cast<int64_t>(blockIdx.y) * kTile;
   const int64_t first_col = static_cast<int64_t>(blockIdx.x) * kTile;
@@ -63,7 +64,8 @@ unsigned BlocksFor(int64_t n) {
 
 absl::Status LaunchProduct(const Product& product, void* stream) {
   const dim3 grid(static_cast<unsigned>((product.n_cols + kTile - 1) / kTile),
-                  static_cast<unsigned>((product.n_rows + kTile - 1) / kTile));
+                  static_cast<unsigned>((product.n_rows + kTile - 1) / kTile),
+                  static_cast<unsigned>(product.n_batch));
   TileProduct<<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       product);
   return LaunchStatus("TileProduct");

@@ -20,8 +20,10 @@ __global__ void __launch_bounds__(kThreads, 2) TensorProduct(const Task task) {
   extern __shared__ __align__(128) uint8_t memory[];
   tensor_tile::State state;
   warp::CardBlock<tensor_tile::State> block(&state);
+  Task one = task;
+  one.product = OneOf(task.product, blockIdx.y);
   tensor_tile::RunTile<kLeftByDepth, kRightByDepth>(
-      task, tensor_tile::PlaceOf(task, blockIdx.x),
+      one, tensor_tile::PlaceOf(one, blockIdx.x),
       reinterpret_cast<Stages*>(memory), &block);
 }
 
@@ -33,8 +35,9 @@ absl::Status LaunchFor(const Task& task, void* stream) {
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            kBytes),
       "cudaFuncSetAttribute"));
-  kernel<<<static_cast<unsigned>(tensor_tile::NumBlocks(task)), kThreads,
-           kBytes, static_cast<cudaStream_t>(stream)>>>(task);
+  const dim3 grid(static_cast<unsigned>(tensor_tile::NumBlocks(task)),
+                  static_cast<unsigned>(task.product.n_batch));
+  kernel<<<grid, kThreads, kBytes, static_cast<cudaStream_t>(stream)>>>(task);
   return LaunchStatus("TensorProduct");
 }
 

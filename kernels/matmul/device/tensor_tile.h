@@ -98,8 +98,11 @@ inline bool FitsChunks(const tile::Operand& operand) {
 
 // Whether this kernel takes a task; the one of tile_threads.h takes any.
 inline bool Fits(const Task& task) {
-  return FitsChunks(task.product.left) && FitsChunks(task.product.right) &&
+  const tile::Product& product = task.product;
+  return FitsChunks(product.left) && FitsChunks(product.right) &&
          task.right_group % kChunkSize == 0 &&
+         (product.n_batch == 1 || (product.left_step % kChunkSize == 0 &&
+                                   product.right_step % kChunkSize == 0)) &&
          (task.gather == nullptr || LiesByDepth(task.product.left));
 }
 

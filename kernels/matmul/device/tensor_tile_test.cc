@@ -7,77 +7,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "formats/base/float16.h"
 #include "kernels/matmul/device/device_products.h"
 #include "kernels/matmul/device/row_groups.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
 
 using tensor_tile::Task;
 using tile::Operand;
-
-std::vector<Device> Devices() {
-  std::vector<Device> devices = {Device::Cpu()};
-  if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
-    devices.push_back(*card);
-  }
-  return devices;
-}
-
-std::vector<float> RandomNumbers(int64_t n, int seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> numbers(static_cast<size_t>(n));
-  for (float& number : numbers) {
-    number = normal(generator);
-  }
-  return numbers;
-}
-
-std::vector<uint16_t> RandomHalves(int64_t n, int seed) {
-  std::vector<uint16_t> halves;
-  for (const float x : RandomNumbers(n, seed)) {
-    halves.push_back(Bf16FromFloat(x));
-  }
-  return halves;
-}
-
-// Memory of a device with values in it, and back.
-class Values {
- public:
-  template <typename T>
-  Values(const Device& device, DeviceStream* stream,
-         const std::vector<T>& values)
-      : stream_(stream) {
-    auto buffer = device.Allocate(values.size() * sizeof(T), "test");
-    EXPECT_TRUE(buffer.ok());
-    buffer_ = *std::move(buffer);
-    EXPECT_TRUE(
-        stream->Copy(values.data(), buffer_.n_bytes(), buffer_.data()).ok());
-    EXPECT_TRUE(stream->Synchronize("test").ok());
-  }
-  template <typename T>
-  T* as() const {
-    return buffer_.as<T>();
-  }
-  template <typename T>
-  std::vector<T> Read() const {
-    std::vector<T> values(buffer_.n_bytes() / sizeof(T));
-    EXPECT_TRUE(
-        stream_->Copy(buffer_.data(), buffer_.n_bytes(), values.data()).ok());
-    EXPECT_TRUE(stream_->Synchronize("test").ok());
-    return values;
-  }
-
- private:
-  DeviceStream* stream_;
-  DeviceBuffer buffer_;
-};
 
 // Float32 sums of `depth` products of about 1: each addition rounds by up to
 // 2^-23 (a card may cut off) of a sum of some sqrt(depth), taken fourfold.
@@ -97,9 +39,9 @@ struct HostOperand {
   HostOperand(int64_t n, int64_t depth, bool by_depth, int seed)
       : stride(((by_depth ? depth : n) + 7) / 8 * 8),
         is_by_depth(by_depth),
-        values(RandomHalves(stride * (by_depth ? n : depth), seed)) {}
+        values(NormalHalves(stride * (by_depth ? n : depth), seed)) {}
 
-  Operand On(const Values& device) const {
+  Operand On(const DeviceBuffer& device) const {
     return is_by_depth ? Operand{device.as<uint16_t>(), stride, 1}
                        : Operand{device.as<uint16_t>(), 1, stride};
   }
@@ -121,22 +63,20 @@ double Dot(const HostOperand& left, int64_t i, const HostOperand& right,
   return sum;
 }
 
-void ExpectProduct(const Device& device, const Case& c) {
+void ExpectProduct(const TestDevice& on, const Case& c) {
   SCOPED_TRACE(std::to_string(c.n_rows) + " x " + std::to_string(c.n_cols) +
                " x " + std::to_string(c.depth));
-  auto stream = device.NewStream();
-  ASSERT_TRUE(stream.ok());
   const HostOperand left(c.n_rows, c.depth, c.left_by_depth, 1);
   const HostOperand right(c.n_cols, c.depth, c.right_by_depth, 2);
-  const Values d_left(device, &*stream, left.values);
-  const Values d_right(device, &*stream, right.values);
-  const std::vector<float> bias = RandomNumbers(c.n_cols, 3);
-  const Values d_bias(device, &*stream, bias);
+  const DeviceBuffer d_left = on.Upload(left.values);
+  const DeviceBuffer d_right = on.Upload(right.values);
+  const std::vector<float> bias = NormalNumbers<float>(c.n_cols, 3);
+  const DeviceBuffer d_bias = on.Upload(bias);
   const int64_t out_row = c.n_cols + 3;
-  const std::vector<float> before = RandomNumbers(c.n_rows * out_row, 4);
-  const Values d_out(device, &*stream, before);
-  const Values d_halves(device, &*stream,
-                        std::vector<uint16_t>(before.size(), 0x1234));
+  const std::vector<float> before = NormalNumbers<float>(c.n_rows * out_row, 4);
+  const DeviceBuffer d_out = on.Upload(before);
+  const DeviceBuffer d_halves =
+      on.Upload(std::vector<uint16_t>(before.size(), 0x1234));
   Task task;
   task.product = {
       left.On(d_left),   right.On(d_right), c.n_rows, c.n_cols,
@@ -144,13 +84,13 @@ void ExpectProduct(const Device& device, const Case& c) {
       d_bias.as<float>()};
   ASSERT_TRUE(tensor_tile::Fits(task));
   const auto products = DeviceProducts::OfOwnKernels();
-  ASSERT_TRUE(products->Multiply(task.product, &*stream).ok());
+  ASSERT_TRUE(products->Multiply(task.product, on.stream()).ok());
   tile::Product rounded = task.product;
   rounded.accumulate = false;
   rounded.halves = d_halves.as<uint16_t>();
-  ASSERT_TRUE(products->Multiply(rounded, &*stream).ok());
-  const std::vector<float> out = d_out.Read<float>();
-  const std::vector<uint16_t> halves = d_halves.Read<uint16_t>();
+  ASSERT_TRUE(products->Multiply(rounded, on.stream()).ok());
+  const std::vector<float> out = on.Download<float>(d_out);
+  const std::vector<uint16_t> halves = on.Download<uint16_t>(d_halves);
   const double tolerance = ToleranceOf(c.depth);
   for (int64_t i = 0; i < c.n_rows; ++i) {
     for (int64_t j = 0; j < c.n_cols; ++j) {
@@ -169,14 +109,14 @@ void ExpectProduct(const Device& device, const Case& c) {
 }
 
 TEST(TensorTileTest, AnySizesAndLayouts) {
-  for (const Device& device : Devices()) {
-    SCOPED_TRACE(device.Description());
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
     for (const bool left : {true, false}) {
       for (const bool right : {true, false}) {
-        ExpectProduct(device, {1, 1, 1, left, right});
-        ExpectProduct(device, {130, 65, 33, left, right});
-        ExpectProduct(device, {128, 256, 160, left, right});
-        ExpectProduct(device, {77, 140, 500, left, right});
+        ExpectProduct(on, {1, 1, 1, left, right});
+        ExpectProduct(on, {130, 65, 33, left, right});
+        ExpectProduct(on, {128, 256, 160, left, right});
+        ExpectProduct(on, {77, 140, 500, left, right});
       }
     }
   }
@@ -219,22 +159,20 @@ TEST(RowGroupsTest, EachRowMeetsItsGroupsMatrix) {
   const std::vector<int64_t> offsets = {0, 0, 1, 1, 131, 300, 300, 305, 305};
   const int64_t n_groups = static_cast<int64_t>(offsets.size()) - 1;
   const int64_t n_tokens = 90, n_cols = 136, depth = 72;
-  for (const Device& device : Devices()) {
-    SCOPED_TRACE(device.Description());
-    auto stream = device.NewStream();
-    ASSERT_TRUE(stream.ok());
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
     std::vector<int32_t> gather;
     for (int64_t i = 0; i < offsets.back(); ++i) {
       gather.push_back(static_cast<int32_t>(i * 37 % n_tokens));
     }
     const HostOperand left(n_tokens, depth, true, 5);
     const HostOperand right(n_groups * n_cols, depth, true, 6);
-    const Values d_left(device, &*stream, left.values);
-    const Values d_right(device, &*stream, right.values);
-    const Values d_gather(device, &*stream, gather);
-    const Values d_out(device, &*stream,
-                       std::vector<float>(offsets.back() * n_cols, 7e7f));
-    auto groups = RowGroups::Copy(device, offsets, &*stream);
+    const DeviceBuffer d_left = on.Upload(left.values);
+    const DeviceBuffer d_right = on.Upload(right.values);
+    const DeviceBuffer d_gather = on.Upload(gather);
+    const DeviceBuffer d_out =
+        on.Upload(std::vector<float>(offsets.back() * n_cols, 7e7f));
+    auto groups = RowGroups::Copy(on.device(), offsets, on.stream());
     ASSERT_TRUE(groups.ok());
     Task task;
     task.product = {left.On(d_left), right.On(d_right), offsets.back(), n_cols,
@@ -243,8 +181,8 @@ TEST(RowGroupsTest, EachRowMeetsItsGroupsMatrix) {
     task.gather = d_gather.as<int32_t>();
     groups->Set(&task);
     const auto products = DeviceProducts::OfOwnKernels();
-    ASSERT_TRUE(products->MultiplyGroups(task, &*stream).ok());
-    const std::vector<float> out = d_out.Read<float>();
+    ASSERT_TRUE(products->MultiplyGroups(task, on.stream()).ok());
+    const std::vector<float> out = on.Download<float>(d_out);
     for (int64_t g = 0; g < n_groups; ++g) {
       for (int64_t i = offsets[g]; i < offsets[g + 1]; ++i) {
         for (int64_t j = 0; j < n_cols; ++j) {

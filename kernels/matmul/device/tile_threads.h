@@ -53,7 +53,27 @@ struct Product {
   // Where the result goes, rounded to bfloat16, in the place of `out`.
   // REQUIRES: accumulate is false.
   uint16_t* halves = nullptr;
+  // Products of the same sizes, operands and results so many numbers apart;
+  // the bias is that of all of them.
+  int64_t n_batch = 1;
+  int64_t left_step = 0;
+  int64_t right_step = 0;
+  int64_t out_step = 0;
 };
+
+// Of a batch, one.
+NARROW_TILE_FUNCTION Product OneOf(const Product& product, int64_t batch) {
+  Product one = product;
+  one.left.data += batch * product.left_step;
+  one.right.data += batch * product.right_step;
+  if (product.halves != nullptr) {
+    one.halves += batch * product.out_step;
+  } else {
+    one.out += batch * product.out_step;
+  }
+  one.n_batch = 1;
+  return one;
+}
 
 struct Stripes {
   float left[kDepth][kTile];

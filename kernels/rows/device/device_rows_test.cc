@@ -7,12 +7,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <random>
 #include <vector>
 
 #include "formats/base/float16.h"
 #include "kernels/rows/rows.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
@@ -28,93 +27,32 @@ using row_threads::RotateTask;
 using row_threads::RowScore;
 using row_threads::ScoreTask;
 
-std::vector<Device> Devices() {
-  std::vector<Device> devices = {Device::Cpu()};
-  if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
-    devices.push_back(*card);
-  }
-  return devices;
-}
-
-std::vector<float> RandomNumbers(int64_t n, int seed, float scale = 1) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal(0, scale);
-  std::vector<float> numbers(static_cast<size_t>(n));
-  for (float& number : numbers) {
-    number = normal(generator);
-  }
-  return numbers;
-}
-
-// Memory of a device with values in it, and back.
-class Values {
- public:
-  template <typename T>
-  Values(const Device& device, DeviceStream* stream,
-         const std::vector<T>& values)
-      : stream_(stream) {
-    auto buffer = device.Allocate(values.size() * sizeof(T), "test");
-    EXPECT_TRUE(buffer.ok());
-    buffer_ = *std::move(buffer);
-    EXPECT_TRUE(
-        stream->Copy(values.data(), buffer_.n_bytes(), buffer_.data()).ok());
-    EXPECT_TRUE(stream->Synchronize("test").ok());
-  }
-
-  template <typename T>
-  T* as() const {
-    return buffer_.as<T>();
-  }
-  template <typename T>
-  std::vector<T> Read() const {
-    std::vector<T> values(buffer_.n_bytes() / sizeof(T));
-    EXPECT_TRUE(
-        stream_->Copy(buffer_.data(), buffer_.n_bytes(), values.data()).ok());
-    EXPECT_TRUE(stream_->Synchronize("test").ok());
-    return values;
-  }
-
- private:
-  DeviceStream* stream_;
-  DeviceBuffer buffer_;
-};
-
-void OnEachDevice(const std::function<void(const Device& device,
-                                           DeviceStream* stream)>& body) {
-  for (const Device& device : Devices()) {
-    SCOPED_TRACE(device.Description());
-    auto stream = device.NewStream();
-    ASSERT_TRUE(stream.ok());
-    body(device, &*stream);
-  }
-}
-
 TEST(DeviceRowsTest, NormsRowsOfAnyLength) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     for (const int64_t n : {1, 7, 16, 256, 640, 5000}) {
       const int64_t n_rows = 21;
-      const std::vector<float> x = RandomNumbers(n_rows * n, 1, 3);
-      const std::vector<float> weight = RandomNumbers(n, 2);
-      const Values d_x(device, stream, x);
-      const Values d_weight(device, stream, weight);
-      const Values floats(device, stream, std::vector<float>(x.size()));
-      const Values halves(device, stream, std::vector<uint16_t>(x.size()));
+      const std::vector<float> x = NormalNumbers<float>(n_rows * n, 1, 3);
+      const std::vector<float> weight = NormalNumbers<float>(n, 2);
+      const DeviceBuffer d_x = on.Upload(x);
+      const DeviceBuffer d_weight = on.Upload(weight);
+      const DeviceBuffer floats = on.Upload(std::vector<float>(x.size()));
+      const DeviceBuffer halves = on.Upload(std::vector<uint16_t>(x.size()));
       ASSERT_TRUE(RunRows(NormTask{d_x.as<float>(),
                                    d_weight.as<float>(),
                                    n_rows,
                                    n,
                                    1e-6f,
                                    {floats.as<float>(), halves.as<uint16_t>()}},
-                          stream)
+                          on.stream())
                       .ok());
       std::vector<float> wanted(x.size());
       for (int64_t r = 0; r < n_rows; ++r) {
         RowKernelsForCpu().rms_norm(&x[r * n], weight.data(), n, 1e-6f,
                                     &wanted[r * n]);
       }
-      const std::vector<float> values = floats.Read<float>();
+      const std::vector<float> values = on.Download<float>(floats);
       EXPECT_EQ(values, wanted);
-      const std::vector<uint16_t> rounded = halves.Read<uint16_t>();
+      const std::vector<uint16_t> rounded = on.Download<uint16_t>(halves);
       for (size_t i = 0; i < rounded.size(); ++i) {
         EXPECT_EQ(rounded[i], Bf16FromFloat(values[i]));
       }
@@ -123,12 +61,12 @@ TEST(DeviceRowsTest, NormsRowsOfAnyLength) {
 }
 
 TEST(DeviceRowsTest, NormsHeadsInPlace) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     const int64_t n_tokens = 5, n_heads = 3, head_dim = 20, stride = 71;
-    std::vector<float> x = RandomNumbers(n_tokens * stride, 3);
-    const std::vector<float> weight = RandomNumbers(head_dim, 4);
-    const Values d_x(device, stream, x);
-    const Values d_weight(device, stream, weight);
+    std::vector<float> x = NormalNumbers<float>(n_tokens * stride, 3);
+    const std::vector<float> weight = NormalNumbers<float>(head_dim, 4);
+    const DeviceBuffer d_x = on.Upload(x);
+    const DeviceBuffer d_weight = on.Upload(weight);
     NormTask task = {d_x.as<float>(),
                      d_weight.as<float>(),
                      n_tokens * n_heads,
@@ -137,144 +75,145 @@ TEST(DeviceRowsTest, NormsHeadsInPlace) {
                      {d_x.as<float>(), nullptr}};
     task.n_heads = n_heads;
     task.stride = stride;
-    ASSERT_TRUE(RunRows(task, stream).ok());
+    ASSERT_TRUE(RunRows(task, on.stream()).ok());
     for (int64_t i = 0; i < n_tokens * n_heads; ++i) {
       float* at = &x[i / n_heads * stride + i % n_heads * head_dim];
       RowKernelsForCpu().rms_norm(at, weight.data(), head_dim, 1e-5f, at);
     }
-    EXPECT_EQ(d_x.Read<float>(), x);
+    EXPECT_EQ(on.Download<float>(d_x), x);
   });
 }
 
 TEST(DeviceRowsTest, GatesAndCaps) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     const int64_t n = 3001;
-    std::vector<float> gate = RandomNumbers(n, 3, 4);
+    std::vector<float> gate = NormalNumbers<float>(n, 3, 4);
     gate[5] = 300;
     gate[6] = -300;
     gate[7] = -0.0f;
-    const std::vector<float> up = RandomNumbers(n, 4);
-    const Values d_gate(device, stream, gate);
-    const Values d_up(device, stream, up);
+    const std::vector<float> up = NormalNumbers<float>(n, 4);
+    const DeviceBuffer d_gate = on.Upload(gate);
+    const DeviceBuffer d_up = on.Upload(up);
     for (const Gate kind : {Gate::kSilu, Gate::kGelu}) {
-      const Values out(device, stream, std::vector<float>(n));
+      const DeviceBuffer out = on.Upload(std::vector<float>(n));
       ASSERT_TRUE(RunRows(GateTask{d_gate.as<float>(),
                                    d_up.as<float>(),
                                    kind,
                                    n,
                                    {out.as<float>(), nullptr}},
-                          stream)
+                          on.stream())
                       .ok());
       std::vector<float> wanted(n);
       (kind == Gate::kSilu ? RowKernelsForCpu().gate_silu
                            : RowKernelsForCpu().gate_gelu)(
           gate.data(), up.data(), n, wanted.data());
-      EXPECT_EQ(out.Read<float>(), wanted);
+      EXPECT_EQ(on.Download<float>(out), wanted);
     }
     std::vector<float> capped = gate;
-    const Values d_y(device, stream, up);
+    const DeviceBuffer d_y = on.Upload(up);
     ASSERT_TRUE(
         RunRows(MixTask{d_gate.as<float>(), 1, 0, 5, n, d_y.as<float>()},
-                stream)
+                on.stream())
             .ok());
     RowKernelsForCpu().soft_cap(5, n, capped.data());
-    EXPECT_EQ(d_y.Read<float>(), capped);
+    EXPECT_EQ(on.Download<float>(d_y), capped);
   });
 }
 
 TEST(DeviceRowsTest, AddsWhatIsScaled) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     const int64_t n = 1000;
-    const std::vector<float> x = RandomNumbers(n, 5);
-    std::vector<float> y = RandomNumbers(n, 6);
-    const Values d_x(device, stream, x);
-    const Values d_y(device, stream, y);
+    const std::vector<float> x = NormalNumbers<float>(n, 5);
+    std::vector<float> y = NormalNumbers<float>(n, 6);
+    const DeviceBuffer d_x = on.Upload(x);
+    const DeviceBuffer d_y = on.Upload(y);
     ASSERT_TRUE(
         RunRows(MixTask{d_x.as<float>(), 0.3f, 1, 0, n, d_y.as<float>()},
-                stream)
+                on.stream())
             .ok());
     RowKernelsForCpu().add_scaled(x.data(), 0.3f, n, y.data());
-    EXPECT_EQ(d_y.Read<float>(), y);
+    EXPECT_EQ(on.Download<float>(d_y), y);
   });
 }
 
 TEST(DeviceRowsTest, AddsABiasToSomeColumns) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     const int64_t n_rows = 7, n_cols = 30, stride = 41;
-    std::vector<float> x = RandomNumbers(n_rows * stride, 5);
-    const std::vector<float> bias = RandomNumbers(n_cols, 6);
-    const Values d_x(device, stream, x);
-    const Values d_bias(device, stream, bias);
+    std::vector<float> x = NormalNumbers<float>(n_rows * stride, 5);
+    const std::vector<float> bias = NormalNumbers<float>(n_cols, 6);
+    const DeviceBuffer d_x = on.Upload(x);
+    const DeviceBuffer d_bias = on.Upload(bias);
     ASSERT_TRUE(RunRows(BiasTask{d_bias.as<float>(), n_rows, n_cols, stride,
                                  d_x.as<float>() + 2},
-                        stream)
+                        on.stream())
                     .ok());
     for (int64_t r = 0; r < n_rows; ++r) {
       RowKernelsForCpu().add_scaled(bias.data(), 1, n_cols, &x[r * stride + 2]);
     }
-    EXPECT_EQ(d_x.Read<float>(), x);
+    EXPECT_EQ(on.Download<float>(d_x), x);
   });
 }
 
 TEST(DeviceRowsTest, SumsColumnsInTheOrderOfRows) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     const int64_t n_rows = 45, n_cols = 77;
-    const std::vector<float> x = RandomNumbers(n_rows * n_cols, 5);
+    const std::vector<float> x = NormalNumbers<float>(n_rows * n_cols, 5);
     std::vector<double> sums(n_cols, 0.25), squares(n_cols, 1e9);
-    const Values d_x(device, stream, x);
-    const Values d_sums(device, stream, sums);
-    const Values d_squares(device, stream, squares);
+    const DeviceBuffer d_x = on.Upload(x);
+    const DeviceBuffer d_sums = on.Upload(sums);
+    const DeviceBuffer d_squares = on.Upload(squares);
     ASSERT_TRUE(
         RunRows(ColumnsTask{d_x.as<float>(), n_rows, n_cols,
                             d_sums.as<double>(), d_squares.as<double>()},
-                stream)
+                on.stream())
             .ok());
     RowKernelsForCpu().add_columns(x.data(), n_cols, n_rows, n_cols,
                                    sums.data(), squares.data());
-    EXPECT_EQ(d_sums.Read<double>(), sums);
-    EXPECT_EQ(d_squares.Read<double>(), squares);
+    EXPECT_EQ(on.Download<double>(d_sums), sums);
+    EXPECT_EQ(on.Download<double>(d_squares), squares);
   });
 }
 
 TEST(DeviceRowsTest, FindsRowsThatAreNotFinite) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     const int64_t n_rows = 40, n = 30, stride = 33;
-    std::vector<float> x = RandomNumbers(n_rows * stride, 5);
+    std::vector<float> x = NormalNumbers<float>(n_rows * stride, 5);
     std::vector<uint8_t> wanted(n_rows);
     x[3 * stride + 29] = HUGE_VALF;
     x[17 * stride] = std::nanf("");
     x[18 * stride + 30] = HUGE_VALF;  // between rows
     wanted[3] = wanted[17] = 1;
-    const Values d_x(device, stream, x);
-    const Values flags(device, stream, std::vector<uint8_t>(n_rows));
+    const DeviceBuffer d_x = on.Upload(x);
+    const DeviceBuffer flags = on.Upload(std::vector<uint8_t>(n_rows));
     ASSERT_TRUE(RunRows(FiniteTask{d_x.as<float>(), n_rows, n, stride,
                                    flags.as<uint8_t>()},
-                        stream)
+                        on.stream())
                     .ok());
-    EXPECT_EQ(flags.Read<uint8_t>(), wanted);
+    EXPECT_EQ(on.Download<uint8_t>(flags), wanted);
   });
 }
 
 TEST(DeviceRowsTest, RotatesHeadsOfTokens) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     const int64_t n_tokens = 6, n_positions = 3, n_heads = 3;
     const int64_t head_dim = 20, n_pairs = 8;
     const int64_t stride = n_heads * head_dim + 4;
     for (const bool halves : {true, false}) {
-      std::vector<float> x = RandomNumbers(n_tokens * stride, 7);
+      std::vector<float> x = NormalNumbers<float>(n_tokens * stride, 7);
       std::vector<float> cosines, sines;
-      for (const float angle : RandomNumbers(n_positions * n_pairs, 8, 2)) {
+      for (const float angle :
+           NormalNumbers<float>(n_positions * n_pairs, 8, 2)) {
         cosines.push_back(std::cos(angle));
         sines.push_back(std::sin(angle));
       }
-      const Values d_x(device, stream, x);
-      const Values d_cosines(device, stream, cosines);
-      const Values d_sines(device, stream, sines);
+      const DeviceBuffer d_x = on.Upload(x);
+      const DeviceBuffer d_cosines = on.Upload(cosines);
+      const DeviceBuffer d_sines = on.Upload(sines);
       ASSERT_TRUE(
           RunRows(RotateTask{d_x.as<float>(), d_cosines.as<float>(),
                              d_sines.as<float>(), n_tokens, n_heads, head_dim,
                              stride, n_pairs, halves, n_positions},
-                  stream)
+                  on.stream())
               .ok());
       for (int64_t t = 0; t < n_tokens; ++t) {
         for (int64_t h = 0; h < n_heads; ++h) {
@@ -285,20 +224,20 @@ TEST(DeviceRowsTest, RotatesHeadsOfTokens) {
               &x[t * stride + h * head_dim]);
         }
       }
-      EXPECT_EQ(d_x.Read<float>(), x);
+      EXPECT_EQ(on.Download<float>(d_x), x);
     }
   });
 }
 
 // The scores of rows whose logits come in parts of `part`.
-std::vector<RowScore> ScoresOf(const Device& device, DeviceStream* stream,
+std::vector<RowScore> ScoresOf(const TestDevice& on,
                                const std::vector<float>& logits,
                                const std::vector<int32_t>& targets, int64_t n,
                                int64_t part) {
   const auto n_rows = static_cast<int64_t>(targets.size());
-  const Values d_targets(device, stream, targets);
-  const Values slices(device, stream, std::vector<RowScore>(targets.size()));
-  const Values scores(device, stream, std::vector<RowScore>(targets.size()));
+  const DeviceBuffer d_targets = on.Upload(targets);
+  const DeviceBuffer slices = on.Upload(std::vector<RowScore>(targets.size()));
+  const DeviceBuffer scores = on.Upload(std::vector<RowScore>(targets.size()));
   for (int64_t first = 0; first < n; first += part) {
     const int64_t n_here = std::min(part, n - first);
     std::vector<float> some;
@@ -306,29 +245,29 @@ std::vector<RowScore> ScoresOf(const Device& device, DeviceStream* stream,
       some.insert(some.end(), logits.begin() + r * n + first,
                   logits.begin() + r * n + first + n_here);
     }
-    const Values d_logits(device, stream, some);
+    const DeviceBuffer d_logits = on.Upload(some);
     EXPECT_TRUE(RunRows(ScoreTask{d_logits.as<float>(), d_targets.as<int32_t>(),
                                   n_rows, n_here, first, 64, 256,
                                   slices.as<RowScore>(), scores.as<RowScore>()},
-                        stream)
+                        on.stream())
                     .ok());
   }
-  return scores.Read<RowScore>();
+  return on.Download<RowScore>(scores);
 }
 
 TEST(DeviceRowsTest, ScoresOfTargets) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     for (const int64_t n : {2, 255, 1300}) {
       const int64_t n_rows = 18;
-      std::vector<float> logits = RandomNumbers(n_rows * n, 9, 5);
+      std::vector<float> logits = NormalNumbers<float>(n_rows * n, 9, 5);
       std::vector<int32_t> targets;
       for (int64_t r = 0; r < n_rows; ++r) {
         targets.push_back(static_cast<int32_t>(r * 71 % n));
       }
       // Of equal ones, the first token.
       logits[n_rows / 2 * n] = logits[n_rows / 2 * n + n - 1] = 100;
-      const auto scores = ScoresOf(device, stream, logits, targets, n, n);
-      const auto in_parts = ScoresOf(device, stream, logits, targets, n, 512);
+      const auto scores = ScoresOf(on, logits, targets, n, n);
+      const auto in_parts = ScoresOf(on, logits, targets, n, 512);
       for (int64_t r = 0; r < n_rows; ++r) {
         const float* row = &logits[r * n];
         double sum = 0;
@@ -348,11 +287,9 @@ TEST(DeviceRowsTest, ScoresOfTargets) {
 }
 
 TEST(DeviceRowsTest, UniformLogitsGiveTheVocabulary) {
-  OnEachDevice([](const Device& device, DeviceStream* stream) {
+  OnEachDevice([](const TestDevice& on) {
     const RowScore score =
-        ScoresOf(device, stream, std::vector<float>(1000, 3.5f), {17}, 1000,
-                 1000)
-            .front();
+        ScoresOf(on, std::vector<float>(1000, 3.5f), {17}, 1000, 1000).front();
     EXPECT_EQ(score.sum, 1000);
     EXPECT_EQ(score.target_logit - score.top, 0);
   });

@@ -1,22 +1,22 @@
 // Devices that tests run on, and memory of theirs.
 //
-//   for (const TestDevice& d : TestDevices()) {
-//     DeviceBuffer a = d.Upload(values);
+//   OnEachDevice([](const TestDevice& on) {
+//     const DeviceBuffer a = on.Upload(NormalNumbers<float>(100, 1));
 //     ...
-//     std::vector<float> out = d.Download<float>(b);
-//   }
+//     const std::vector<float> out = on.Download<float>(b);
+//   });
 
-#ifndef NARROW_KERNELS_LINALG_DEVICE_TEST_DEVICE_H_
-#define NARROW_KERNELS_LINALG_DEVICE_TEST_DEVICE_H_
+#ifndef NARROW_KERNELS_TEST_DEVICE_H_
+#define NARROW_KERNELS_TEST_DEVICE_H_
 
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <memory>
 #include <random>
 #include <utility>
 #include <vector>
 
+#include "formats/base/float16.h"
 #include "kernels/device.h"
 
 namespace narrow {
@@ -56,24 +56,42 @@ class TestDevice {
 };
 
 // The CPU's, and a card where there is one.
-inline std::vector<std::unique_ptr<TestDevice>> TestDevices() {
-  std::vector<std::unique_ptr<TestDevice>> devices;
-  devices.push_back(std::make_unique<TestDevice>(Device::Cpu()));
+inline std::vector<TestDevice> TestDevices() {
+  std::vector<TestDevice> devices;
+  devices.emplace_back(Device::Cpu());
   if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
-    devices.push_back(std::make_unique<TestDevice>(*card));
+    devices.emplace_back(*card);
   }
   return devices;
 }
 
+// body(const TestDevice&) on each.
+template <typename Body>
+void OnEachDevice(const Body& body) {
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
+    body(on);
+  }
+}
+
 template <typename T>
-std::vector<T> NormalNumbers(int64_t n, uint32_t seed) {
+std::vector<T> NormalNumbers(int64_t n, uint32_t seed, T scale = 1) {
   std::mt19937 random(seed);
-  std::normal_distribution<T> normal;
+  std::normal_distribution<T> normal(0, scale);
   std::vector<T> values(static_cast<size_t>(n));
   for (T& v : values) {
     v = normal(random);
   }
   return values;
+}
+
+// The same as bfloat16.
+inline std::vector<uint16_t> NormalHalves(int64_t n, uint32_t seed) {
+  std::vector<uint16_t> halves;
+  for (const float x : NormalNumbers<float>(n, seed)) {
+    halves.push_back(Bf16FromFloat(x));
+  }
+  return halves;
 }
 
 template <typename T>
@@ -84,4 +102,4 @@ bool SameBits(const std::vector<T>& a, const std::vector<T>& b) {
 
 }  // namespace narrow
 
-#endif  // NARROW_KERNELS_LINALG_DEVICE_TEST_DEVICE_H_
+#endif  // NARROW_KERNELS_TEST_DEVICE_H_
