@@ -161,10 +161,9 @@ absl::Status DeviceAttentionLayer::Project(const Step& step,
                                    &step.tensors.v};
   float* out = context_->at<float>(Room::kQkv);
   for (size_t i = 0; i < 3; ++i) {
-    RETURN_IF_ERROR(context_->Multiply(
-        normed, step.matrices[DeviceContext::kQ + i], out, Width()));
-    RETURN_IF_ERROR(
-        context_->AddBias(layers[i]->bias, step.n_rows, Width(), out));
+    RETURN_IF_ERROR(context_->Multiply(normed,
+                                       step.matrices[DeviceContext::kQ + i],
+                                       out, Width(), layers[i]->bias));
     out += layers[i]->weight.n_rows;
   }
   return absl::OkStatus();
@@ -280,9 +279,7 @@ absl::Status DeviceAttentionLayer::AddOutput(const Step& step,
   float* const projected = context_->at<float>(Room::kProjected);
   RETURN_IF_ERROR(context_->Multiply(attended,
                                      step.matrices[DeviceContext::kAttnOutput],
-                                     projected, n_hidden));
-  RETURN_IF_ERROR(
-      context_->AddBias(layer.bias, step.n_rows, n_hidden, projected));
+                                     projected, n_hidden, layer.bias));
   return context_->AddToHidden(projected, step.tensors.post_attn_norm,
                                step.n_rows, hidden);
 }

@@ -67,7 +67,11 @@ absl::Status DeviceContext::Open(const Checkpoint* model,
                                  const ModelTensors& tensors,
                                  const RunnerOptions& options) {
   ASSIGN_OR_RETURN(stream_, device_.NewStream());
-  ASSIGN_OR_RETURN(products_, DeviceProducts::Open(device_));
+  std::string note;
+  ASSIGN_OR_RETURN(products_, DeviceProducts::Open(device_, &note));
+  if (!note.empty() && !is_exact_) {
+    Note(note);
+  }
   RETURN_IF_ERROR(CopyVectors(tensors));
   std::vector<WeightGroup> groups;
   for (const BlockTensors& block : tensors.blocks) {
@@ -153,14 +157,21 @@ absl::StatusOr<int64_t> DeviceContext::ReserveSteps(
 
 absl::Status DeviceContext::Multiply(const DeviceRows& x,
                                      const DeviceMatrix& matrix, float* out,
-                                     int64_t out_row) {
+                                     int64_t out_row,
+                                     const std::vector<float>& bias) {
   const int64_t n_cols = matrix.n_cols;
   assert(x.n_cols == n_cols);
+  const float* const added = bias.empty() ? nullptr : vector(bias);
   if (is_exact_) {
-    return RunChainProduct(
+    RETURN_IF_ERROR(RunChainProduct(
         chain::GemmNT(Update::kSet, x.n_rows, matrix.n_rows, n_cols, x.floats,
                       n_cols, matrix.floats(), n_cols, out, out_row),
-        &stream_);
+        &stream_));
+    return added == nullptr
+               ? absl::OkStatus()
+               : RunRows(row_threads::BiasTask{added, x.n_rows, matrix.n_rows,
+                                               out_row, out},
+                         &stream_);
   }
   tile::Product product = {};
   product.left = {x.halves, n_cols, 1};
@@ -170,6 +181,7 @@ absl::Status DeviceContext::Multiply(const DeviceRows& x,
   product.depth = n_cols;
   product.out = out;
   product.out_row = out_row;
+  product.bias = added;
   return products_->Multiply(product, &stream_);
 }
 
@@ -206,17 +218,6 @@ absl::StatusOr<DeviceRows> DeviceContext::Round(const float* x, int64_t n_rows,
                                      at<uint16_t>(halves), &stream_));
   }
   return rows;
-}
-
-absl::Status DeviceContext::AddBias(const std::vector<float>& bias,
-                                    int64_t n_rows, int64_t stride, float* x) {
-  if (bias.empty()) {
-    return absl::OkStatus();
-  }
-  return RunRows(
-      row_threads::BiasTask{vector(bias), n_rows,
-                            static_cast<int64_t>(bias.size()), stride, x},
-      &stream_);
 }
 
 absl::Status DeviceContext::AddToHidden(float* projected,

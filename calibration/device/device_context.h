@@ -113,10 +113,11 @@ class DeviceContext {
     return vectors_.at(values.data());
   }
 
-  // out[x.n_rows, matrix.n_rows] = x times the matrix, rows of `out` out_row
-  // apart.
+  // out[x.n_rows, matrix.n_rows] = x times the matrix, and the bias where
+  // there is one; rows of `out` out_row apart.
   absl::Status Multiply(const DeviceRows& x, const DeviceMatrix& matrix,
-                        float* out, int64_t out_row);
+                        float* out, int64_t out_row,
+                        const std::vector<float>& bias = {});
   // Norm of rows to the rooms that products read; with `floats` to float32
   // too.
   absl::StatusOr<DeviceRows> Norm(const float* x,
@@ -125,9 +126,6 @@ class DeviceContext {
   // Rows of floats as products read them; `halves` where they are rounded.
   absl::StatusOr<DeviceRows> Round(const float* x, int64_t n_rows,
                                    int64_t n_cols, Room halves);
-  // x += bias, if there is one.
-  absl::Status AddBias(const std::vector<float>& bias, int64_t n_rows,
-                       int64_t stride, float* x);
   // hidden += projected, after its norm where `post_norm` is one.
   absl::Status AddToHidden(float* projected,
                            const std::vector<float>& post_norm, int64_t n_rows,

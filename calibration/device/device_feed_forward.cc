@@ -134,12 +134,11 @@ absl::Status DeviceFeedForward::RunDense(const Step& step,
   const int64_t n_inner = t.down.weight.n_cols();
   float* const gates = context_->at<float>(Room::kGates);
   float* const ups = context_->at<float>(Room::kUps);
-  RETURN_IF_ERROR(context_->Multiply(
-      normed, step.matrices[DeviceContext::kGate], gates, n_inner));
-  RETURN_IF_ERROR(context_->AddBias(t.gate.bias, step.n_rows, n_inner, gates));
+  RETURN_IF_ERROR(context_->Multiply(normed,
+                                     step.matrices[DeviceContext::kGate], gates,
+                                     n_inner, t.gate.bias));
   RETURN_IF_ERROR(context_->Multiply(normed, step.matrices[DeviceContext::kUp],
-                                     ups, n_inner));
-  RETURN_IF_ERROR(context_->AddBias(t.up.bias, step.n_rows, n_inner, ups));
+                                     ups, n_inner, t.up.bias));
   ASSIGN_OR_RETURN(const DeviceRows inner,
                    Gate(step.n_rows, n_inner, observing->on()));
   observing->Take(inner.floats, inner.n_rows, inner.n_cols, step.first_row);
@@ -157,9 +156,7 @@ absl::Status DeviceFeedForward::AddDense(const Step& step,
   const int64_t n_hidden = context_->config().hidden_size;
   float* const projected = context_->at<float>(Room::kProjected);
   RETURN_IF_ERROR(context_->Multiply(inner, step.matrices[DeviceContext::kDown],
-                                     projected, n_hidden));
-  RETURN_IF_ERROR(
-      context_->AddBias(down.bias, step.n_rows, n_hidden, projected));
+                                     projected, n_hidden, down.bias));
   return context_->AddToHidden(projected, step.tensors.post_ffn_norm,
                                step.n_rows, hidden);
 }
