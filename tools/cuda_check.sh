@@ -8,8 +8,9 @@
 # PROGRAM is //tools/cuda:check, carried there: it asks for no toolkit and no
 # library but the C library and the driver. Without PROGRAM it is built here,
 # for which Bazel and nvcc must be there. OUT (default ./cuda_check) gets
-# tests.txt, sanitizer.txt, bench.txt and machine.txt. Exit code: 0 if all that
-# ran passed, 1 if not, 3 without a card.
+# tests.txt, sanitizer.txt, bench.txt and machine.txt, and summary.md: a table of
+# what was asked and what was reached. Exit code: 0 if all that ran passed, 1 if
+# not, 3 without a card.
 #
 # With NARROW (//converter:narrow built with --define=cuda=1), MODEL and TEXT in
 # the environment also: encode.txt, files of the card and the processor
@@ -45,9 +46,31 @@ run() {
   fi
 }
 
-run tests.txt "$program"
-if [ "$worst" -ne 0 ]; then
+# A row of the summary: what, what was asked, the file with `run`'s output.
+row() {
+  code=$(sed -n 's/^exit code //p' "$out/$3" | tail -n 1)
+  verdict=met
+  [ "$code" -eq 0 ] || verdict='not met'
+  echo "| $1 | $2 | ${4:-exit code $code} | $3 | $verdict |" >>"$out/summary.md"
+}
+# At any end there is a summary of what ran.
+finish() {
+  [ ! -s "$out/bench.txt" ] ||
+    sed -n '/^| what/,/^$/p' "$out/bench.txt" | grep '^|' | sed 1,2d \
+      >>"$out/summary.md"
+  cat "$out/summary.md"
   exit "$worst"
+}
+{
+  echo "| what | asked | reached | bound | |"
+  echo "| --- | --- | --- | --- | --- |"
+} >"$out/summary.md"
+
+run tests.txt "$program"
+row "differential tests" "all pass" tests.txt \
+  "$(grep -c '^\[       OK' "$out/tests.txt") pass"
+if [ "$worst" -ne 0 ]; then
+  finish
 fi
 run bench.txt "$program" --bench --gtest_filter=None
 if command -v compute-sanitizer >/dev/null; then
@@ -55,22 +78,37 @@ if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck initcheck synccheck; do
     run "sanitizer_$tool.txt" compute-sanitizer --tool "$tool" \
       --error-exitcode 1 "$program" --gtest_filter='*Sanitized*:DeviceRows*:DevicePairs*:DeviceExperts*:*Attention*:DeviceProducts*:TensorTile*:RowGroups*:DeviceFinish*'
+    row "compute-sanitizer, $tool" "no errors" "sanitizer_$tool.txt"
   done
 else
   echo "no compute-sanitizer here" | tee "$out/sanitizer.txt"
 fi
 
-# Every kind of encoder: the bytes must be the processor's.
-compare_files() {
-  for type in Q4_0 Q5_1 Q8_0 Q2_K Q4_K_M Q5_K_M Q6_K IQ4_XS TQ2_0 BF16; do
-    for device in cpu cuda; do
-      "$NARROW" convert "$MODEL" --to "$type" --out "$out/$device.gguf" -q \
-        --no-manifest --device "$device" || return 1
-    done
-    cmp "$out/cpu.gguf" "$out/cuda.gguf" || return 1
-    echo "$type: the same bytes"
+# Every encoder, with and without importance: the bytes must be the
+# processor's.
+compare_type() {  # TYPE [FLAGS]
+  type=$1
+  shift
+  for device in cpu cuda; do
+    "$NARROW" convert "$MODEL" --to "$type" --out "$out/$device.gguf" -q \
+      --no-manifest --device "$device" "$@" || return 1
   done
-  rm -f "$out/cpu.gguf" "$out/cuda.gguf"
+  cmp "$out/cpu.gguf" "$out/cuda.gguf" || return 1
+  echo "$type $*: the same bytes"
+}
+
+compare_files() {
+  "$NARROW" imatrix "$MODEL" --text "$TEXT" --chunks 40 -q --device cuda \
+    --out "$out/imatrix.gguf" || return 1
+  for type in F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K_M Q4_K_M Q5_K_M Q6_K \
+    IQ4_NL IQ4_XS IQ3_XXS IQ3_S MXFP4 NVFP4 TQ1_0 TQ2_0 Q2_0 Q1_0; do
+    compare_type "$type" || return 1
+  done
+  for type in Q4_0 Q5_1 Q2_K Q4_K_M IQ4_XS IQ3_XXS IQ3_S IQ2_XXS IQ2_XS IQ2_S \
+    IQ1_S IQ1_M; do
+    compare_type "$type" --imatrix "$out/imatrix.gguf" || return 1
+  done
+  rm -f "$out/cpu.gguf" "$out/cuda.gguf" "$out/imatrix.gguf"
 }
 
 perplexity_of() {  # MODE DEVICE
@@ -91,6 +129,10 @@ compare_perplexity() {
 
 if [ -n "${NARROW:-}" ] && [ -n "${MODEL:-}" ] && [ -n "${TEXT:-}" ]; then
   run encode.txt compare_files
+  row "files of card and processor, $(basename "$MODEL")" "the same bytes" \
+    encode.txt "$(grep -c 'the same bytes' "$out/encode.txt") types"
   run perplexity.txt compare_perplexity
+  row "perplexity of card and processor" "within 0.05 %" perplexity.txt \
+    "$(grep '^exact' "$out/perplexity.txt")"
 fi
-exit "$worst"
+finish

@@ -5,6 +5,8 @@
 #include <random>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"
 
@@ -13,17 +15,35 @@ namespace {
 
 constexpr int kRepeats = 5;
 
-void Print(const std::string& name, double rate, const char* unit,
-           double limit) {
+}  // namespace
+
+void Bench::Report(const std::string& name, double seconds, double rate,
+                   const char* unit, double limit) {
+  last_seconds_ = seconds;
+  last_rate_ = rate;
+  last_fraction_ = limit > 0 ? rate / limit : 0;
   std::printf("%-52s %9.1f %s", name.c_str(), rate, unit);
   if (limit > 0) {
-    std::printf("  %5.1f %%", 100 * rate / limit);
+    std::printf("  %5.1f %%", 100 * last_fraction_);
   }
   std::printf("\n");
   std::fflush(stdout);
 }
 
-}  // namespace
+std::string Bench::LastBound(const std::string& of) const {
+  return last_fraction_ > 0
+             ? absl::StrFormat("%.1f %% of %s", 100 * last_fraction_, of)
+             : absl::StrCat(of, " is not known");
+}
+
+void Bench::Sum(const std::string& name, double rate, const char* unit,
+                double limit) {
+  Report(name, 0, rate, unit, limit);
+}
+
+absl::StatusOr<DeviceBuffer> Bench::Allocate(int64_t n_bytes) const {
+  return device_.Allocate(static_cast<size_t>(n_bytes), "bench");
+}
 
 // Of a multiprocessor in a clock, by NVIDIA's tables of throughput for
 // compute capabilities 8.0, 8.6 and 8.9, 9.0, and 10.0.
@@ -48,8 +68,9 @@ double PeakOperations(const DeviceTraits& traits, Units units) {
 }
 
 absl::StatusOr<std::unique_ptr<Bench>> Bench::New(const Device& device,
-                                                  int64_t n_floats) {
-  std::unique_ptr<Bench> bench(new Bench(device));
+                                                  int64_t n_floats,
+                                                  BenchSummary* summary) {
+  std::unique_ptr<Bench> bench(new Bench(device, summary));
   bench->n_floats_ = n_floats;
   ASSIGN_OR_RETURN(bench->stream_, device.NewStream());
   for (DeviceBuffer* buffer : {&bench->in_, &bench->out_}) {
@@ -63,8 +84,8 @@ absl::StatusOr<std::unique_ptr<Bench>> Bench::New(const Device& device,
   };
   ASSIGN_OR_RETURN(const double seconds, bench->MedianSeconds(copy));
   bench->bytes_a_second_ = 2 * static_cast<double>(n_bytes) / seconds;
-  Print("copy within the device, read and written",
-        bench->bytes_a_second_ * 1e-9, "GB/s", 0);
+  bench->Report("copy within the device, read and written", seconds,
+                bench->bytes_a_second_ * 1e-9, "GB/s", 0);
   return bench;
 }
 
@@ -89,7 +110,10 @@ absl::Status Bench::Randomize() {
 
 absl::StatusOr<double> Bench::MedianSeconds(const Work& work) {
   std::vector<double> seconds;
-  for (int i = 0; i <= kRepeats; ++i) {
+  // On the processor they are tests.
+  const int n_warm = device_.kind() == DeviceKind::kCuda ? 1 : 0;
+  const int n_repeats = n_warm > 0 ? kRepeats : 1;
+  for (int i = 0; i < n_warm + n_repeats; ++i) {
     ASSIGN_OR_RETURN(DeviceEvent begin, device_.NewEvent());
     ASSIGN_OR_RETURN(DeviceEvent end, device_.NewEvent());
     RETURN_IF_ERROR(stream_.Record(&begin));
@@ -97,7 +121,7 @@ absl::StatusOr<double> Bench::MedianSeconds(const Work& work) {
     RETURN_IF_ERROR(stream_.Record(&end));
     RETURN_IF_ERROR(stream_.Synchronize("bench"));
     ASSIGN_OR_RETURN(const double its_seconds, begin.SecondsTo(end));
-    if (i > 0) {  // the first warms up
+    if (i >= n_warm) {
       seconds.push_back(std::max(its_seconds, 1e-9));
     }
   }
@@ -108,8 +132,8 @@ absl::StatusOr<double> Bench::MedianSeconds(const Work& work) {
 absl::Status Bench::Operations(const std::string& name, double n,
                                const Work& work, Units units) {
   ASSIGN_OR_RETURN(const double seconds, MedianSeconds(work));
-  Print(name, n / seconds * 1e-12, "TFLOP/s",
-        PeakOperations(device_.traits(), units) * 1e-12);
+  Report(name, seconds, n / seconds * 1e-12, "TFLOP/s",
+         PeakOperations(device_.traits(), units) * 1e-12);
   return absl::OkStatus();
 }
 
@@ -117,13 +141,16 @@ absl::Status Bench::Gain(const std::string& name, int64_t n, const Work& one,
                          const Work& together) {
   ASSIGN_OR_RETURN(const double alone, MedianSeconds(one));
   ASSIGN_OR_RETURN(const double seconds, MedianSeconds(together));
-  Print(name, static_cast<double>(n) * alone / seconds, "times as fast", 0);
+  Report(name, seconds, static_cast<double>(n) * alone / seconds,
+         "times as fast", 0);
   return absl::OkStatus();
 }
 
-absl::Status Bench::Bytes(const std::string& name, double n, const Work& work) {
+absl::Status Bench::Bytes(const std::string& name, double n, const Work& work,
+                          double moved) {
   ASSIGN_OR_RETURN(const double seconds, MedianSeconds(work));
-  Print(name, n / seconds * 1e-9, "GB/s", bytes_a_second_ * 1e-9);
+  Report(name, seconds, n / seconds * 1e-9, "GB/s",
+         bytes_a_second_ * (moved > 0 ? n / moved : 1) * 1e-9);
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "kernels/device_bench/bench.h"
 
@@ -23,16 +24,26 @@ struct ForwardSizes {
   int64_t n_experts = 128;
   int64_t n_used = 8;
   int64_t expert_width = 768;
+  // Of the model as a whole.
+  int64_t n_layers = 32;
+  int64_t inner = 14336;
+  int64_t full_vocab = 128256;
+  int64_t slice = 8192;  // of it, whose logits are there at a time
 };
 
-// Prints a line for each.
-absl::Status BenchForward(const Device& device, const ForwardSizes& sizes);
+// Prints a line for each. Seconds that a token takes in all blocks.
+absl::StatusOr<double> BenchForward(const Device& device,
+                                    const ForwardSizes& sizes,
+                                    BenchSummary* summary);
 
 // Its parts: products, alone and of experts, and Gram matrices; attention;
-// passes over rows.
+// passes over rows; weights of packed files; a block and logits, as
+// BenchForward returns it.
 absl::Status BenchProducts(const ForwardSizes& sizes, Bench* bench);
 absl::Status BenchAttention(const ForwardSizes& sizes, Bench* bench);
 absl::Status BenchRows(const ForwardSizes& sizes, Bench* bench);
+absl::Status BenchPieces(const ForwardSizes& sizes, Bench* bench);
+absl::StatusOr<double> BenchModel(const ForwardSizes& sizes, Bench* bench);
 
 }  // namespace narrow
 

@@ -65,6 +65,15 @@ absl::Status BenchExpertRows(const ForwardSizes& sizes, Bench* bench) {
   }
   ASSIGN_OR_RETURN(const DeviceBuffer d_rows, Upload(rows, bench));
   ASSIGN_OR_RETURN(const DeviceBuffer d_weights, Upload(weights, bench));
+  const int64_t n_rows = sizes.n_tokens * sizes.n_used;
+  const expert_threads::GatherTask gather = {bench->in(), d_rows.as<int32_t>(),
+                                             n_rows,      sizes.width,
+                                             nullptr,     bench->out_halves()};
+  RETURN_IF_ERROR(bench->Bytes(
+      absl::StrCat("rows of ", sizes.n_used, " experts to bfloat16, ",
+                   sizes.n_tokens, " x ", sizes.width),
+      6 * static_cast<double>(n_rows * sizes.width),
+      [&] { return RunGather(gather, bench->stream()); }));
   const expert_threads::CombineTask task = {
       bench->in(),    d_rows.as<int32_t>(), d_weights.as<float>(),
       sizes.n_tokens, sizes.n_used,         sizes.width,

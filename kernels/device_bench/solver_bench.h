@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "kernels/device.h"
+#include "kernels/device_bench/bench.h"
 
 namespace narrow {
 
@@ -23,8 +24,27 @@ struct SolverSizes {
   int64_t expert_cols = 2048;
 };
 
-// Prints a line for each.
-absl::Status BenchSolvers(const Device& device, const SolverSizes& sizes);
+// A model whose layers are solved: by default Llama-3-8B, with 128 samples of
+// 2048 tokens.
+struct GptqSizes {
+  int64_t n_layers = 32;
+  int64_t n_tokens = 128 * 2048;
+  int64_t width = 4096;
+  int64_t kv_width = 1024;
+  int64_t inner = 14336;
+  int64_t group = 128;
+  int rounds = 3;  // of descent
+};
+
+// Prints a line for each. `seconds_a_token` is that of a forward pass through
+// all layers, 0 if it is not known.
+absl::Status BenchSolvers(const Device& device, const SolverSizes& sizes,
+                          BenchSummary* summary);
+absl::Status BenchGptq(const Device& device, const GptqSizes& sizes,
+                       double seconds_a_token, BenchSummary* summary);
+
+// One of its parts: HQQ's search.
+absl::Status BenchHqq(const SolverSizes& sizes, Bench* bench);
 
 }  // namespace narrow
 

@@ -3,7 +3,7 @@
 //
 //   bazel build -c opt --define=cuda=1 //tools/cuda:check
 //   ./check                  # tests; exit code 1 if one fails, 3 without card
-//   ./check --bench          # and how fast it is
+//   ./check --bench          # and how fast it is, with a table at the end
 //   ./check --gtest_filter=DeviceEncode*
 //
 // See tools/cuda_check.sh.
@@ -15,15 +15,25 @@
 #include <cstring>
 #include <string>
 
+#include "formats/base/status.h"
 #include "kernels/device.h"
+#include "kernels/device_bench/encode_bench.h"
 #include "kernels/device_bench/forward_bench.h"
 #include "kernels/device_bench/solver_bench.h"
-#include "kernels/quant/device/encode_bench.h"
 
 namespace {
 
 constexpr int64_t kBenchWeights = int64_t{1} << 28;  // 512 MiB of bfloat16
 constexpr int kNoCard = 3;
+
+absl::Status Bench(const narrow::Device& device,
+                   narrow::BenchSummary* summary) {
+  ASSIGN_OR_RETURN(const double seconds_a_token,
+                   narrow::BenchForward(device, {}, summary));
+  RETURN_IF_ERROR(narrow::BenchSolvers(device, {}, summary));
+  RETURN_IF_ERROR(narrow::BenchGptq(device, {}, seconds_a_token, summary));
+  return narrow::BenchEncode(device, kBenchWeights, summary);
+}
 
 int Run(bool bench) {
   const absl::StatusOr<narrow::Device> device =
@@ -38,13 +48,9 @@ int Run(bool bench) {
     return failed != 0 ? 1 : kNoCard;
   }
   if (bench) {
-    absl::Status status = narrow::BenchForward(*device, {});
-    if (status.ok()) {
-      status = narrow::BenchSolvers(*device, {});
-    }
-    if (status.ok()) {
-      status = narrow::BenchEncode(*device, kBenchWeights);
-    }
+    narrow::BenchSummary summary;
+    const absl::Status status = Bench(*device, &summary);
+    summary.Print();
     if (!status.ok()) {
       std::printf("%s\n", status.ToString().c_str());
       return 1;
