@@ -1,5 +1,6 @@
 #include "calibration/model_runner.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -142,6 +143,12 @@ ProductType TypeOf(Precision precision) {
 }
 
 }  // namespace
+
+absl::Status ModelRunner::CopyStates(const HiddenStates& hidden,
+                                     float* values) {
+  std::copy(hidden.values.begin(), hidden.values.end(), values);
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
     const Checkpoint* model, const RunnerOptions& options) {

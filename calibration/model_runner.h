@@ -70,8 +70,9 @@ struct RunnerOptions {
   // Where it runs; none: the processor. There kExact is kReproducible, whose
   // numbers are the processor's, bit for bit.
   std::optional<Device> device;
-  // On a device: weights of the next block are read while one is computed. Not
-  // while rows of the model change (formats/overlay_source.h).
+  // On a device: weights of the next block are read while one is computed, and
+  // stay there as far as memory allows. Not while rows of the model change
+  // (formats/overlay_source.h): one block's are there at a time.
   bool prefetch_weights = true;
   // Told where the device's memory is short. May be empty.
   std::function<void(absl::string_view)> on_device_note;
@@ -109,10 +110,26 @@ struct ColumnSums {
   bool have_them = false;  // the rows are in sums already
 };
 
+// A LayerInput whose rows and residual lie on a device.
+struct DeviceInput {
+  LayerInput input;
+  // Calls with the same number show the same rows.
+  int64_t number = 0;
+  const Device* device = nullptr;
+  // Where the rows' work is queued: they are there for what is put into it
+  // during the call.
+  DeviceStream* stream = nullptr;
+};
+
 // Sees the inputs of linear layers; for calibration statistics.
 class Observer {
  public:
   virtual ~Observer() = default;
+  // For rows that lie on a device: true if they are taken there. Otherwise the
+  // calls below follow.
+  virtual absl::StatusOr<bool> OnDevice(const DeviceInput& /*input*/) {
+    return false;
+  }
   // For rows that lie on a device: the sums that it goes on with, so that
   // rows need not be copied, after which OnSums is called in the place of
   // OnInput. `input.rows` tell only whether two layers see the same.
@@ -218,6 +235,9 @@ class ModelRunner {
   virtual absl::Status Fetch(HiddenStates* /*hidden*/) {
     return absl::OkStatus();
   }
+  // Copies them to the host, [n_windows, window_tokens, hidden_size], and
+  // leaves them where they are.
+  virtual absl::Status CopyStates(const HiddenStates& hidden, float* values);
   // One transformer block, in place; `observer` may be null.
   virtual absl::Status RunBlock(int64_t block, Observer* observer,
                                 HiddenStates* hidden) = 0;

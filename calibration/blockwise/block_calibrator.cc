@@ -3,6 +3,7 @@
 #include "calibration/blockwise/block_calibrator.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -20,10 +21,13 @@
 #include "formats/base/checksum.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
+#include "kernels/device.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
 namespace {
+
+constexpr char kOutput[] = "output.weight";
 
 // The first and the last site that layers are asked for of; all without any.
 std::pair<size_t, size_t> SitesAsked(const ObserveRequest& request,
@@ -85,6 +89,14 @@ class Calibrator : public BlockCalibrator {
   absl::Status CheckRequest(const ObserveRequest& request,
                             const BlockSites& sites);
   absl::Status CheckCancelled() const;
+  absl::Status InGroups(
+      int64_t step, const std::function<absl::Status(int64_t, int64_t)>& run,
+      const std::function<bool()>& may_repeat);
+  absl::Status ObserveGroup(const Route& route, const Route* original_route,
+                            int64_t first, int64_t n, const TokenUse* uses,
+                            StatsCollector* collector);
+  absl::Status ShowOutput(BlockStream* stream, HiddenStates* hidden,
+                          int64_t first, int64_t n, Observer* observer);
   int64_t GroupSamples(bool recorded, const Route* route = nullptr) const;
   int64_t MemoryBytes() const;
   BlockStateHeader NewHeader(uint64_t fingerprint) const;
@@ -102,6 +114,8 @@ class Calibrator : public BlockCalibrator {
   uint64_t print_ = 0;  // of samples and model
   int64_t next_block_ = 0;
   bool partly_advanced_ = false;
+  // Samples that a device's memory has allowed at once.
+  int64_t most_samples_ = std::numeric_limits<int64_t>::max();
   // The one whose inputs are observed, and where cross moments are asked for
   // the original's.
   std::unique_ptr<BlockStream> main_;
@@ -109,6 +123,9 @@ class Calibrator : public BlockCalibrator {
   // Working memory of a group.
   HiddenStates hidden_, original_hidden_;
   InputRecorder recorder_;
+  // Where the output matrix's inputs go to a device, how often they did.
+  DeviceStream output_stream_;
+  int64_t n_outputs_ = 0;
 };
 
 absl::StatusOr<std::unique_ptr<BlockStream>> Calibrator::NewStream(
@@ -137,18 +154,20 @@ absl::Status Calibrator::Start(const CalibrationSamples& samples) {
   const OriginalsShown shown(overlay_, originals);
   ASSIGN_OR_RETURN(main_, NewStream(originals));
   const int64_t width = shape_.sample_tokens;
-  const int64_t step = GroupSamples(/*recorded=*/false);
-  for (int64_t first = 0; first < shape_.n_samples; first += step) {
-    RETURN_IF_ERROR(CheckCancelled());
-    const int64_t n = std::min(step, shape_.n_samples - first);
-    hidden_.first_window = first;
-    RETURN_IF_ERROR(
-        main_->runner()->Embed(absl::MakeConstSpan(samples.ids)
-                                   .subspan(static_cast<size_t>(first * width),
-                                            static_cast<size_t>(n * width)),
-                               width, &hidden_));
-    RETURN_IF_ERROR(main_->store()->Write(first, n, hidden_.values.data()));
-  }
+  RETURN_IF_ERROR(InGroups(
+      GroupSamples(/*recorded=*/false),
+      [&](int64_t first, int64_t n) -> absl::Status {
+        hidden_.first_window = first;
+        RETURN_IF_ERROR(main_->runner()->Embed(
+            absl::MakeConstSpan(samples.ids)
+                .subspan(static_cast<size_t>(first * width),
+                         static_cast<size_t>(n * width)),
+            width, &hidden_));
+        ASSIGN_OR_RETURN(const float* values, main_->ValuesOf(hidden_));
+        hidden_.on_device = DeviceBuffer();
+        return main_->store()->Write(first, n, values);
+      },
+      [] { return true; }));
   if (options_.keep_original && !originals) {
     RETURN_IF_ERROR(AddOriginal());
   }
@@ -172,6 +191,29 @@ absl::Status Calibrator::CheckCancelled() const {
   if (options_.cancelled != nullptr && options_.cancelled->load()) {
     return absl::CancelledError(absl::StrCat("calibration stopped at block ",
                                              next_block_, " of ", n_blocks()));
+  }
+  return absl::OkStatus();
+}
+
+// Calls run(first, n) for all samples, `step` of them at a time, or fewer from
+// where a device's memory is short, as long as a call may be repeated.
+absl::Status Calibrator::InGroups(
+    int64_t step, const std::function<absl::Status(int64_t, int64_t)>& run,
+    const std::function<bool()>& may_repeat) {
+  for (int64_t first = 0; first < shape_.n_samples;) {
+    RETURN_IF_ERROR(CheckCancelled());
+    const int64_t n = std::min({step, shape_.n_samples - first, most_samples_});
+    const absl::Status status = run(first, n);
+    if (absl::IsResourceExhausted(status) && n > 1 && may_repeat() &&
+        options_.runner.device.has_value()) {
+      most_samples_ = n / 2;
+      main_->runner()->Note(
+          absl::StrCat("going on with ", most_samples_,
+                       " samples at once: ", status.message()));
+      continue;
+    }
+    RETURN_IF_ERROR(status);
+    first += n;
   }
   return absl::OkStatus();
 }
@@ -272,33 +314,49 @@ absl::StatusOr<BlockStats> Calibrator::Observe(
   }
   StatsCollector collector(model_, &pool_, request,
                            options_.expert_rows_per_column);
+  collector.set_note(options_.runner.on_device_note);
   recorder_.Ask(request.layers, request.needs.residual);
-  const int64_t step = GroupSamples(two, &route);
-  for (int64_t first = 0; first < shape_.n_samples; first += step) {
-    RETURN_IF_ERROR(CheckCancelled());
-    const int64_t n = std::min(step, shape_.n_samples - first);
-    if (two) {
-      recorder_.Clear();
-      RETURN_IF_ERROR(original_->Run(next_block_, original_route, first, n,
-                                     &recorder_, &original_hidden_));
-    }
-    collector.BeginGroup(first, shape_.sample_tokens,
-                         uses.data() + first * shape_.sample_tokens,
-                         two ? &recorder_ : nullptr);
-    RETURN_IF_ERROR(
-        main_->Run(next_block_, route, first, n, &collector, &hidden_));
-    if (progress) {
-      progress(static_cast<double>(first + n) /
-               static_cast<double>(shape_.n_samples));
-    }
-  }
+  RETURN_IF_ERROR(InGroups(
+      GroupSamples(two, &route),
+      [&](int64_t first, int64_t n) -> absl::Status {
+        RETURN_IF_ERROR(ObserveGroup(
+            route, two ? &original_route : nullptr, first, n,
+            uses.data() + first * shape_.sample_tokens, &collector));
+        if (progress) {
+          progress(static_cast<double>(first + n) /
+                   static_cast<double>(shape_.n_samples));
+        }
+        return absl::OkStatus();
+      },
+      [&] { return !collector.has_rows_of_group(); }));
   main_->Kept(route);
   if (two) {
     original_->Kept(original_route);
   }
+  RETURN_IF_ERROR(collector.Fetch());
   ForgetWeights();
   recorder_ = InputRecorder();
   return collector.Finish();
+}
+
+// Samples [first, first + n), whose tokens' uses begin at `uses`.
+absl::Status Calibrator::ObserveGroup(const Route& route,
+                                      const Route* original_route,
+                                      int64_t first, int64_t n,
+                                      const TokenUse* uses,
+                                      StatsCollector* collector) {
+  collector->BeginGroup(first, shape_.sample_tokens, uses,
+                        original_route != nullptr ? &recorder_ : nullptr);
+  if (original_route != nullptr) {
+    recorder_.Clear();
+    RETURN_IF_ERROR(original_->Run(next_block_, *original_route, first, n,
+                                   &recorder_, &original_hidden_));
+    original_hidden_.on_device = DeviceBuffer();
+  }
+  const absl::Status status =
+      main_->Run(next_block_, route, first, n, collector, &hidden_);
+  hidden_.on_device = DeviceBuffer();
+  return status;
 }
 
 absl::Status Calibrator::AdvanceStream(BlockStream* stream, double from,
@@ -306,18 +364,21 @@ absl::Status Calibrator::AdvanceStream(BlockStream* stream, double from,
                                        const CalibrationProgressFn& progress) {
   if (!stream->SwapEnd()) {
     ASSIGN_OR_RETURN(const Route route, stream->WholeRoute(next_block_));
-    const int64_t step = GroupSamples(/*recorded=*/false, &route);
-    for (int64_t first = 0; first < shape_.n_samples; first += step) {
-      RETURN_IF_ERROR(CheckCancelled());
-      const int64_t n = std::min(step, shape_.n_samples - first);
-      RETURN_IF_ERROR(
-          stream->Run(next_block_, route, first, n, nullptr, &hidden_));
-      RETURN_IF_ERROR(stream->store()->Write(first, n, hidden_.values.data()));
-      if (progress) {
-        progress(from + share * static_cast<double>(first + n) /
-                            static_cast<double>(shape_.n_samples));
-      }
-    }
+    RETURN_IF_ERROR(InGroups(
+        GroupSamples(/*recorded=*/false, &route),
+        [&](int64_t first, int64_t n) -> absl::Status {
+          RETURN_IF_ERROR(
+              stream->Run(next_block_, route, first, n, nullptr, &hidden_));
+          ASSIGN_OR_RETURN(const float* values, stream->ValuesOf(hidden_));
+          hidden_.on_device = DeviceBuffer();
+          RETURN_IF_ERROR(stream->store()->Write(first, n, values));
+          if (progress) {
+            progress(from + share * static_cast<double>(first + n) /
+                                static_cast<double>(shape_.n_samples));
+          }
+          return absl::OkStatus();
+        },
+        [] { return true; }));
   } else if (progress) {
     progress(from + share);
   }
@@ -352,39 +413,62 @@ absl::StatusOr<BlockStats> Calibrator::ObserveOutput(
         absl::StrCat("the output matrix comes after block ", n_blocks() - 1,
                      ", calibration is at block ", next_block_));
   }
-  constexpr char kOutput[] = "output.weight";
   RETURN_IF_ERROR(CheckRequest(request, {{{kOutput}}}));
   ASSIGN_OR_RETURN(const std::vector<TokenUse> uses,
                    UsesOfTokens(request, counts_, shape_.sample_tokens));
   StatsCollector collector(model_, &pool_, request,
                            options_.expert_rows_per_column);
   const bool two = request.needs.original();
+  collector.set_note(options_.runner.on_device_note);
   recorder_.Ask({}, /*residual=*/false);
-  const int64_t step = GroupSamples(two);
-  for (int64_t first = 0; first < shape_.n_samples; first += step) {
-    RETURN_IF_ERROR(CheckCancelled());
-    const int64_t n = std::min(step, shape_.n_samples - first);
-    LayerInput input;
-    input.name = kOutput;
-    input.n_rows = n * shape_.sample_tokens;
-    input.n_cols = shape_.hidden_size;
-    recorder_.Clear();
-    if (two) {
-      RETURN_IF_ERROR(original_->store()->Read(first, n, &original_hidden_));
-      RETURN_IF_ERROR(original_->runner()->FinalNorm(&original_hidden_));
-      input.rows = original_hidden_.values.data();
-      RETURN_IF_ERROR(recorder_.OnInput(input));
-    }
-    RETURN_IF_ERROR(main_->store()->Read(first, n, &hidden_));
-    RETURN_IF_ERROR(main_->runner()->FinalNorm(&hidden_));
-    input.rows = hidden_.values.data();
-    collector.BeginGroup(first, shape_.sample_tokens,
-                         uses.data() + first * shape_.sample_tokens,
-                         two ? &recorder_ : nullptr);
-    RETURN_IF_ERROR(collector.OnInput(input));
-  }
+  RETURN_IF_ERROR(InGroups(
+      GroupSamples(two),
+      [&](int64_t first, int64_t n) -> absl::Status {
+        recorder_.Clear();
+        collector.BeginGroup(first, shape_.sample_tokens,
+                             uses.data() + first * shape_.sample_tokens,
+                             two ? &recorder_ : nullptr);
+        if (two) {
+          RETURN_IF_ERROR(ShowOutput(original_.get(), &original_hidden_, first,
+                                     n, &recorder_));
+        }
+        return ShowOutput(main_.get(), &hidden_, first, n, &collector);
+      },
+      [&] { return !collector.has_rows_of_group(); }));
+  RETURN_IF_ERROR(collector.Fetch());
   recorder_ = InputRecorder();
   return collector.Finish();
+}
+
+// The states of samples [first, first + n), normed, as what goes into the
+// output matrix; on the device where the runner has one.
+absl::Status Calibrator::ShowOutput(BlockStream* stream, HiddenStates* hidden,
+                                    int64_t first, int64_t n,
+                                    Observer* observer) {
+  RETURN_IF_ERROR(stream->store()->Read(first, n, hidden));
+  RETURN_IF_ERROR(stream->runner()->FinalNorm(hidden));
+  DeviceInput there;
+  LayerInput& input = there.input;
+  input.name = kOutput;
+  input.rows = hidden->values.data();
+  input.n_rows = n * shape_.sample_tokens;
+  input.n_cols = shape_.hidden_size;
+  if (!options_.runner.device.has_value()) {
+    return observer->OnInput(input);
+  }
+  const Device& device = *options_.runner.device;
+  const size_t n_bytes = hidden->values.size() * sizeof(float);
+  ASSIGN_OR_RETURN(const DeviceBuffer rows, device.Allocate(n_bytes, kOutput));
+  if (output_stream_.handle() == nullptr) {
+    ASSIGN_OR_RETURN(output_stream_, device.NewStream());
+  }
+  RETURN_IF_ERROR(output_stream_.Copy(input.rows, n_bytes, rows.data()));
+  input.rows = rows.as<float>();
+  there.number = ++n_outputs_;
+  there.device = &device;
+  there.stream = &output_stream_;
+  RETURN_IF_ERROR(observer->OnDevice(there).status());
+  return output_stream_.Synchronize(kOutput);
 }
 
 absl::Status Calibrator::ReadStates(int64_t first, int64_t n,

@@ -32,6 +32,12 @@
 // that is asked for. For this the hidden states after the attention part, and
 // the rows that go into the last matrix of a part, are kept too, under the
 // same limit.
+// With options.runner.device the forward passes run there, and statistics are
+// summed there from inputs that stay: what comes back are sums, and hidden
+// states between blocks. With Precision::kReproducible they are the processor's
+// bits, so that a run may go on elsewhere. Where the device's memory is short
+// fewer samples go at once, and the processor sums what does not fit; the
+// runner's on_device_note is told.
 // Belongs to one thread, and uses options.runner.n_threads. The statistics are
 // the same for any number of threads, grouping, memory limit, instruction set,
 // order of sites and restart.

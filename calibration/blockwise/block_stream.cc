@@ -45,6 +45,21 @@ class InnerCopier : public Observer {
     return observer_ == nullptr ? absl::OkStatus() : observer_->OnInput(input);
   }
 
+  absl::StatusOr<bool> OnDevice(const DeviceInput& there) override {
+    const LayerInput& input = there.input;
+    ASSIGN_OR_RETURN(const bool taken, observer_ == nullptr
+                                           ? absl::StatusOr<bool>(true)
+                                           : observer_->OnDevice(there));
+    if (taken && input.name == name_) {
+      RETURN_IF_ERROR(there.stream->Copy(
+          input.rows,
+          static_cast<size_t>(input.n_rows * input.n_cols) * sizeof(float),
+          rows_ + input.first_token * input.n_cols));
+      RETURN_IF_ERROR(there.stream->Synchronize(name_));
+    }
+    return taken;
+  }
+
  private:
   static constexpr int64_t kCopied = int64_t{1} << 16;  // numbers a task
 
@@ -61,7 +76,10 @@ absl::StatusOr<std::unique_ptr<BlockStream>> BlockStream::Create(
     const HiddenShape& shape, const BlockStreamOptions& options) {
   std::unique_ptr<BlockStream> stream(
       new BlockStream(model, overlay, pool, options));
-  ASSIGN_OR_RETURN(stream->runner_, ModelRunner::Create(model, options.runner));
+  RunnerOptions runner = options.runner;
+  // All samples go through one block before any goes through the next.
+  runner.prefetch_weights = false;
+  ASSIGN_OR_RETURN(stream->runner_, ModelRunner::Create(model, runner));
   ASSIGN_OR_RETURN(stream->store_,
                    HiddenStore::Create(shape, options.max_bytes,
                                        options.spill_folder, pool));
@@ -294,6 +312,15 @@ absl::Status BlockStream::RunFeedForward(int64_t block, const Route& route,
                                        hidden);
 }
 
+absl::StatusOr<const float*> BlockStream::ValuesOf(const HiddenStates& hidden) {
+  if (hidden.on_device.data() == nullptr) {
+    return hidden.values.data();
+  }
+  values_.resize(hidden.on_device.n_bytes() / sizeof(float));
+  RETURN_IF_ERROR(runner_->CopyStates(hidden, values_.data()));
+  return values_.data();
+}
+
 absl::Status BlockStream::Run(int64_t block, const Route& route, int64_t first,
                               int64_t n, Observer* observer,
                               HiddenStates* hidden) {
@@ -304,14 +331,16 @@ absl::Status BlockStream::Run(int64_t block, const Route& route, int64_t first,
     RETURN_IF_ERROR(Annotate(
         RunAttention(block, route, first, n, observer, hidden), kRunning));
     if (route.keep_middle) {
-      RETURN_IF_ERROR(ahead_->Write(first, n, hidden->values.data()));
+      ASSIGN_OR_RETURN(const float* values, ValuesOf(*hidden));
+      RETURN_IF_ERROR(ahead_->Write(first, n, values));
     }
   }
   if (route.feed_forward) {
     RETURN_IF_ERROR(Annotate(
         RunFeedForward(block, route, first, n, observer, hidden), kRunning));
     if (route.keep_end) {
-      RETURN_IF_ERROR(ahead_->Write(first, n, hidden->values.data()));
+      ASSIGN_OR_RETURN(const float* values, ValuesOf(*hidden));
+      RETURN_IF_ERROR(ahead_->Write(first, n, values));
     }
   }
   return absl::OkStatus();

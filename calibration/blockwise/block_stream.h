@@ -18,7 +18,8 @@
 //     block's matrices are multiplied once, those of the quantized model by
 //     what will be in the file.
 // What is kept is used as long as the weights that made it have the same
-// checksum. Belongs to one thread.
+// checksum. With a runner on a device the states of a group go there, and come
+// back where they are kept. Belongs to one thread.
 
 #ifndef NARROW_CALIBRATION_BLOCKWISE_BLOCK_STREAM_H_
 #define NARROW_CALIBRATION_BLOCKWISE_BLOCK_STREAM_H_
@@ -28,6 +29,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -91,9 +93,13 @@ class BlockStream {
   // kept may take max_bytes more of memory.
   absl::StatusOr<Route> ObservedRoute(int64_t block, size_t first_site,
                                       size_t last_site, int64_t max_bytes);
-  // `hidden` becomes those of samples [first, first + n) where the route ends.
+  // `hidden` becomes those of samples [first, first + n) where the route ends,
+  // on the device of the runner if it has one. ResourceExhausted is of its
+  // memory: fewer samples may go.
   absl::Status Run(int64_t block, const Route& route, int64_t first, int64_t n,
                    Observer* observer, HiddenStates* hidden);
+  // States wherever they are, until the next call.
+  absl::StatusOr<const float*> ValuesOf(const HiddenStates& hidden);
   // All samples have been run.
   void Kept(const Route& route);
   // If the states after the block are known, they become those of store().
@@ -132,8 +138,9 @@ class BlockStream {
   Place ahead_place_ = Place::kStart, inner_place_ = Place::kStart;
   // Checksums of the weights of each site that made these.
   std::array<uint64_t, 3> prints_ = {};
-  int64_t inner_width_ = 0;  // that inner_ has room for
-  HiddenStates inner_rows_;  // of a group, unless they lie in memory
+  int64_t inner_width_ = 0;    // that inner_ has room for
+  HiddenStates inner_rows_;    // of a group, unless they lie in memory
+  std::vector<float> values_;  // of states on a device
 };
 
 }  // namespace narrow

@@ -54,11 +54,12 @@ inline Opened Open(const std::string& path) {
   return opened;
 }
 
-inline CalibrationSamples SomeSamples(const Checkpoint& model) {
+inline CalibrationSamples SomeSamples(const Checkpoint& model,
+                                      int64_t n_samples = kSamples) {
   CalibrationSamples samples;
   samples.sample_tokens = kTokens;
   std::mt19937 random(5);
-  for (int64_t i = 0; i < kSamples * kTokens; ++i) {
+  for (int64_t i = 0; i < n_samples * kTokens; ++i) {
     samples.ids.push_back(static_cast<int32_t>(
         random() % static_cast<uint32_t>(model.config().vocab_size)));
     // Some samples are padded, some tokens masked.

@@ -77,6 +77,7 @@ absl::Status HiddenStore::Read(int64_t first, int64_t n,
   hidden->window_tokens = shape_.sample_tokens;
   hidden->hidden_size = shape_.hidden_size;
   hidden->first_window = first;
+  hidden->on_device = DeviceBuffer();
   hidden->values.resize(static_cast<size_t>(n * numbers));
   return ForEach(pool_, n, [&](int64_t i) -> absl::Status {
     const int64_t sample = first + i;

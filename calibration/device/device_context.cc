@@ -91,6 +91,7 @@ absl::Status DeviceContext::Open(const Checkpoint* model,
   ASSIGN_OR_RETURN(const int64_t n_free, device_.FreeMemory());
   weights.piece_bytes = std::clamp<int64_t>(n_free / 64, 4096, kMaxPieceBytes);
   weights.prefetch = options.prefetch_weights;
+  weights.one_at_a_time = !options.prefetch_weights;
   ASSIGN_OR_RETURN(weights_, WeightStream::Create(device_, model,
                                                   std::move(groups), weights));
   return absl::OkStatus();

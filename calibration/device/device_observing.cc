@@ -23,6 +23,7 @@ void DeviceObserving::TakeExpert(int expert, const float* rows, int64_t n_rows,
   input_.n_cols = n_cols;
   input_.tokens = tokens;
   is_copied_ = false;
+  ++n_taken_;
 }
 
 absl::Status DeviceObserving::Show(absl::string_view name, bool added) {
@@ -30,6 +31,10 @@ absl::Status DeviceObserving::Show(absl::string_view name, bool added) {
     return absl::OkStatus();
   }
   input_.name = name;
+  ASSIGN_OR_RETURN(const bool taken, TakenThere(added));
+  if (taken) {
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(const ColumnSums sums, observer_->SumsOf(input_));
   if (sums.have_them) {
     return absl::OkStatus();
@@ -39,6 +44,20 @@ absl::Status DeviceObserving::Show(absl::string_view name, bool added) {
   }
   RETURN_IF_ERROR(GoOn(sums));
   return observer_->OnSums(input_);
+}
+
+absl::StatusOr<bool> DeviceObserving::TakenThere(bool added) {
+  DeviceInput there;
+  there.input = input_;
+  there.number = n_taken_;
+  there.device = &context_->device();
+  there.stream = context_->stream();
+  if (added) {
+    there.input.residual = hidden_->on_device.as<float>() +
+                           input_.first_token * hidden_->hidden_size;
+    there.input.residual_cols = hidden_->hidden_size;
+  }
+  return observer_->OnDevice(there);
 }
 
 // The device adds its rows to the host's sums, which go there and back.

@@ -38,6 +38,7 @@ class DeviceObserving {
   absl::Status Show(absl::string_view name, bool added = false);
 
  private:
+  absl::StatusOr<bool> TakenThere(bool added);
   absl::Status GoOn(const ColumnSums& sums);
   absl::Status ShowRows(bool added);
 
@@ -46,6 +47,7 @@ class DeviceObserving {
   const HiddenStates* hidden_ = nullptr;
   // What Take was told, with rows of the device.
   LayerInput input_;
+  int64_t n_taken_ = 0;
   bool is_copied_ = false;
   // Copies of rows for observers that want them, in turn: by the address they
   // know whether two layers see one input.

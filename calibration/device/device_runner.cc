@@ -48,6 +48,14 @@ class DeviceRunner : public ModelRunner {
   absl::Status Fetch(HiddenStates* hidden) override {
     return context_->Fetch(hidden);
   }
+  absl::Status CopyStates(const HiddenStates& hidden, float* values) override {
+    if (hidden.on_device.data() == nullptr) {
+      return ModelRunner::CopyStates(hidden, values);
+    }
+    return context_->ToHost(hidden.on_device.data(),
+                            static_cast<int64_t>(hidden.on_device.n_bytes()),
+                            values, "hidden states");
+  }
 
   absl::Status RunBlock(int64_t block, Observer* observer,
                         HiddenStates* hidden) override;

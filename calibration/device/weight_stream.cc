@@ -159,6 +159,9 @@ absl::Status Stream::Open(const Device& device, const Checkpoint* model) {
         "' on need ", *largest, " bytes of the device's memory at once, ",
         std::max<int64_t>(n_bytes, 0), " are left for them"));
   }
+  if (options_.one_at_a_time) {
+    n_bytes = *largest;
+  }
   // What is free may be in pieces: less is tried, down to one place.
   const auto report = [this](int64_t n, absl::string_view why) {
     if (options_.report) {
@@ -171,7 +174,7 @@ absl::Status Stream::Open(const Device& device, const Checkpoint* model) {
                       [&](int64_t n) { return Allocate(device, sizes, n); },
                       report)
                       .status());
-  if (shares_.n_places == 1 &&
+  if (shares_.n_places == 1 && !options_.one_at_a_time &&
       shares_.n_kept + 1 < static_cast<int64_t>(groups_.size()) &&
       options_.report) {
     options_.report(

@@ -51,6 +51,8 @@ struct WeightStreamOptions {
   // Read the group after the one that is acquired. Not while rows of the
   // model change (formats/overlay_source.h).
   bool prefetch = true;
+  // Memory for the largest group alone.
+  bool one_at_a_time = false;
   // Threads that copy and decode rows on the host; < 1: all processors.
   int n_threads = 0;
   // Told when memory allows less than was hoped for. May be empty.

@@ -13,14 +13,21 @@
 namespace narrow {
 namespace {
 
-// Rows gathered before they are added: a large matrix of sums is then read
-// and written less often. Of an expert fewer, as there may be hundreds.
-constexpr int64_t kGatheredRows = 4 * kGramBlockRows;
-constexpr int64_t kGatheredExpertRows = kGramBlockRows;
 // Columns a task.
 constexpr int64_t kTaskCols = 64;
 
 }  // namespace
+
+void SetExtremes(const std::vector<float>& most,
+                 const std::vector<float>& least, LayerStats* stats) {
+  for (size_t j = 0; j < most.size(); ++j) {
+    stats->max_abs[j] = std::max(std::fabs(most[j]), std::fabs(least[j]));
+  }
+  if (!most.empty()) {
+    stats->max_value = *std::max_element(most.begin(), most.end());
+    stats->min_value = *std::min_element(least.begin(), least.end());
+  }
+}
 
 InputSums::InputSums(int64_t n_cols, int64_t residual_cols, bool of_expert,
                      bool weighted, const StatsNeeds& needs)
@@ -80,13 +87,7 @@ LayerStats InputSums::Finish(ThreadPool* pool) {
   if (!stats_.gram.empty()) {
     MirrorUpper(pool, stats_.n_cols, stats_.gram.data());
   }
-  for (size_t j = 0; j < most_.size(); ++j) {
-    stats_.max_abs[j] = std::max(std::fabs(most_[j]), std::fabs(least_[j]));
-  }
-  if (!most_.empty()) {
-    stats_.max_value = *std::max_element(most_.begin(), most_.end());
-    stats_.min_value = *std::min_element(least_.begin(), least_.end());
-  }
+  SetExtremes(most_, least_, &stats_);
   stats_.held_out = std::move(held_out_);
   return std::move(stats_);
 }

@@ -23,6 +23,11 @@
 
 namespace narrow {
 
+// Rows gathered before they are added: a large matrix of sums is then read
+// and written less often. Of an expert fewer, as there may be hundreds.
+inline constexpr int64_t kGatheredRows = 4 * kGramBlockRows;
+inline constexpr int64_t kGatheredExpertRows = kGramBlockRows;
+
 // Where rows go; nullptr: nowhere.
 struct RowPlaces {
   float* inputs = nullptr;     // z
@@ -31,6 +36,11 @@ struct RowPlaces {
   float* residuals = nullptr;  // r - s
   float* weights = nullptr;    // one a row
 };
+
+// Of the largest and the smallest value of each column; without any, no value
+// has been seen.
+void SetExtremes(const std::vector<float>& most,
+                 const std::vector<float>& least, LayerStats* stats);
 
 class InputSums {
  public:

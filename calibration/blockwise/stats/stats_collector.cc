@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
+#include "kernels/rows/device/device_rows.h"
 #include "kernels/rows/rows.h"
 
 namespace narrow {
@@ -80,20 +81,20 @@ StatsCollector::StatsCollector(const Checkpoint* model, ThreadPool* pool,
 StatsCollector::~StatsCollector() = default;
 
 void StatsCollector::BeginGroup(int64_t first_sample, int64_t sample_tokens,
-                                const TokenUse* uses,
-                                const InputRecorder* original) {
+                                const TokenUse* uses, InputRecorder* original) {
   first_sample_ = first_sample;
   sample_tokens_ = sample_tokens;
   uses_ = uses;
   original_ = original;
+  has_rows_of_group_ = false;
   same_.Forget();
 }
 
 // The input that the rows belong to; nullptr if they are in its sums already.
 absl::StatusOr<StatsCollector::Input*> StatsCollector::Enter(
-    const LayerInput& input) {
+    const LayerInput& input, int64_t number) {
   const std::string name(input.name);
-  const bool same = same_.AsBefore(input);
+  const bool same = same_.AsBefore(input, number);
   auto found = index_.find(name);
   if (found == index_.end() && same &&
       ShareWeights(name, inputs_[last_].names[0])) {
@@ -139,9 +140,9 @@ absl::StatusOr<StatsCollector::Input*> StatsCollector::Enter(
   return entered;
 }
 
-absl::Status StatsCollector::NotFinite(const LayerInput& input,
-                                       int64_t row) const {
-  const float* const x = input.rows + row * input.n_cols;
+// `x`: that row, on the host.
+absl::Status StatsCollector::NotFinite(const LayerInput& input, int64_t row,
+                                       const float* x) const {
   const float* const bad = std::find_if(
       x, x + input.n_cols, [](float v) { return !std::isfinite(v); });
   const int64_t token = input.token(row);
@@ -169,8 +170,11 @@ absl::Status StatsCollector::CheckRows(const LayerInput& input, int64_t first,
         }
       });
   const auto bad = std::find(finite.begin(), finite.end(), 0);
-  return bad == finite.end() ? absl::OkStatus()
-                             : NotFinite(input, first + (bad - finite.begin()));
+  if (bad == finite.end()) {
+    return absl::OkStatus();
+  }
+  const int64_t row = first + (bad - finite.begin());
+  return NotFinite(input, row, input.rows + row * input.n_cols);
 }
 
 // What the request says of these rows is put where it belongs.
@@ -227,7 +231,7 @@ absl::Status StatsCollector::Gather(const LayerInput& input,
   });
   for (const int64_t row : bad) {
     if (row >= 0) {
-      return NotFinite(input, row);
+      return NotFinite(input, row, input.rows + row * n_cols);
     }
   }
   return absl::OkStatus();
@@ -258,15 +262,12 @@ std::unique_ptr<InputSums> StatsCollector::NewSums(const Input& input) const {
                                      input.stacked, input.weighted, needs_);
 }
 
-absl::Status StatsCollector::OnInput(const LayerInput& input) {
-  if (input.n_rows == 0 ||
-      (!names_.empty() && names_.count(std::string(input.name)) == 0)) {
-    return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(Input* const entered, Enter(input));
-  if (entered == nullptr) {
-    return absl::OkStatus();
-  }
+bool StatsCollector::IsAsked(const LayerInput& input) const {
+  return input.n_rows > 0 &&
+         (names_.empty() || names_.count(std::string(input.name)) > 0);
+}
+
+void StatsCollector::Split(const LayerInput& input) {
   summed_.clear();
   held_out_.clear();
   for (int64_t r = 0; r < input.n_rows; ++r) {
@@ -275,8 +276,21 @@ absl::Status StatsCollector::OnInput(const LayerInput& input) {
       (use == TokenUse::kSummed ? summed_ : held_out_).push_back(r);
     }
   }
+}
+
+absl::Status StatsCollector::OnInput(const LayerInput& input) {
+  if (!IsAsked(input)) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(Input* const entered, Enter(input, 0));
+  return entered == nullptr ? absl::OkStatus() : AddHere(input, entered);
+}
+
+absl::Status StatsCollector::AddHere(const LayerInput& input, Input* entered) {
+  has_rows_of_group_ = true;
+  Split(input);
   std::unique_ptr<InputSums>& sums =
-      entered->sums[static_cast<size_t>(std::max(0, input.expert))];
+      entered->sums[static_cast<size_t>(std::max(0, input.expert))].here;
   if (sums == nullptr) {
     sums = NewSums(*entered);
   }
@@ -300,6 +314,203 @@ absl::Status StatsCollector::OnInput(const LayerInput& input) {
                            : Gather(input, held_out_,
                                     sums->MakeHeldOutRoom(static_cast<int64_t>(
                                         held_out_.size())));
+}
+
+absl::StatusOr<bool> StatsCollector::OnDevice(const DeviceInput& there) {
+  if (!IsAsked(there.input)) {
+    return true;
+  }
+  ASSIGN_OR_RETURN(Input* const entered, Enter(there.input, there.number));
+  if (entered == nullptr) {
+    return true;
+  }
+  ASSIGN_OR_RETURN(const bool fits, SumThere(there, entered));
+  RETURN_IF_ERROR(
+      fits
+          ? AddThere(
+                there,
+                entered
+                    ->sums[static_cast<size_t>(std::max(0, there.input.expert))]
+                    .there.get())
+          : CopyAndAdd(there, entered));
+  return true;
+}
+
+absl::StatusOr<bool> StatsCollector::SumThere(const DeviceInput& there,
+                                              Input* entered) {
+  Sums& sums =
+      entered->sums[static_cast<size_t>(std::max(0, there.input.expert))];
+  if (sums.there != nullptr || sums.here != nullptr) {
+    return sums.there != nullptr;
+  }
+  auto made = DeviceSums::Create(*there.device,
+                                 {entered->n_cols, entered->residual_cols,
+                                  entered->stacked, entered->weighted},
+                                 needs_);
+  if (absl::IsResourceExhausted(made.status())) {
+    if (note_) {
+      note_(absl::StrCat("the processor sums the inputs of ", there.input.name,
+                         ": ", made.status().message()));
+    }
+    return false;
+  }
+  RETURN_IF_ERROR(made.status());
+  sums.there = *std::move(made);
+  return true;
+}
+
+// The rows here, and those of the original that belong to them.
+absl::Status StatsCollector::CopyAndAdd(const DeviceInput& there,
+                                        Input* entered) {
+  LayerInput input = there.input;
+  const auto copy = [&](const float* from, int64_t n, std::vector<float>* to) {
+    to->resize(static_cast<size_t>(n));
+    return there.stream->Copy(from, to->size() * sizeof(float), to->data());
+  };
+  RETURN_IF_ERROR(copy(input.rows, input.n_rows * input.n_cols, &rows_copy_));
+  input.rows = rows_copy_.data();
+  if (entered->residual_cols > 0) {
+    RETURN_IF_ERROR(copy(input.residual, input.n_rows * input.residual_cols,
+                         &residual_copy_));
+    input.residual = residual_copy_.data();
+  }
+  RETURN_IF_ERROR(there.stream->Synchronize("the input of a layer"));
+  if (original_ != nullptr) {
+    RETURN_IF_ERROR(original_->Fetch(input.name, input.expert, there.stream));
+  }
+  return AddHere(input, entered);
+}
+
+// Places and weights of the call's rows go to the device: first those of rows
+// that are summed, then of those held out.
+absl::StatusOr<RowsThere> StatsCollector::Locate(const DeviceInput& there) {
+  const LayerInput& input = there.input;
+  const TokenLookup weights(weights_, input);
+  const size_t n_all = summed_.size() + held_out_.size();
+  RowsThere rows;
+  rows.inputs = input.rows;
+  rows.residual = input.residual;
+  rows.n = static_cast<int64_t>(n_all);
+  std::optional<RecordedThere> original;
+  if (original_ != nullptr) {
+    original = original_->FindThere(input.name, input.expert);
+  }
+  if (original.has_value()) {
+    rows.originals = original->rows;
+    rows.original_residual = original->residuals;
+    if (needs_.residual && input.residual != nullptr &&
+        original->residuals == nullptr) {
+      return absl::InternalError(
+          absl::StrCat("the original's residual stream at ", input.name,
+                       " was not recorded"));
+    }
+  }
+  indices_ = summed_;
+  indices_.insert(indices_.end(), held_out_.begin(), held_out_.end());
+  indices_.resize(2 * n_all);
+  weights_of_rows_.resize(n_all);
+  for (size_t i = 0; i < n_all; ++i) {
+    const int64_t token = input.token(indices_[i]);
+    weights_of_rows_[i] = weights.Of(first_sample_ * sample_tokens_ + token);
+    indices_[n_all + i] = original.has_value() ? original->Find(token) : -1;
+  }
+  const size_t index_bytes = indices_.size() * sizeof(int64_t);
+  const size_t weight_bytes = n_all * sizeof(float);
+  const size_t n_bytes =
+      index_bytes + weight_bytes + static_cast<size_t>(input.n_rows);
+  if (places_.n_bytes() < n_bytes) {
+    places_ = DeviceBuffer();
+    ASSIGN_OR_RETURN(places_,
+                     there.device->Allocate(n_bytes, "places of tokens"));
+  }
+  auto* const indices = places_.as<int64_t>();
+  auto* const on_device = reinterpret_cast<float*>(indices + indices_.size());
+  RETURN_IF_ERROR(there.stream->Copy(indices_.data(), index_bytes, indices));
+  RETURN_IF_ERROR(
+      there.stream->Copy(weights_of_rows_.data(), weight_bytes, on_device));
+  rows.rows = indices;
+  rows.partners = indices + n_all;
+  rows.weights = on_device;
+  return rows;
+}
+
+// That the rows which count are finite, as CheckRows has it; and all that was
+// queued for them is done.
+absl::Status StatsCollector::CheckThere(const DeviceInput& there) {
+  const LayerInput& input = there.input;
+  const size_t n_all = summed_.size() + held_out_.size();
+  auto* const on_device = places_.as<uint8_t>() +
+                          indices_.size() * sizeof(int64_t) +
+                          n_all * sizeof(float);
+  const auto n_rows = static_cast<size_t>(input.n_rows);
+  RETURN_IF_ERROR(there.stream->Fill(0, n_rows, on_device));
+  RETURN_IF_ERROR(
+      RunRows(row_threads::FiniteTask{input.rows, input.n_rows, input.n_cols,
+                                      input.n_cols, on_device},
+              there.stream));
+  std::vector<uint8_t> flags(n_rows);
+  RETURN_IF_ERROR(there.stream->Copy(on_device, n_rows, flags.data()));
+  RETURN_IF_ERROR(there.stream->Synchronize("the input of a layer"));
+  for (size_t i = 0; i < n_all; ++i) {
+    const int64_t row = indices_[i];
+    if (flags[static_cast<size_t>(row)] != 0) {
+      std::vector<float> x(static_cast<size_t>(input.n_cols));
+      RETURN_IF_ERROR(there.stream->Copy(input.rows + row * input.n_cols,
+                                         x.size() * sizeof(float), x.data()));
+      RETURN_IF_ERROR(there.stream->Synchronize("the input of a layer"));
+      return NotFinite(input, row, x.data());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StatsCollector::AddThere(const DeviceInput& there,
+                                      DeviceSums* sums) {
+  const LayerInput& input = there.input;
+  Split(input);
+  ASSIGN_OR_RETURN(const RowsThere rows, Locate(there));
+  has_rows_of_group_ = true;
+  stream_ = there.stream;
+  const auto n_summed = static_cast<int64_t>(summed_.size());
+  const absl::Span<const float> weights = weights_of_rows_;
+  for (int64_t first = 0; first < n_summed;) {
+    int64_t n = n_summed - first;
+    const int64_t row = summed_[static_cast<size_t>(first)];
+    const bool neighbours = summed_.back() - row == n - 1;
+    if (neighbours && n >= kGramBlockRows && sums->takes_whole()) {
+      n = n / kGramBlockRows * kGramBlockRows;
+      RETURN_IF_ERROR(
+          sums->AddWhole(input.rows + row * input.n_cols, n, there.stream));
+    } else {
+      // To the next whole block, after which others may be taken as they lie.
+      n = std::min(n, sums->room());
+      RETURN_IF_ERROR(sums->Add(
+          rows.From(first, n),
+          weights.subspan(static_cast<size_t>(first), static_cast<size_t>(n)),
+          there.stream));
+    }
+    first += n;
+  }
+  if (!held_out_.empty()) {
+    RETURN_IF_ERROR(
+        sums->HoldOut(rows.From(n_summed, rows.n - n_summed),
+                      weights.subspan(static_cast<size_t>(n_summed)),
+                      *there.device, there.stream));
+  }
+  return CheckThere(there);
+}
+
+absl::Status StatsCollector::Fetch() {
+  for (Input& input : inputs_) {
+    for (Sums& sums : input.sums) {
+      if (sums.there != nullptr) {
+        sums.fetched.emplace();
+        RETURN_IF_ERROR(sums.there->Finish(pool_, stream_, &*sums.fetched));
+        sums.there.reset();
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 std::shared_ptr<const LayerStats> StatsCollector::Shrink(
@@ -387,12 +598,14 @@ std::vector<std::shared_ptr<const LayerStats>> StatsCollector::FinishInput(
   const double enough =
       expert_rows_per_column_ * static_cast<double>(input->n_cols);
   bool any_few = false;
-  for (std::unique_ptr<InputSums>& sums : input->sums) {
-    if (sums == nullptr) {
-      sums = NewSums(*input);
+  for (Sums& sums : input->sums) {
+    if (sums.here == nullptr && !sums.fetched.has_value()) {
+      sums.here = NewSums(*input);
     }
-    result.push_back(std::make_shared<const LayerStats>(sums->Finish(pool_)));
-    sums.reset();
+    result.push_back(std::make_shared<const LayerStats>(
+        sums.fetched.has_value() ? *std::move(sums.fetched)
+                                 : sums.here->Finish(pool_)));
+    sums = Sums();
     any_few = any_few || result.back()->n_rows == 0 ||
               static_cast<double>(result.back()->n_rows) < enough;
   }

@@ -196,6 +196,69 @@ TEST_F(StatsCollectorTest, BlocksAreTheSameWhereverRowsLie) {
       HasSubstr("sample 0, token 700, column 6"));
 }
 
+// Rows on a device, in calls that begin and end anywhere in a block.
+TEST_F(StatsCollectorTest, SumsOnADeviceAreTheSame) {
+  request_.needs.cross = true;
+  for (size_t i = 3; i < uses_.size(); i += 7) {
+    uses_[i] = i % 3 == 0 ? TokenUse::kHeldOut : TokenUse::kNone;
+  }
+  const Rows z = SomeRows(1500, 3), x = SomeRows(1500, 4);
+  const Device device = Device::Cpu();
+  auto stream = device.NewStream();
+  ASSERT_TRUE(stream.ok());
+  for (const bool cross : {true, false}) {
+    request_.needs.cross = cross;
+    for (const std::vector<int64_t>& calls :
+         {std::vector<int64_t>{1500}, {300, 1, 211, 512, 476}}) {
+      StatsCollector here = New(), there = New();
+      int64_t first = 0;
+      for (size_t call = 0; call < calls.size(); ++call) {
+        LayerInput input = InputOf(kDense, -1, z);
+        input.rows += first * kCols;
+        input.n_rows = calls[call];
+        LayerInput original = InputOf(kDense, -1, x);
+        original.rows += first * kCols;
+        original.n_rows = calls[call];
+        InputRecorder recorder, recorder_there;
+        ASSERT_TRUE(recorder.OnInput(original).ok());
+        const auto on_device = [&](const LayerInput& of) {
+          DeviceInput of_device;
+          of_device.input = of;  // the processor's memory is the device's
+          of_device.number = static_cast<int64_t>(call) + 1;
+          of_device.device = &device;
+          of_device.stream = &*stream;
+          return of_device;
+        };
+        ASSERT_TRUE(recorder_there.OnDevice(on_device(original)).ok());
+        here.BeginGroup(first, 4096, uses_.data() + first,
+                        cross ? &recorder : nullptr);
+        ASSERT_TRUE(here.OnInput(input).ok());
+        there.BeginGroup(first, 4096, uses_.data() + first,
+                         cross ? &recorder_there : nullptr);
+        ASSERT_TRUE(there.OnDevice(on_device(input)).ok());
+        first += calls[call];
+      }
+      ASSERT_TRUE(there.Fetch().ok());
+      const BlockStats stats = there.Finish(), wanted = here.Finish();
+      const LayerStats& s = *stats.Find(kDense, -1);
+      const LayerStats& t = *wanted.Find(kDense, -1);
+      EXPECT_EQ(s.n_rows, t.n_rows);
+      EXPECT_EQ(s.weight, t.weight);
+      EXPECT_EQ(s.gram, t.gram);
+      EXPECT_EQ(s.cross, t.cross);
+      EXPECT_EQ(s.sum_sq, t.sum_sq);
+      EXPECT_EQ(s.sum_abs, t.sum_abs);
+      EXPECT_EQ(s.max_abs, t.max_abs);
+      EXPECT_EQ(s.max_value, t.max_value);
+      EXPECT_EQ(s.min_value, t.min_value);
+      ASSERT_NE(s.held_out, nullptr);
+      EXPECT_EQ(s.held_out->inputs, t.held_out->inputs);
+      EXPECT_EQ(s.held_out->originals, t.held_out->originals);
+      EXPECT_EQ(s.held_out->weights, t.held_out->weights);
+    }
+  }
+}
+
 TEST_F(StatsCollectorTest, RowsThatDoNotCountMayHoldAnything) {
   Rows rows = SomeRows(8, 3);
   rows.values[5 * kCols + 1] = std::nanf("");

@@ -78,5 +78,12 @@ absl::Status RunRows(const row_threads::ColumnsTask& task,
                      DeviceStream* stream) {
   return RunEach(task, stream);
 }
+absl::Status RunRows(const row_threads::MagnitudesTask& task,
+                     DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+absl::Status RunRows(const row_threads::PickTask& task, DeviceStream* stream) {
+  return RunEach(task, stream);
+}
 
 }  // namespace narrow

@@ -19,6 +19,9 @@ absl::Status RunRows(const row_threads::MixTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::BiasTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::ColumnsTask& task,
                      DeviceStream* stream);
+absl::Status RunRows(const row_threads::MagnitudesTask& task,
+                     DeviceStream* stream);
+absl::Status RunRows(const row_threads::PickTask& task, DeviceStream* stream);
 
 }  // namespace narrow
 

@@ -21,8 +21,10 @@ using row_threads::ColumnsTask;
 using row_threads::FiniteTask;
 using row_threads::Gate;
 using row_threads::GateTask;
+using row_threads::MagnitudesTask;
 using row_threads::MixTask;
 using row_threads::NormTask;
+using row_threads::PickTask;
 using row_threads::RotateTask;
 using row_threads::RowScore;
 using row_threads::ScoreTask;
@@ -171,6 +173,81 @@ TEST(DeviceRowsTest, SumsColumnsInTheOrderOfRows) {
                                    sums.data(), squares.data());
     EXPECT_EQ(on.Download<double>(d_sums), sums);
     EXPECT_EQ(on.Download<double>(d_squares), squares);
+  });
+}
+
+TEST(DeviceRowsTest, MagnitudesOfColumnsAreTheProcessors) {
+  OnEachDevice([](const TestDevice& on) {
+    const int64_t n_rows = 45, n_cols = 77;
+    const std::vector<float> x = NormalNumbers<float>(n_rows * n_cols, 5);
+    std::vector<float> weights = NormalNumbers<float>(n_rows, 6);
+    weights[3] = 0;
+    const DeviceBuffer d_x = on.Upload(x);
+    const DeviceBuffer d_weights = on.Upload(weights);
+    for (const bool weighted : {false, true}) {
+      std::vector<double> squares(n_cols, 1e9), magnitudes(n_cols, 0.25);
+      std::vector<float> most(x.begin(), x.begin() + n_cols), least = most;
+      const DeviceBuffer d_squares = on.Upload(squares);
+      const DeviceBuffer d_magnitudes = on.Upload(magnitudes);
+      const DeviceBuffer d_most = on.Upload(std::vector<float>(n_cols, 1e6f));
+      const DeviceBuffer d_least = on.Upload(std::vector<float>(n_cols, -1e6f));
+      // The first rows begin the extremes, the others go on with them.
+      for (const int64_t first : {int64_t{0}, int64_t{20}}) {
+        const int64_t n = first == 0 ? 20 : n_rows - 20;
+        ASSERT_TRUE(
+            RunRows(
+                MagnitudesTask{
+                    d_x.as<float>() + first * n_cols, n, n_cols,
+                    weighted ? d_weights.as<float>() + first : nullptr,
+                    d_squares.as<double>(), d_magnitudes.as<double>(),
+                    d_most.as<float>(), d_least.as<float>(), first == 0},
+                on.stream())
+                .ok());
+      }
+      RowKernelsForCpu().add_magnitudes(
+          x.data(), n_cols, n_rows, n_cols, weighted ? weights.data() : nullptr,
+          {squares.data(), magnitudes.data(), most.data(), least.data()});
+      EXPECT_EQ(on.Download<double>(d_squares), squares);
+      EXPECT_EQ(on.Download<double>(d_magnitudes), magnitudes);
+      EXPECT_EQ(on.Download<float>(d_most), most);
+      EXPECT_EQ(on.Download<float>(d_least), least);
+    }
+  });
+}
+
+TEST(DeviceRowsTest, PicksRowsAndWhatTheirPartnersDifferBy) {
+  OnEachDevice([](const TestDevice& on) {
+    const int64_t n_cols = 33;
+    const std::vector<float> x = NormalNumbers<float>(9 * n_cols, 5);
+    const std::vector<float> y = NormalNumbers<float>(5 * n_cols, 6);
+    const std::vector<int64_t> rows = {8, 0, 3, 3}, partners = {4, -1, 0, 1};
+    const DeviceBuffer d_x = on.Upload(x), d_y = on.Upload(y);
+    const DeviceBuffer d_rows = on.Upload(rows);
+    const DeviceBuffer d_partners = on.Upload(partners);
+    const std::vector<float> zeros(rows.size() * n_cols);
+    const DeviceBuffer picked = on.Upload(zeros), others = on.Upload(zeros);
+    const DeviceBuffer differences = on.Upload(zeros);
+    ASSERT_TRUE(RunRows(PickTask{d_x.as<float>(), d_rows.as<int64_t>(), 4,
+                                 n_cols, d_y.as<float>(),
+                                 d_partners.as<int64_t>(), picked.as<float>(),
+                                 others.as<float>(), differences.as<float>()},
+                        on.stream())
+                    .ok());
+    const auto got = on.Download<float>(picked),
+               other = on.Download<float>(others),
+               difference = on.Download<float>(differences);
+    for (size_t r = 0; r < rows.size(); ++r) {
+      for (int64_t j = 0; j < n_cols; ++j) {
+        const size_t at = r * n_cols + static_cast<size_t>(j);
+        const float value = x[static_cast<size_t>(rows[r] * n_cols + j)];
+        const float partner =
+            partners[r] < 0 ? value
+                            : y[static_cast<size_t>(partners[r] * n_cols + j)];
+        ASSERT_EQ(got[at], value);
+        ASSERT_EQ(other[at], partner);
+        ASSERT_EQ(difference[at], partner - value);
+      }
+    }
   });
 }
 

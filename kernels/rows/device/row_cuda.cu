@@ -87,6 +87,12 @@ absl::Status Launch(const BiasTask& task, void* stream) {
 absl::Status Launch(const ColumnsTask& task, void* stream) {
   return LaunchEach(task, stream);
 }
+absl::Status Launch(const MagnitudesTask& task, void* stream) {
+  return LaunchEach(task, stream);
+}
+absl::Status Launch(const PickTask& task, void* stream) {
+  return LaunchEach(task, stream);
+}
 
 }  // namespace row_threads
 }  // namespace narrow

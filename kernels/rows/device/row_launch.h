@@ -18,6 +18,8 @@ absl::Status Launch(const RotateTask& task, void* stream);
 absl::Status Launch(const MixTask& task, void* stream);
 absl::Status Launch(const BiasTask& task, void* stream);
 absl::Status Launch(const ColumnsTask& task, void* stream);
+absl::Status Launch(const MagnitudesTask& task, void* stream);
+absl::Status Launch(const PickTask& task, void* stream);
 
 }  // namespace row_threads
 }  // namespace narrow

@@ -36,6 +36,12 @@ absl::Status Launch(const BiasTask& /*task*/, void* /*stream*/) {
 absl::Status Launch(const ColumnsTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
+absl::Status Launch(const MagnitudesTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const PickTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
 
 }  // namespace row_threads
 }  // namespace narrow

@@ -308,6 +308,76 @@ struct ColumnsTask {
   }
 };
 
+// What add_magnitudes of kernels/rows/rows.h computes of each column.
+struct MagnitudesTask {
+  const float* x;  // [n_rows, n_cols]
+  int64_t n_rows;
+  int64_t n_cols;
+  const float* weights;  // [n_rows], or null
+  double* squares;
+  double* magnitudes;
+  float* most;
+  float* least;
+  bool first;  // the extremes begin with these rows
+
+  NARROW_ROW_FUNCTION int64_t n() const { return n_cols; }
+  NARROW_ROW_FUNCTION void Run(int64_t j) const {
+    double square = squares[j];
+    double magnitude = magnitudes[j];
+    float top = first ? x[j] : most[j];
+    float bottom = first ? x[j] : least[j];
+    for (int64_t r = 0; r < n_rows; ++r) {
+      const float v = x[r * n_cols + j];
+      const double wide = v;
+      const double weight =
+          weights == nullptr ? 1 : static_cast<double>(weights[r]);
+      square += weight * (wide * wide);
+      magnitude += weight * (wide < 0 ? -wide : wide);
+      top = v > top ? v : top;
+      bottom = v < bottom ? v : bottom;
+    }
+    squares[j] = square;
+    magnitudes[j] = magnitude;
+    most[j] = top;
+    least[j] = bottom;
+  }
+};
+
+// Some rows of a matrix, and what those of another, which are their partners,
+// differ from them.
+struct PickTask {
+  const float* x;       // rows of n_cols
+  const int64_t* rows;  // [n_rows], of x
+  int64_t n_rows;
+  int64_t n_cols;
+  const float* partners;         // rows of n_cols; or null, as what follows
+  const int64_t* partners_rows;  // [n_rows]; below 0: a row has none
+  float* picked;                 // [n_rows, n_cols], or null
+  float* others;       // the partner's rows, those of x without one; or null
+  float* differences;  // partner - x, 0 without one; or null
+
+  NARROW_ROW_FUNCTION int64_t n() const { return n_rows * n_cols; }
+  NARROW_ROW_FUNCTION void Run(int64_t i) const {
+    const int64_t r = i / n_cols;
+    const int64_t j = i % n_cols;
+    const float value = x[rows[r] * n_cols + j];
+    if (picked != nullptr) {
+      picked[i] = value;
+    }
+    if (partners == nullptr) {
+      return;
+    }
+    const int64_t partner = partners_rows[r];
+    const float other = partner < 0 ? value : partners[partner * n_cols + j];
+    if (others != nullptr) {
+      others[i] = other;
+    }
+    if (differences != nullptr) {
+      differences[i] = partner < 0 ? 0.0f : other - value;
+    }
+  }
+};
+
 }  // namespace row_threads
 }  // namespace narrow
 
