@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <type_traits>
 
+#include "kernels/linalg/device/cusolver.h"
 #include "kernels/matmul/device/cublas_lt_api.h"
 
 namespace narrow {
@@ -91,5 +92,34 @@ NARROW_SAME_CALL(matmul, cublasLtMatmul);
 #undef NARROW_SAME_CALL
 
 }  // namespace cublas_lt
+}  // namespace narrow
+#endif
+
+#if __has_include(<cusolverDn.h>)
+#include <cusolverDn.h>
+
+namespace narrow {
+namespace cusolver {
+
+static_assert(kF64 == CUDA_R_64F, "");
+static_assert(kFillUpper == CUBLAS_FILL_MODE_UPPER, "");
+static_assert(kSuccess == CUSOLVER_STATUS_SUCCESS, "");
+static_assert(kAllocFailed == CUSOLVER_STATUS_ALLOC_FAILED, "");
+static_assert(kInvalidValue == CUSOLVER_STATUS_INVALID_VALUE, "");
+
+#define NARROW_SAME_CALL(ours, theirs) \
+  static_assert(SameCall<decltype(Api::ours), decltype(&theirs)>::kIs, #theirs)
+NARROW_SAME_CALL(get_version, cusolverGetVersion);
+NARROW_SAME_CALL(create, cusolverDnCreate);
+NARROW_SAME_CALL(destroy, cusolverDnDestroy);
+NARROW_SAME_CALL(set_stream, cusolverDnSetStream);
+NARROW_SAME_CALL(create_params, cusolverDnCreateParams);
+NARROW_SAME_CALL(destroy_params, cusolverDnDestroyParams);
+NARROW_SAME_CALL(buffer_size, cusolverDnXpotrf_bufferSize);
+NARROW_SAME_CALL(factor, cusolverDnXpotrf);
+NARROW_SAME_CALL(factor_batch, cusolverDnDpotrfBatched);
+#undef NARROW_SAME_CALL
+
+}  // namespace cusolver
 }  // namespace narrow
 #endif

@@ -154,13 +154,31 @@ absl::Status RunEach(const Task& task, DeviceStream* stream) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceFactors>> DeviceFactors::New(
-    const Device& device, int64_t n_batch) {
-  std::unique_ptr<DeviceFactors> factors(new DeviceFactors(n_batch));
+    const Device& device, int64_t n_batch, CuSolver* library) {
+  std::unique_ptr<DeviceFactors> factors(new DeviceFactors(n_batch, library));
   ASSIGN_OR_RETURN(
       factors->outcomes_,
       device.Allocate(static_cast<size_t>(n_batch) * sizeof(Outcome),
                       "outcomes of factors"));
+  if (library != nullptr) {
+    ASSIGN_OR_RETURN(factors->infos_,
+                     device.Allocate(static_cast<size_t>(n_batch) * sizeof(int),
+                                     "outcomes of factors"));
+  }
   return factors;
+}
+
+// H = R R^T is, in falling order, L L^T.
+absl::Status DeviceFactors::FactorByLibrary(int64_t n, double* h, int64_t step,
+                                            DeviceStream* stream) {
+  const factor::ReverseTask reverse = {n, n_batch_, h, step};
+  RETURN_IF_ERROR(RunEach(reverse, stream));
+  RETURN_IF_ERROR(
+      library_->Factor(n, h, step, n_batch_, infos_.as<int>(), stream));
+  RETURN_IF_ERROR(RunEach(reverse, stream));
+  return RunEach(factor::OutcomeTask{n, n_batch_, h, step, infos_.as<int>(),
+                                     outcomes_.as<Outcome>()},
+                 stream);
 }
 
 absl::Status DeviceFactors::FactorUpper(int64_t n, double* h, int64_t step,
@@ -172,6 +190,10 @@ absl::Status DeviceFactors::FactorUpper(int64_t n, double* h, int64_t step,
       stream->Copy(outcomes.data(), outcomes_.n_bytes(), outcomes_.data()));
   // The vector goes before the stream may have read it.
   RETURN_IF_ERROR(stream->Synchronize("factors"));
+  if (library_ != nullptr && n > 0) {
+    RETURN_IF_ERROR(FactorByLibrary(n, h, step, stream));
+    return RunEach(factor::ZeroBelowTask{n, n_batch_, h, step}, stream);
+  }
   for (int64_t begin = (n - 1) / kBlock * kBlock; n > 0 && begin >= 0;
        begin -= kBlock) {
     const int64_t end = std::min(n, begin + kBlock);

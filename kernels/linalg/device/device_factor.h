@@ -8,6 +8,9 @@
 //   RETURN_IF_ERROR(RunFactorPass(unit_task, &stream));
 //   RETURN_IF_ERROR(RunSolveRows(rows, &stream));
 //
+// With cuSOLVER, if it is given one, the factors are the library's: other last
+// digits, as its sums have another order.
+//
 // Pointers are the device's. A card works on one block of 128 columns after
 // another: all of it is one product, then one launch for the block's square
 // and one for the rows above. Matrices go side by side through the same
@@ -24,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "kernels/linalg/cholesky.h"
+#include "kernels/linalg/device/cusolver.h"
 #include "kernels/linalg/device/factor_threads.h"
 
 namespace narrow {
@@ -31,8 +35,9 @@ namespace narrow {
 // What became of the factors of a batch of matrices.
 class DeviceFactors {
  public:
+  // The library, if there is one, must outlive it.
   static absl::StatusOr<std::unique_ptr<DeviceFactors>> New(
-      const Device& device, int64_t n_batch);
+      const Device& device, int64_t n_batch, CuSolver* library = nullptr);
 
   // The upper triangles of n_batch matrices [n, n] become R, `step` elements
   // from one to the next. Failed ones are spoilt.
@@ -42,10 +47,15 @@ class DeviceFactors {
   absl::StatusOr<std::vector<FactorResult>> Results(DeviceStream* stream);
 
  private:
-  explicit DeviceFactors(int64_t n_batch) : n_batch_(n_batch) {}
+  DeviceFactors(int64_t n_batch, CuSolver* library)
+      : n_batch_(n_batch), library_(library) {}
+  absl::Status FactorByLibrary(int64_t n, double* h, int64_t step,
+                               DeviceStream* stream);
 
   const int64_t n_batch_;
+  CuSolver* const library_;
   DeviceBuffer outcomes_;
+  DeviceBuffer infos_;  // the library's
 };
 
 // X R R^T = B in place for the rows of each B [n_rows, n].

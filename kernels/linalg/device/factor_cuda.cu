@@ -118,6 +118,12 @@ absl::Status Launch(const BlockBatch& blocks, void* stream) {
 absl::Status Launch(const ZeroBelowTask& task, void* stream) {
   return LaunchEach(task, stream, "ZeroBelow");
 }
+absl::Status Launch(const ReverseTask& task, void* stream) {
+  return LaunchEach(task, stream, "Reverse");
+}
+absl::Status Launch(const OutcomeTask& task, void* stream) {
+  return LaunchEach(task, stream, "Outcome");
+}
 absl::Status Launch(const UnitTask& task, void* stream) {
   return LaunchEach(task, stream, "Unit");
 }

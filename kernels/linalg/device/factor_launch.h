@@ -32,6 +32,8 @@ inline constexpr int kSolveRows = 64;
 absl::Status Launch(const SquareBatch& squares, void* stream);
 absl::Status Launch(const BlockBatch& blocks, void* stream);
 absl::Status Launch(const ZeroBelowTask& task, void* stream);
+absl::Status Launch(const ReverseTask& task, void* stream);
+absl::Status Launch(const OutcomeTask& task, void* stream);
 absl::Status Launch(const UnitTask& task, void* stream);
 absl::Status Launch(const MetricTask& task, void* stream);
 

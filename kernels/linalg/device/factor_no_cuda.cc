@@ -21,6 +21,12 @@ absl::Status Launch(const BlockBatch& /*blocks*/, void* /*stream*/) {
 absl::Status Launch(const ZeroBelowTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
+absl::Status Launch(const ReverseTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const OutcomeTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
 absl::Status Launch(const UnitTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }

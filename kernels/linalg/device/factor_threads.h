@@ -231,6 +231,67 @@ struct ZeroBelowTask {
   }
 };
 
+// Element i of n_batch matrices [n, n] changes places with the one as far from
+// the end: rows and columns in falling order. What lies above a diagonal is
+// then below it.
+struct ReverseTask {
+  int64_t n_matrix;
+  int64_t n_batch;
+  double* h;
+  int64_t step;
+
+  NARROW_CHAIN_FUNCTION int64_t n_pairs() const {
+    return n_matrix * n_matrix / 2;
+  }
+  NARROW_CHAIN_FUNCTION int64_t n() const { return n_batch * n_pairs(); }
+  NARROW_CHAIN_FUNCTION void Run(int64_t at) const {
+    const int64_t place = at % n_pairs();
+    double* const matrix = h + at / n_pairs() * step;
+    double* const other = matrix + n_matrix * n_matrix - 1 - place;
+    const double kept = matrix[place];
+    matrix[place] = *other;
+    *other = kept;
+  }
+};
+
+// Outcomes of factors R [n, n] that a library made of reversed matrices: its
+// infos, 0 or the order of the minor that is not positive, and the pivots
+// R_ii^2. A matrix a thread.
+struct OutcomeTask {
+  int64_t n_matrix;
+  int64_t n_batch;
+  const double* r;
+  int64_t step;
+  const int* infos;
+  Outcome* outcomes;
+
+  NARROW_CHAIN_FUNCTION int64_t n() const { return n_batch; }
+  NARROW_CHAIN_FUNCTION void Run(int64_t at) const {
+    Outcome outcome = outcomes[at];
+    if (infos[at] != 0) {
+      // What the pivot was is not known.
+      outcome.failed_at = n_matrix - infos[at];
+      outcome.failed_pivot = 0;
+      outcomes[at] = outcome;
+      return;
+    }
+    for (int64_t i = n_matrix - 1; i >= 0; --i) {
+      const double root = r[at * step + i * n_matrix + i];
+      const double pivot = root * root;
+      if (!(pivot > 0) || !(pivot - pivot == 0)) {
+        outcome.failed_at = i;
+        outcome.failed_pivot = pivot;
+        break;
+      }
+      outcome.smallest_pivot =
+          pivot < outcome.smallest_pivot ? pivot : outcome.smallest_pivot;
+      outcome.largest_pivot =
+          pivot > outcome.largest_pivot ? pivot : outcome.largest_pivot;
+    }
+    outcomes[at] = outcome;
+  }
+};
+
 // M of H = M D M^T, and D over `units` (one a matrix), both in float32.
 struct UnitTask {
   int64_t n_matrix;
