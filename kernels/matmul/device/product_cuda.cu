@@ -38,6 +38,14 @@ __global__ void Split(const float* values, int64_t n, int part, uint16_t* out) {
   }
 }
 
+__global__ void Stack(const StackTask task) {
+  const int64_t i =
+      static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x;
+  if (i < task.n()) {
+    task.Run(i);
+  }
+}
+
 __global__ void AddWide(const float* values, int64_t n, double* sums) {
   const int64_t i =
       static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x;
@@ -82,6 +90,12 @@ absl::Status LaunchSplit(const float* values, int64_t n, int part,
   Split<<<BlocksFor(n), kRowThreads, 0, static_cast<cudaStream_t>(stream)>>>(
       values, n, part, out);
   return LaunchStatus("Split");
+}
+
+absl::Status LaunchStack(const StackTask& task, void* stream) {
+  Stack<<<BlocksFor(task.n()), kRowThreads, 0,
+          static_cast<cudaStream_t>(stream)>>>(task);
+  return LaunchStatus("Stack");
 }
 
 absl::Status LaunchAddWide(const float* values, int64_t n, double* sums,

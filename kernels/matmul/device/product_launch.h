@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "kernels/matmul/device/stack_threads.h"
 #include "kernels/matmul/device/tensor_tile.h"
 #include "kernels/matmul/device/tile_threads.h"
 
@@ -22,6 +23,7 @@ absl::Status LaunchBeginBias(const Product& product, void* stream);
 // Part `part` of n numbers, see PartOf.
 absl::Status LaunchSplit(const float* values, int64_t n, int part,
                          uint16_t* out, void* stream);
+absl::Status LaunchStack(const StackTask& task, void* stream);
 // sums[i] += values[i].
 absl::Status LaunchAddWide(const float* values, int64_t n, double* sums,
                            void* stream);

@@ -30,6 +30,10 @@ absl::Status LaunchSplit(const float* /*values*/, int64_t /*n*/, int /*part*/,
   return NoCuda();
 }
 
+absl::Status LaunchStack(const StackTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+
 absl::Status LaunchAddWide(const float* /*values*/, int64_t /*n*/,
                            double* /*sums*/, void* /*stream*/) {
   return NoCuda();
