@@ -101,7 +101,7 @@ compare_files() {
   "$NARROW" imatrix "$MODEL" --text "$TEXT" --chunks 40 -q --device cuda \
     --out "$out/imatrix.gguf" || return 1
   for type in F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K_M Q4_K_M Q5_K_M Q6_K \
-    IQ4_NL IQ4_XS IQ3_XXS IQ3_S MXFP4 NVFP4 TQ1_0 TQ2_0 Q2_0 Q1_0; do
+    IQ4_NL IQ4_XS IQ3_S MXFP4 NVFP4 TQ1_0 TQ2_0 Q2_0 Q1_0; do
     compare_type "$type" || return 1
   done
   for type in Q4_0 Q5_1 Q2_K Q4_K_M IQ4_XS IQ3_XXS IQ3_S IQ2_XXS IQ2_XS IQ2_S \
