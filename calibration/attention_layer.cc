@@ -63,6 +63,7 @@ absl::Status AttentionLayer::Run(const BlockTensors& block, bool sliding,
     }
     if (trace != nullptr) {
       Append(qkv_, &trace->qkv);
+      Append(attended_.values, &trace->attended);
     }
     const ScopedTimer timer(&context_->times->attention_output);
     RETURN_IF_ERROR(Observe(observer, block.attn_output.weight.name(),

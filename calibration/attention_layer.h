@@ -27,10 +27,12 @@ struct AttentionTrace {
   std::vector<float> qkv;
   // What the output layer gave (only where a norm follows), [n_rows, hidden].
   std::vector<float> output;
+  // What the output layer saw, [n_rows, query dimensions].
+  std::vector<float> attended;
 
   // Memory stays for the next run.
   void Clear() {
-    for (std::vector<float>* all : {&projected_qkv, &qkv, &output}) {
+    for (std::vector<float>* all : {&projected_qkv, &qkv, &output, &attended}) {
       all->clear();
     }
   }

@@ -17,7 +17,12 @@
 //   omega_t = |g_t|^2, divided by its mean over the tokens that count,
 // are kept: a solver that weighs its rows x_t x_t^T so minimises the KL
 // divergence as if the outputs of a layer were alike. Off the trace,
-// `moments` is the mean of g g^T over tokens.
+// `moments` is the mean of |x|^2 g g^T over tokens, x the layer's input: the
+// whole form is the mean of (g^T E x)^2, E the error of the weights, and what
+// an E that is alike in all inputs leaves of it. (Behind a norm g is large
+// where outputs, and so inputs, are small. Without |x|^2 a few tokens of
+// Gemma-3-270M, the first ones of windows, are nearly all of the mean: see
+// docs/measurements.md.) |x| is left out where x comes out of a norm.
 //
 // Samples go through in batches whose hidden states at every block fit
 // options.hidden_bytes (more than a gigabyte of them is no use); where one

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -247,18 +248,47 @@ TEST(FisherWeights, GradientsAreOfSeveralDraws) {
   }
 }
 
-// Sums of outer products of the gradients that an observer sees.
+using LayerKey = std::pair<std::string, int>;
+
+// Squared norms of what layers see, by token.
+class Sizes : public Observer {
+ public:
+  absl::Status OnInput(const LayerInput& x) override {
+    for (int64_t r = 0; r < x.n_rows; ++r) {
+      const float* const row = x.rows + r * x.n_cols;
+      squares[{std::string(x.name), x.expert}][x.token(r)] =
+          std::inner_product(row, row + x.n_cols, row, 0.0);
+    }
+    return absl::OkStatus();
+  }
+
+  std::map<LayerKey, std::map<int64_t, double>> squares;
+};
+
+// Sums of outer products of the gradients that an observer sees; and, times
+// the squares of inputs, of those whose inputs come out of no norm.
 class Outer : public GradientObserver {
  public:
+  explicit Outer(const Sizes* sizes) : sizes_(*sizes) {}
+
   absl::Status OnGradient(const LayerGradient& g) override {
-    std::vector<double>& sums = layers[{std::string(g.name), g.expert}];
+    const LayerKey key(g.name, g.expert);
+    const bool weighted = g.name.find("attn_output") != g.name.npos ||
+                          g.name.find("ffn_down") != g.name.npos;
+    std::vector<double>& sums = layers[key];
+    std::vector<double>& all = moments[key];
     sums.resize(static_cast<size_t>(g.n_cols * g.n_cols));
+    all.resize(sums.size());
     for (int64_t r = 0; r < g.n_rows; ++r) {
       const float* row = g.rows + r * g.stride;
+      const double weight =
+          weighted ? sizes_.squares.at(key).at(g.token(r)) : 1;
       for (int64_t i = 0; i < g.n_cols; ++i) {
         for (int64_t j = 0; j < g.n_cols; ++j) {
-          sums[static_cast<size_t>(i * g.n_cols + j)] +=
+          const double product =
               static_cast<double>(row[i]) * static_cast<double>(row[j]);
+          sums[static_cast<size_t>(i * g.n_cols + j)] += product;
+          all[static_cast<size_t>(i * g.n_cols + j)] += weight * product;
         }
       }
     }
@@ -266,11 +296,14 @@ class Outer : public GradientObserver {
     return absl::OkStatus();
   }
 
-  std::map<std::pair<std::string, int>, std::vector<double>> layers;
-  std::map<std::pair<std::string, int>, int64_t> n_rows;
+  std::map<LayerKey, std::vector<double>> layers, moments;
+  std::map<LayerKey, int64_t> n_rows;
+
+ private:
+  const Sizes& sizes_;
 };
 
-TEST(FisherWeights, MomentsAreMeansOfOuterProducts) {
+TEST(FisherWeights, MomentsAreMeansOfOuterProductsBySizeOfInputs) {
   for (const char* path : {kDense, kExperts, kFused}) {
     const auto model = Open(path);
     ASSERT_NE(model, nullptr);
@@ -286,11 +319,12 @@ TEST(FisherWeights, MomentsAreMeansOfOuterProducts) {
     HiddenStates hidden;
     std::vector<HiddenStates> inputs;
     ASSERT_TRUE((*gradient)->runner()->Embed(samples.ids, 20, &hidden).ok());
+    Sizes sizes;
     for (int64_t b = 0; b < (*gradient)->n_blocks(); ++b) {
       inputs.push_back(hidden);
-      ASSERT_TRUE((*gradient)->runner()->RunBlock(b, nullptr, &hidden).ok());
+      ASSERT_TRUE((*gradient)->runner()->RunBlock(b, &sizes, &hidden).ok());
     }
-    Outer outer;
+    Outer outer(&sizes);
     std::vector<int32_t> labels(fisher.labels.size(), -1);  // the same draws
     std::vector<float> values(hidden.values.size());
     double loss = 0;
@@ -341,7 +375,8 @@ TEST(FisherWeights, MomentsAreMeansOfOuterProducts) {
       ASSERT_TRUE(mean.ok()) << mean.status();
       double error = 0, size = 0;
       for (size_t i = 0; i < sums.size(); ++i) {
-        const double want = sums[i] / static_cast<double>(outer.n_rows[key]);
+        const double want =
+            outer.moments[key][i] / static_cast<double>(outer.n_rows[key]);
         error += (want - (*mean)[i]) * (want - (*mean)[i]);
         size += want * want;
       }

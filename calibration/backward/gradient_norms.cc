@@ -164,7 +164,11 @@ absl::Status GradientNorms::AddMoments(const LayerGradient& gradient,
   rows.reserve(counted.size() * static_cast<size_t>(gradient.n_cols));
   for (const int64_t r : counted) {
     const float* row = gradient.rows + r * gradient.stride;
-    rows.insert(rows.end(), row, row + gradient.n_cols);
+    const float size =
+        gradient.input_norms == nullptr ? 1 : gradient.input_norms[r];
+    for (int64_t c = 0; c < gradient.n_cols; ++c) {
+      rows.push_back(row[c] * size);
+    }
   }
   return moments_->Add(gradient.name, gradient.expert, rows.data(),
                        static_cast<int64_t>(counted.size()), gradient.n_cols,

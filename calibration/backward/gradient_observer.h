@@ -26,6 +26,9 @@ struct LayerGradient {
   // empty: as in LayerInput (calibration/model_runner.h), of the hidden
   // states that were given.
   int64_t first_token = 0;
+  // Norms of the rows that the layer multiplied, [n_rows]; nullptr where they
+  // come out of a norm and are about the same.
+  const float* input_norms = nullptr;
   absl::Span<const int64_t> tokens;
 
   int64_t token(int64_t row) const {

@@ -223,6 +223,9 @@ absl::Status AttentionGradient::OutputLayer(const BlockTensors& block,
     shown.rows = output_.data();
     shown.n_rows = n_rows_;
     shown.n_cols = shown.stride = n_hidden;
+    const std::vector<float> norms = RowNorms(
+        &context_->pool, trace.attended.data(), n_rows_, layout().n_query);
+    shown.input_norms = norms.data();
     RETURN_IF_ERROR(observer->OnGradient(shown));
   }
   ASSIGN_OR_RETURN(const auto weights,

@@ -183,7 +183,8 @@ class FeedForwardGradient::Experts : public FeedForwardTrace {
     FeedForwardStep all;
     all.n_rows = n_rows_;
     RETURN_IF_ERROR(owner_->ObserveStep(all, block_.router, router_.data(),
-                                        n_experts_, n_experts_, observer_));
+                                        n_experts_, n_experts_,
+                                        /*input_norms=*/nullptr, observer_));
     ASSIGN_OR_RETURN(const auto weights,
                      owner_->weights_->Get({&block_.router, 1}));
     Gemm(&context->pool, Update::kAdd, n_rows_, n_hidden_, n_experts_,
@@ -245,8 +246,9 @@ absl::Status FeedForwardGradient::BackStep(const BlockTensors& block,
   const int64_t n_hidden = context_->config().hidden_size;
   const int64_t n_inner = down.n_cols();
   const int64_t n_rows = step.n_rows;
-  RETURN_IF_ERROR(
-      ObserveStep(step, down, output_.data(), n_hidden, n_hidden, observer));
+  const std::vector<float> norms = InputNorms(step, n_inner);
+  RETURN_IF_ERROR(ObserveStep(step, down, output_.data(), n_hidden, n_hidden,
+                              norms.data(), observer));
   {
     ASSIGN_OR_RETURN(const auto weights, weights_->Get({&down, 1}));
     inner_.resize(static_cast<size_t>(n_rows * n_inner));
@@ -265,10 +267,11 @@ absl::Status FeedForwardGradient::BackStep(const BlockTensors& block,
   const bool fused = !expert && parts[0].tensor == parts[1].tensor;
   RETURN_IF_ERROR(ObserveStep(step, parts[0], gate_up_.data(),
                               fused ? 2 * n_inner : n_inner, 2 * n_inner,
-                              observer));
+                              /*input_norms=*/nullptr, observer));
   if (!fused) {
     RETURN_IF_ERROR(ObserveStep(step, parts[1], gate_up_.data() + n_inner,
-                                n_inner, 2 * n_inner, observer));
+                                n_inner, 2 * n_inner,
+                                /*input_norms=*/nullptr, observer));
   }
   ASSIGN_OR_RETURN(const auto weights, weights_->Get(parts));
   normed_.resize(static_cast<size_t>(n_rows * n_hidden));
@@ -278,9 +281,25 @@ absl::Status FeedForwardGradient::BackStep(const BlockTensors& block,
   return absl::OkStatus();
 }
 
+// Of what the last matrix saw, for which inner_ is used.
+std::vector<float> FeedForwardGradient::InputNorms(const FeedForwardStep& step,
+                                                   int64_t n_inner) {
+  const auto gate =
+      context_->traits().activation == BlockTraits::Activation::kSilu
+          ? context_->rows.gate_silu
+          : context_->rows.gate_gelu;
+  inner_.resize(static_cast<size_t>(step.n_rows * n_inner));
+  ForEachRow(&context_->pool, step.n_rows, [&](int64_t r) {
+    gate(step.gates + r * n_inner, step.ups + r * n_inner, n_inner,
+         inner_.data() + r * n_inner);
+  });
+  return RowNorms(&context_->pool, inner_.data(), step.n_rows, n_inner);
+}
+
 absl::Status FeedForwardGradient::ObserveStep(
     const FeedForwardStep& step, const WeightRows& layer, const float* rows,
-    int64_t n_cols, int64_t stride, GradientObserver* observer) const {
+    int64_t n_cols, int64_t stride, const float* input_norms,
+    GradientObserver* observer) const {
   if (observer == nullptr) {
     return absl::OkStatus();
   }
@@ -291,6 +310,7 @@ absl::Status FeedForwardGradient::ObserveStep(
   shown.n_rows = step.n_rows;
   shown.n_cols = n_cols;
   shown.stride = stride;
+  shown.input_norms = input_norms;
   shown.first_token = step.first_token;
   shown.tokens = step.tokens;
   return observer->OnGradient(shown);

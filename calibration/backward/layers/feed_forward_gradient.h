@@ -44,8 +44,10 @@ class FeedForwardGradient {
   // inputs.
   absl::Status BackStep(const BlockTensors& block, const FeedForwardStep& step,
                         GradientObserver* observer);
+  std::vector<float> InputNorms(const FeedForwardStep& step, int64_t n_inner);
   absl::Status ObserveStep(const FeedForwardStep& step, const WeightRows& layer,
                            const float* rows, int64_t n_cols, int64_t stride,
+                           const float* input_norms,
                            GradientObserver* observer) const;
   // gradient += that of the norm before the half, from `normed` at what it
   // gave for a row of `input`; `normed` is overwritten.

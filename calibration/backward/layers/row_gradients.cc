@@ -96,4 +96,14 @@ double SquaredNorm(const float* x, int64_t n) {
   });
 }
 
+std::vector<float> RowNorms(ThreadPool* pool, const float* rows, int64_t n_rows,
+                            int64_t n) {
+  std::vector<float> norms(static_cast<size_t>(n_rows));
+  pool->ParallelFor(n_rows, [&](int64_t r) {
+    norms[static_cast<size_t>(r)] =
+        static_cast<float>(std::sqrt(SquaredNorm(rows + r * n, n)));
+  });
+  return norms;
+}
+
 }  // namespace narrow

@@ -12,8 +12,10 @@
 #define NARROW_CALIBRATION_BACKWARD_LAYERS_ROW_GRADIENTS_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "formats/arch/arch_spec.h"
+#include "formats/base/parallel.h"
 #include "kernels/rows/rows.h"
 
 namespace narrow {
@@ -32,6 +34,9 @@ void SoftCapGradient(float cap, const float* y, int64_t n, float* gradient);
 
 // The sum of squares, in eight lanes of double.
 double SquaredNorm(const float* x, int64_t n);
+// Its root for each of the rows [n_rows, n]; `pool` must be idle.
+std::vector<float> RowNorms(ThreadPool* pool, const float* rows, int64_t n_rows,
+                            int64_t n);
 
 }  // namespace narrow
 
