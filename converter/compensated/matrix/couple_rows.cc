@@ -29,15 +29,22 @@ int64_t BatchRows(int64_t n_rows) {
                     kLeastBatch, kMostBatch);
 }
 
-// The row at each place: a batch takes every so many-th.
-std::vector<int64_t> OrderOfRows(int64_t n_rows, int64_t batch) {
-  const int64_t n_batches = (n_rows + batch - 1) / batch;
+// The row at each place: the more the errors of its blocks weigh, the earlier,
+// as all rows behind it can make up for them.
+std::vector<int64_t> OrderOfRows(const CoupleProblem& p, const uint8_t* bytes) {
+  const std::vector<RowError> errors = MeasureRows(
+      *p.codec, p.targets, p.n_rows, p.n_cols, p.gram, bytes, p.pool);
+  std::vector<double> weights;
   std::vector<int64_t> order;
-  for (int64_t first = 0; first < n_batches; ++first) {
-    for (int64_t row = first; row < n_rows; row += n_batches) {
-      order.push_back(row);
-    }
+  for (int64_t row = 0; row < p.n_rows; ++row) {
+    const double weight =
+        errors[static_cast<size_t>(row)].gram * p.moments[row * p.n_rows + row];
+    weights.push_back(std::isfinite(weight) ? weight : INFINITY);
+    order.push_back(row);
   }
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return weights[static_cast<size_t>(a)] > weights[static_cast<size_t>(b)];
+  });
   return order;
 }
 
@@ -47,7 +54,7 @@ class RowCoupling {
   RowCoupling(const CoupleProblem& problem, const uint8_t* bytes)
       : p_(problem),
         batch_(BatchRows(p_.n_rows)),
-        order_(OrderOfRows(p_.n_rows, batch_)),
+        order_(OrderOfRows(p_, bytes)),
         row_bytes_(p_.n_cols / p_.codec->block *
                    Geometry(p_.codec->type).block_bytes),
         bytes_(static_cast<size_t>(p_.n_rows * row_bytes_)),
