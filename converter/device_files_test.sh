@@ -5,6 +5,7 @@
 set -u
 narrow=$PWD/converter/narrow
 repo=$PWD
+text=$PWD/testdata/text/wikitext2-sample.txt
 tiny=$PWD/testdata/tiny-llama
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -45,8 +46,26 @@ check "auto gives the same bytes" cmp -s \
 check "the manifest has no device" lacks '"device\|emulated' \
   auto.gguf.manifest.json
 
+# Calibrated, of one layer's matrices.
+gptq() {
+  "$narrow" quantize "$tiny" -q -c "$text" --samples 2 --sample-tokens 32 \
+    --ignore 'layers\.[123]\.' --no-manifest "$@"
+}
+gptq -o cpu-gptq --device cpu
+gptq -o card-gptq --device emulated
+check "a calibrated directory is the processor's" diff -r cpu-gptq card-gptq
+gptq -o little-gptq --device emulated:6000000 2>err.txt
+check "with little memory too" diff -r cpu-gptq little-gptq
+check "which it says" says "narrow: note:"
+hqq() {
+  "$narrow" quantize "$tiny" -q -m hqq --ignore 'layers\.[123]\.' \
+    --shard 1/2 --no-manifest "$@"
+}
+hqq -o cpu-part --device cpu
+hqq -o card-part --device emulated
+check "a part of a directory is the processor's" cmp cpu-part card-part
+
 # Measured numbers, in float32 and in bfloat16.
-text=$repo/testdata/text/wikitext2-sample.txt
 perplexity() {  # JSON
   grep -o '"perplexity": *[0-9.]*' "$1" | grep -o '[0-9.]*$'
 }
@@ -84,6 +103,23 @@ check "and gives a matrix" grep -q attn_q out.txt
   --context 64 --chunks 2 -q --device emulated --json validated.json >out.txt
 check "validate runs" test $? -eq 0
 check "and measures a divergence" grep -q kl validated.json
+check "and says on what" grep -q '"device": "the processor"' validated.json
+check "as perplexity does" grep -q '"device": "processor"' exact-cpu.json
+
+for device in cpu emulated; do
+  cat >$device.textproto <<END
+out: "$device-release"
+model { path: "$tiny" }
+target { to: "Q4_K_M" }
+validation { text { file: "$text" } context: 32 chunks: 2 }
+END
+  "$narrow" batch $device.textproto -q --device $device >out.txt
+  check "a release is made, $device" test $? -eq 0
+done
+check "with the same file" cmp -s cpu/tiny-llama-Q4_K_M.gguf \
+  "$(find emulated-release -name '*.gguf')"
+check "and what it computes on in its page" grep -q "on the processor" \
+  emulated-release/report.md
 
 "$narrow" convert "$tiny" --to Q8_0 --out x.gguf --device gpu 2>err.txt
 check "an unknown device is a usage error" test $? -eq 2

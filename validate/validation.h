@@ -134,6 +134,7 @@ struct ValidationReport {
   WindowSettings windows;
   Precision precision = Precision::kExact;
   int n_threads = 0;
+  std::string device = "processor";  // DeviceName of perplexity/report.h
   GateLimits limits;
   bool early_stop = false;
   uint64_t seed = 0;

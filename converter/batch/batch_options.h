@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "converter/pipeline.h"
 #include "converter/provenance/recorder.h"
 #include "formats/arch/checkpoint.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -44,6 +46,9 @@ using SolveTargetsFn = std::function<absl::Status(const SolveTargetsRequest&)>;
 struct BatchOptions {
   int n_threads = 0;
   int64_t memory_bytes = int64_t{160} << 20;  // of pieces in flight
+  // Of encoders, calibration, and solvers that have one; none: the processor.
+  std::optional<Device> device;
+  std::function<void(absl::string_view)> on_device_note;
   // Outputs that no run of a release made are replaced, not refused.
   bool replace = false;
   ValidateTargetFn validate;

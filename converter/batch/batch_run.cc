@@ -167,6 +167,8 @@ class ModelRun {
     PipelineOptions pipeline;
     pipeline.n_threads = options_.n_threads;
     pipeline.memory_bytes = options_.memory_bytes;
+    pipeline.device = options_.device;
+    pipeline.on_device_note = options_.on_device_note;
     pipeline.on_progress = options_.on_written;
     pipeline.cancelled = options_.cancelled;
     return WriteOutputs(*checkpoint, outputs, pipeline);
@@ -184,6 +186,8 @@ class ModelRun {
     RunOptions run;
     run.out = target.output;
     run.n_threads = options_.n_threads;
+    run.device = options_.device;
+    run.on_device_note = options_.on_device_note;
     run.importance = importance.has_value() ? &*importance : nullptr;
     run.on_written = options_.on_written;
     run.cancelled = options_.cancelled;

@@ -254,12 +254,18 @@ void SaveReport(const ValidationReport& report, SavedReport* saved) {
   Saver saver(saved);
   ValidationReport copy = report;  // a visit could change it
   Visit(saver, copy);
+  if (report.device != ValidationReport().device) {
+    saved->set_device(report.device);
+  }
 }
 
 std::optional<ValidationReport> LoadReport(const SavedReport& saved) {
   Loader loader(saved);
   ValidationReport report;
   Visit(loader, report);
+  if (saved.has_device()) {
+    report.device = saved.device();
+  }
   return loader.ok() && loader.at_end()
              ? std::optional<ValidationReport>(std::move(report))
              : std::nullopt;

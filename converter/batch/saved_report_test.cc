@@ -28,6 +28,7 @@ ValidationReport Example() {
       {SanitySeverity::kNote, "tensors", "t", "message", "x", "y"}};
   report.candidates = {candidate};
   report.verdict = Verdict::kUndecided;
+  report.device = "NVIDIA H200";
   report.tasks.resize(1);
   report.tasks[0].models.resize(2);
   report.tasks[0].models[1].metrics.resize(1);
@@ -42,6 +43,7 @@ TEST(SavedReport, ReadsBackAsItWas) {
   ASSERT_TRUE(report.has_value());
   EXPECT_EQ(report->windows.context, 128);
   EXPECT_EQ(report->domains[0].paths[1], "b");
+  EXPECT_EQ(report->device, "NVIDIA H200");
   const CandidateReport& candidate = report->candidates[0];
   EXPECT_EQ(candidate.domains[0].figures.divergence.value, 0.1);
   EXPECT_TRUE(std::isinf(candidate.domains[0].figures.divergence.high));

@@ -35,7 +35,6 @@ ValidationOptions OptionsOf(const std::string& original,
   }
   options.cache_folder = cache;
   options.compare_weights = true;
-  options.runner.precision = Precision::kExact;
   options.checkpoint.intermediate = "exact";
   options.checkpoint.decode_quantized = true;
   GateLimits& limits = options.limits;
@@ -108,10 +107,12 @@ void RecordTask(const TaskReport& task, RecordedTask* record) {
 
 absl::StatusOr<RecordedValidation> ValidateTarget(
     const std::string& original, const PlannedTarget& target,
-    const ReleaseValidation& settings, const std::string& cache, int n_threads,
-    const ExpectedTypesFn& expected, const ValidationProgressFn& progress) {
+    const ReleaseValidation& settings, const std::string& cache,
+    const RunnerOptions& runner, const ExpectedTypesFn& expected,
+    const ValidationProgressFn& progress) {
   ValidationOptions options = OptionsOf(original, target, settings, cache);
-  options.runner.n_threads = n_threads;
+  options.runner = runner;
+  options.runner.precision = Precision::kExact;
   options.expected_types = expected;
   ASSIGN_OR_RETURN(const ValidationReport report, Validate(options, progress));
   RecordedValidation record;

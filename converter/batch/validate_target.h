@@ -6,17 +6,20 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "calibration/model_runner.h"
 #include "converter/batch/release.pb.h"
 #include "converter/batch/release_file.h"
 #include "validate/validation.h"
 
 namespace narrow {
 
-// Errors of Validate. `expected` as in ValidationOptions.
+// Errors of Validate. `runner`: threads, and the device if there is one; what
+// is measured is in float32. `expected` as in ValidationOptions.
 absl::StatusOr<RecordedValidation> ValidateTarget(
     const std::string& original, const PlannedTarget& target,
-    const ReleaseValidation& settings, const std::string& cache, int n_threads,
-    const ExpectedTypesFn& expected, const ValidationProgressFn& progress);
+    const ReleaseValidation& settings, const std::string& cache,
+    const RunnerOptions& runner, const ExpectedTypesFn& expected,
+    const ValidationProgressFn& progress);
 
 }  // namespace narrow
 

@@ -1,8 +1,8 @@
 // narrow batch: a release of models, made and measured in one go.
 
-#include <atomic>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,12 +16,14 @@
 #include "converter/commands/batch_solver.h"
 #include "converter/commands/command.h"
 #include "converter/commands/expected_types.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"
 #include "converter/provenance/made_by.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
+#include "kernels/device.h"
 
 namespace narrow {
 namespace {
@@ -66,6 +68,7 @@ struct Flags {
   bool manifest = true;
   bool quiet = false;
   int n_threads = 0;
+  std::string device;
   std::string json;
 };
 
@@ -102,9 +105,32 @@ absl::StatusOr<ProvenanceRequest> ProvenanceOfWords(
   return absl::InternalError("the manifest's command did not stop");
 }
 
-BatchOptions OptionsFromFlags(const Flags& flags) {
+// Measures a target, with a bar.
+absl::StatusOr<RecordedValidation> ValidateShown(
+    const std::string& original, const PlannedTarget& target,
+    const ReleaseValidation& settings, const std::string& cache,
+    const RunnerOptions& runner, bool quiet) {
+  std::unique_ptr<Progress> bar;
+  int64_t total = -1;
+  return ValidateTarget(
+      original, target, settings, cache, runner, ExpectedTypesOf,
+      [&](const ValidationProgress& now) {
+        if (bar == nullptr || total != now.score.tokens_total) {
+          bar.reset();
+          bar = std::make_unique<Progress>("measuring", "tokens",
+                                           now.score.tokens_total, quiet);
+          total = now.score.tokens_total;
+        }
+        bar->Set(now.score.tokens_done);
+      });
+}
+
+BatchOptions OptionsFromFlags(const Flags& flags,
+                              const std::optional<Device>& device) {
   BatchOptions options;
   options.n_threads = flags.n_threads;
+  options.device = device;
+  options.on_device_note = PrintDeviceNote;
   options.replace = flags.replace;
   options.cancelled = CatchSignals();
   if (!flags.quiet) {
@@ -118,29 +144,24 @@ BatchOptions OptionsFromFlags(const Flags& flags) {
       return ProvenanceOfWords(words, n_threads);
     };
   }
-  const bool quiet = flags.quiet;
-  const std::atomic<bool>* const cancelled = options.cancelled;
-  options.solve = [=](const SolveTargetsRequest& request) {
-    return SolveBatchTargets(request, n_threads, quiet, cancelled);
+  SolvedJob job;
+  job.n_threads = n_threads;
+  job.device = device;
+  job.quiet = flags.quiet;
+  job.cancelled = options.cancelled;
+  options.solve = [job](const SolveTargetsRequest& request) {
+    return SolveBatchTargets(request, job);
   };
-  options.validate = [n_threads, quiet](const std::string& original,
-                                        const PlannedTarget& target,
-                                        const ReleaseValidation& settings,
-                                        const std::string& cache) {
-    std::unique_ptr<Progress> bar;
-    int64_t total = -1;
-    return ValidateTarget(
-        original, target, settings, cache, n_threads, ExpectedTypesOf,
-        [&](const ValidationProgress& now) {
-          if (bar == nullptr || total != now.score.tokens_total) {
-            bar.reset();
-            bar = std::make_unique<Progress>("measuring", "tokens",
-                                             now.score.tokens_total, quiet);
-            total = now.score.tokens_total;
-          }
-          bar->Set(now.score.tokens_done);
-        });
-  };
+  RunnerOptions runner;
+  runner.n_threads = n_threads;
+  runner.device = device;
+  runner.on_device_note = PrintDeviceNote;
+  options.validate =
+      [runner, quiet = flags.quiet](
+          const std::string& original, const PlannedTarget& target,
+          const ReleaseValidation& settings, const std::string& cache) {
+        return ValidateShown(original, target, settings, cache, runner, quiet);
+      };
   return options;
 }
 
@@ -175,7 +196,12 @@ CommandResult Run(const Flags& flags) {
   if (flags.check) {
     return {PrintPlan(*plan)};
   }
-  const BatchOutcome outcome = RunBatch(*plan, OptionsFromFlags(flags));
+  const auto device = OpenDeviceAsked(flags.device);
+  if (!device.ok()) {
+    return {device.status()};
+  }
+  const BatchOutcome outcome =
+      RunBatch(*plan, OptionsFromFlags(flags, *device));
   if (flags.json != "-") {
     std::fputs(BatchTable(outcome).c_str(), stdout);
   }
@@ -226,6 +252,7 @@ void AddBatchCommand(CLI::App* app, CommandResult* result) {
   AddManifestFlag(command, &flags->manifest);
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &flags->n_threads);
+  AddDeviceOption(command, &flags->device);
   AddJsonOption(command, &flags->json);
   command->callback([flags, result] { *result = Run(*flags); });
 }

@@ -80,13 +80,8 @@ absl::Status CheckSolverWords(const std::vector<std::string>& words) {
 }
 
 absl::Status SolveBatchTargets(const SolveTargetsRequest& request,
-                               int n_threads, bool quiet,
-                               const std::atomic<bool>* cancelled) {
-  SolvedJob job;
+                               SolvedJob job) {
   ASSIGN_OR_RETURN(job.request, RequestOf(request.words));
-  job.n_threads = n_threads;
-  job.quiet = quiet;
-  job.cancelled = cancelled;
   ASSIGN_OR_RETURN(const SolverText text,
                    SampleSolverText(*request.model, job.request));
   WarnOfFewTokens(*request.model, request.outputs, text.samples);

@@ -212,6 +212,7 @@ absl::Status Write(const Job& job, const ModelInput& input,
   }
   RunOptions run;
   run.device = job.device;
+  run.on_device_note = PrintDeviceNote;
   run.out = flags.out;
   run.plan = job.plan_options;
   run.input = options;
@@ -299,6 +300,7 @@ absl::Status RunPart(const Job& job, const ModelInput& input,
   part.request.decode_quantized = flags.decode_quantized;
   part.request.max_shard_bytes = job.plan_options.max_shard_bytes;
   part.request.n_threads = flags.n_threads;
+  part.request.device = job.device;
   part.provenance = job.provenance;
   part.dry_run = flags.dry_run;
   part.quiet = flags.quiet;
@@ -466,8 +468,8 @@ void AddRunFlags(CLI::App* command, Flags* flags) {
   AddDeviceOption(command, &flags->device);
   command->get_option("--device")
       ->description(
-          "where gptq, hqq and --measure compute: auto (default), cpu or "
-          "cuda; the file is the same");
+          "where calibration, solvers that have code for it and --measure "
+          "compute: auto (default), cpu or cuda; the file is the same");
   AddJsonOption(command, &flags->json);
 }
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "formats/base/status.h"
 #include "validate/measures/divergence.h"
@@ -36,12 +37,7 @@ absl::StatusOr<std::unique_ptr<BlockJudge>> BlockJudge::Create(
     const Checkpoint* model, OverlaySource* overlay,
     const CalibrationSamples& samples, const VerifyWindows& verify,
     const JudgeOptions& options) {
-  std::unique_ptr<BlockJudge> judge(new BlockJudge(overlay, options));
-  RunnerOptions runner;
-  runner.precision = Precision::kReproducible;
-  runner.n_threads = options.n_threads;
-  ASSIGN_OR_RETURN(judge->original_, ModelRunner::Create(model, runner));
-  ASSIGN_OR_RETURN(judge->shown_, ModelRunner::Create(model, runner));
+  std::unique_ptr<BlockJudge> judge(new BlockJudge(model, overlay, options));
   judge->n_windows_ = verify.n_windows;
   judge->first_window_ = samples.n_samples() - verify.n_windows;
   std::vector<int64_t> counted;
@@ -55,18 +51,60 @@ absl::StatusOr<std::unique_ptr<BlockJudge>> BlockJudge::Create(
         "no token of the windows to verify on counts");
   }
   judge->positions_ = Spread(counted, kMostPositions);
+  RETURN_IF_ERROR(judge->OpenRunners());
+  const absl::Status status = judge->RunReference(samples);
+  ASSIGN_OR_RETURN(const bool again, judge->LeftDevice(status));
+  RETURN_IF_ERROR(again ? judge->RunReference(samples) : status);
+  return judge;
+}
+
+absl::Status BlockJudge::OpenRunners() {
+  RunnerOptions runner;
+  runner.precision = Precision::kReproducible;
+  runner.n_threads = options_.n_threads;
+  runner.device = device_;
+  runner.prefetch_weights = false;
+  runner.on_device_note = options_.on_device_note;
+  const auto open = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(original_, ModelRunner::Create(&model_, runner));
+    ASSIGN_OR_RETURN(shown_, ModelRunner::Create(&model_, runner));
+    return absl::OkStatus();
+  };
+  const absl::Status status = open();
+  if (absl::IsResourceExhausted(status) && device_.has_value()) {
+    return LeftDevice(status).status();
+  }
+  return status;
+}
+
+absl::StatusOr<bool> BlockJudge::LeftDevice(const absl::Status& status) {
+  if (!device_.has_value() || !absl::IsResourceExhausted(status)) {
+    return false;
+  }
+  if (options_.on_device_note) {
+    options_.on_device_note(
+        absl::StrCat("the processor judges blocks: ", status.message()));
+  }
+  device_.reset();
+  original_.reset();
+  shown_.reset();
+  RETURN_IF_ERROR(OpenRunners());
+  return true;
+}
+
+absl::Status BlockJudge::RunReference(const CalibrationSamples& samples) {
   HiddenStates hidden;
   {
-    const OriginalsShown originals(overlay, true);
-    RETURN_IF_ERROR(judge->original_->Embed(
+    const OriginalsShown originals(overlay_, true);
+    RETURN_IF_ERROR(original_->Embed(
         absl::MakeConstSpan(samples.ids)
-            .subspan(static_cast<size_t>(judge->first_window_ *
-                                         samples.sample_tokens)),
+            .subspan(
+                static_cast<size_t>(first_window_ * samples.sample_tokens)),
         samples.sample_tokens, &hidden));
   }
-  RETURN_IF_ERROR(judge->RunOriginals(0, &hidden));
-  judge->reference_ = judge->ScoredRows(hidden, 0);
-  return judge;
+  RETURN_IF_ERROR(RunOriginals(0, &hidden));
+  reference_ = ScoredRows(hidden, 0);
+  return absl::OkStatus();
 }
 
 // The blocks from `first_block` on, and the final norm.
@@ -158,6 +196,15 @@ absl::StatusOr<std::vector<double>> BlockJudge::DivergencesOfOutputs(
 absl::StatusOr<std::vector<double>> BlockJudge::Divergences(
     int64_t block, const HiddenStates& states, int n_variants,
     const std::function<absl::Status(int)>& show) {
+  auto divergences = DivergencesOfBlocks(block, states, n_variants, show);
+  ASSIGN_OR_RETURN(const bool again, LeftDevice(divergences.status()));
+  return again ? DivergencesOfBlocks(block, states, n_variants, show)
+               : divergences;
+}
+
+absl::StatusOr<std::vector<double>> BlockJudge::DivergencesOfBlocks(
+    int64_t block, const HiddenStates& states, int n_variants,
+    const std::function<absl::Status(int)>& show) {
   if (block == original_->n_blocks()) {
     return DivergencesOfOutputs(states, n_variants, show);
   }
@@ -170,6 +217,7 @@ absl::StatusOr<std::vector<double>> BlockJudge::Divergences(
     RETURN_IF_ERROR(show(v));
     shown_->ForgetWeights();
     RETURN_IF_ERROR(shown_->RunBlock(block, /*observer=*/nullptr, &variant));
+    RETURN_IF_ERROR(shown_->Fetch(&variant));
     all.values.insert(all.values.end(), variant.values.begin(),
                       variant.values.end());
   }

@@ -27,15 +27,18 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "calibration/blockwise/samples.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
 #include "formats/overlay_source.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -50,6 +53,10 @@ struct JudgeOptions {
   int n_threads = 0;
   // Looked at between blocks; Cancelled once it is true. May be null.
   const std::atomic<bool>* cancelled = nullptr;
+  // Where the model runs, with the processor's bits; where its memory is short
+  // the processor goes on, which on_device_note is told.
+  std::optional<Device> device;
+  std::function<void(absl::string_view)> on_device_note;
 };
 
 class BlockJudge {
@@ -81,8 +88,20 @@ class BlockJudge {
   }
 
  private:
-  BlockJudge(OverlaySource* overlay, const JudgeOptions& options)
-      : overlay_(overlay), options_(options), pool_(options.n_threads) {}
+  BlockJudge(const Checkpoint* model, OverlaySource* overlay,
+             const JudgeOptions& options)
+      : model_(*model),
+        overlay_(overlay),
+        options_(options),
+        device_(options.device),
+        pool_(options.n_threads) {}
+  absl::Status OpenRunners();
+  // Whether the processor should try again what a device had no memory for.
+  absl::StatusOr<bool> LeftDevice(const absl::Status& status);
+  absl::Status RunReference(const CalibrationSamples& samples);
+  absl::StatusOr<std::vector<double>> DivergencesOfBlocks(
+      int64_t block, const HiddenStates& states, int n_variants,
+      const std::function<absl::Status(int)>& show);
   absl::Status RunOriginals(int64_t first_block, HiddenStates* hidden);
   std::vector<float> ScoredRows(const HiddenStates& hidden,
                                 int64_t first_window) const;
@@ -92,8 +111,10 @@ class BlockJudge {
   absl::StatusOr<std::vector<double>> DivergencesOfRows(
       const std::vector<std::vector<float>>& rows, ModelRunner* candidate);
 
+  const Checkpoint& model_;
   OverlaySource* const overlay_;
   const JudgeOptions options_;
+  std::optional<Device> device_;
   ThreadPool pool_;
   // Of the original weights, and of those that the overlay shows.
   std::unique_ptr<ModelRunner> original_, shown_;

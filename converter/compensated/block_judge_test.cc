@@ -4,12 +4,14 @@
 
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "calibration/weights.h"
 #include "converter/compensated/checkpoint_source.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace narrow {
@@ -46,9 +48,16 @@ class BlockJudgeTest : public testing::TestWithParam<const char*> {
     verify_.counts[5] = 0;
   }
 
-  absl::StatusOr<std::unique_ptr<BlockJudge>> Judge(int n_threads = 2) {
+  absl::StatusOr<std::unique_ptr<BlockJudge>> Judge(
+      int n_threads = 2, std::optional<Device> device = {}) {
+    JudgeOptions options;
+    options.n_threads = n_threads;
+    options.device = std::move(device);
+    options.on_device_note = [this](absl::string_view note) {
+      notes_.emplace_back(note);
+    };
     return BlockJudge::Create(shown_.get(), overlay_, samples_, verify_,
-                              {n_threads, nullptr});
+                              options);
   }
 
   // Of the windows to judge on, as `shown_` is now, before `block`.
@@ -123,6 +132,7 @@ class BlockJudgeTest : public testing::TestWithParam<const char*> {
   OverlaySource* overlay_ = nullptr;
   CalibrationSamples samples_;
   VerifyWindows verify_;
+  std::vector<std::string> notes_;
 };
 
 TEST_P(BlockJudgeTest, MeasuresTheDivergenceOfTheWholeModel) {
@@ -179,6 +189,29 @@ TEST_P(BlockJudgeTest, ThreadsDoNotMatter) {
     }
     EXPECT_EQ(*kl, first);
   }
+}
+
+// With memory for all of it, for the runners and little more, and for nothing.
+TEST_P(BlockJudgeTest, ADeviceDoesNotMatter) {
+  const auto show = [&](int variant) {
+    return Scale("blk.0.attn_output.weight", variant == 0 ? 0.9f : 0.1f);
+  };
+  const auto verdict = [&](std::optional<Device> device) {
+    auto judge = Judge(1, std::move(device));
+    EXPECT_TRUE(judge.ok()) << judge.status();
+    auto kl = judge.ok() ? (*judge)->Divergences(0, StatesBefore(0), 2, show)
+                         : absl::StatusOr<std::vector<double>>(judge.status());
+    EXPECT_TRUE(kl.ok()) << kl.status();
+    return kl.ok() ? *std::move(kl) : std::vector<double>();
+  };
+  const std::vector<double> wanted = verdict({});
+  EXPECT_EQ(verdict(Device::Cpu()), wanted);
+  EXPECT_TRUE(notes_.empty());
+  for (const int64_t n_bytes : {1000000, 10000}) {
+    EXPECT_EQ(verdict(Device::Cpu(n_bytes)), wanted);
+  }
+  EXPECT_THAT(notes_, testing::Contains(
+                          testing::HasSubstr("the processor judges blocks: ")));
 }
 
 TEST_P(BlockJudgeTest, NeedsATokenThatCounts) {

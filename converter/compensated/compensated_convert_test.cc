@@ -18,6 +18,7 @@
 #include "calibration/weights.h"
 #include "formats/base/file.h"
 #include "gtest/gtest.h"
+#include "kernels/device.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
@@ -281,7 +282,9 @@ TEST_F(CompensatedConvertTest, GoesOnAfterTheLastFinishedBlock) {
     EXPECT_TRUE(absl::IsFailedPrecondition(outcomes.status()))
         << outcomes.status();
 
+    // A device is no other job.
     options = Options(one_shot);
+    options.run.device = Device::Cpu();
     outcomes = WriteCompensated(*model_, samples_, {&output, 1}, options, {});
     ASSERT_TRUE(outcomes.ok()) << outcomes.status();
     EXPECT_EQ(outcomes->front().n_blocks_resumed, 1);
@@ -353,6 +356,7 @@ TEST_F(CompensatedConvertTest, KeepsTheBlocksThatTheModelIsNearerWith) {
       EXPECT_TRUE(absl::IsCancelled(outcomes.status())) << outcomes.status();
       options.run.cancelled = nullptr;
       options.run.on_block = nullptr;
+      options.run.device = Device::Cpu();
       outcomes = WriteCompensated(*model_, samples_, {&output, 1}, options, {});
       ASSERT_TRUE(outcomes.ok()) << outcomes.status();
       EXPECT_EQ(Bytes(output.path), plain);

@@ -240,6 +240,8 @@ absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
   options.keep_original = Request({}).needs.original();
   options.cancelled = options_.cancelled;
   options.runner.n_threads = pool_.n_threads();
+  options.runner.device = options_.device;
+  options.runner.on_device_note = options_.on_device_note;
   ASSIGN_OR_RETURN(calibrator_, BlockCalibrator::Create(shown_.get(), overlay_,
                                                         samples_, options));
   if (FileExists(store->calibrator_path())) {
@@ -258,7 +260,8 @@ absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
     ASSIGN_OR_RETURN(
         judge_,
         BlockJudge::Create(shown_.get(), overlay_, samples_, options_.verify,
-                           {pool_.n_threads(), options_.cancelled}));
+                           {pool_.n_threads(), options_.cancelled,
+                            options_.device, options_.on_device_note}));
   }
   return absl::OkStatus();
 }

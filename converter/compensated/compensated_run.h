@@ -18,11 +18,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "calibration/backward/fisher_weights.h"
 #include "calibration/blockwise/block_calibrator.h"
 #include "calibration/blockwise/layer_stats.h"
@@ -37,6 +39,7 @@
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
 #include "formats/overlay_source.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -61,6 +64,10 @@ struct CompensatedRunOptions {
   SolveFn solve;  // SolveCompensated, but for tests
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
+  // Where statistics are gathered and blocks judged, with the same bits
+  // (block_calibrator.h); matrices are solved by the processor.
+  std::optional<Device> device;
+  std::function<void(absl::string_view)> on_device_note;
   std::function<void(const SolveProgress&)> on_block;
   const std::atomic<bool>* cancelled = nullptr;
 };

@@ -136,7 +136,8 @@ absl::StatusOr<int64_t> WritePackedPart(const ModelInput& input,
   }
   ASSIGN_OR_RETURN(const auto writer, PartWriter::Create(path, rows));
   ThreadPool pool(request.n_threads);
-  DirectSolver solver(&input, &plan, request.importance);
+  DirectSolver solver(&input, &plan, request.importance,
+                      request.device.has_value() ? &*request.device : nullptr);
   for (const int layer : layers) {
     if (request.cancelled != nullptr && request.cancelled->load()) {
       return absl::CancelledError("stopped by a signal; nothing was written");

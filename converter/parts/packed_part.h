@@ -17,6 +17,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +31,7 @@
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
 #include "formats/base/sha256.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -43,6 +45,7 @@ struct PackedPartRequest {
   const ImportanceMatrix* importance = nullptr;
   std::string provenance;  // a provenance::Manifest, of part 1
   int n_threads = 0;
+  std::optional<Device> device;  // of solvers that have one
   std::function<void(int64_t n_bytes)> on_written;
   const std::atomic<bool>* cancelled = nullptr;
 };

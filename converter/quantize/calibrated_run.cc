@@ -275,6 +275,8 @@ absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
   }
   options.cancelled = options_.cancelled;
   options.runner.n_threads = pool_.n_threads();
+  options.runner.device = options_.device;
+  options.runner.on_device_note = options_.on_device_note;
   ASSIGN_OR_RETURN(options.runner.precision, PrecisionOf(settings));
   ASSIGN_OR_RETURN(
       const auto calibrator,

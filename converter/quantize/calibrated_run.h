@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "calibration/backward/fisher_weights.h"
 #include "calibration/blockwise/block_calibrator.h"
 #include "calibration/blockwise/samples.h"
@@ -48,7 +49,9 @@ struct BlockProgress {
 struct CalibratedRunOptions {
   ModelInputOptions input;
   int n_threads = 0;
-  std::optional<Device> device;  // of solvers
+  // Of solvers, and where statistics are gathered (block_calibrator.h).
+  std::optional<Device> device;
+  std::function<void(absl::string_view)> on_device_note;
   int64_t hidden_bytes = int64_t{4} << 30;
   std::function<void(const BlockProgress&)> on_block;
   // Share of the reverse pass that weighs tokens, 0 ... 1.

@@ -37,6 +37,7 @@ absl::StatusOr<SolvedLayer> DirectSolver::Solve(int index, ThreadPool* pool) {
   problem.plan = &plan_;
   problem.layer = index;
   problem.weights = weights.data();
+  problem.device = device_;
   ASSIGN_OR_RETURN(problem.importance, ImportanceOf(layer));
   if (layer.scheme.global_scale && layer.linear->siblings >= 0) {
     ASSIGN_OR_RETURN(problem.global_scale, SiblingScale(layer, pool));

@@ -19,16 +19,20 @@
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
 #include "formats/base/parallel.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
 class DirectSolver {
  public:
-  // Everything is borrowed; `importance` may be null. REQUIRES:
-  // !plan->calibrated.
+  // Everything is borrowed; `importance` may be null, as may `device`, that of
+  // solvers which have one. REQUIRES: !plan->calibrated.
   DirectSolver(const ModelInput* input, const QuantizePlan* plan,
-               const ImportanceMatrix* importance)
-      : input_(*input), plan_(*plan), importance_(importance) {}
+               const ImportanceMatrix* importance, const Device* device)
+      : input_(*input),
+        plan_(*plan),
+        importance_(importance),
+        device_(device) {}
 
   // Errors of reading rows, of SolveLayer, and of an importance matrix of
   // another model.
@@ -44,6 +48,7 @@ class DirectSolver {
   const ModelInput& input_;
   const QuantizePlan& plan_;
   const ImportanceMatrix* const importance_;
+  const Device* const device_;
   std::mutex scales_mutex_;
   std::map<int, float> sibling_scales_;  // guarded
 };

@@ -59,6 +59,7 @@ class Run {
     run_options.input = options_.input;
     run_options.n_threads = options_.n_threads;
     run_options.device = options_.device;
+    run_options.on_device_note = options_.on_device_note;
     run_options.hidden_bytes = options_.hidden_bytes;
     run_options.on_block = options_.on_block;
     run_options.on_weights = options_.on_weights;
@@ -193,7 +194,9 @@ class Run {
   // Layers are solved while the file is written, several at a time as far as
   // memory allows, each by its share of the threads.
   absl::Status WriteDirect(const RewrittenFn& rewritten, WriteOptions* write) {
-    DirectSolver solver(&input_, &plan_, options_.importance);
+    DirectSolver solver(
+        &input_, &plan_, options_.importance,
+        options_.device.has_value() ? &*options_.device : nullptr);
     const int n_threads = pool_.n_threads();
     write->n_threads = solver.SideBySide(n_threads);
     const int each = std::max(1, n_threads / write->n_threads);

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "calibration/importance/importance.h"
 #include "converter/quantize/calibrated_run.h"
 #include "converter/quantize/layer_solver.h"
@@ -42,7 +43,9 @@ struct RunOptions {
   PlanOptions plan;
   ModelInputOptions input;
   int n_threads = 0;
-  std::optional<Device> device;  // of solvers that have one; none: none does
+  // Of calibration, and of solvers that have one; none: the processor.
+  std::optional<Device> device;
+  std::function<void(absl::string_view)> on_device_note;
   int64_t hidden_bytes = int64_t{4} << 30;
   bool restart = false;
   bool verify = true;

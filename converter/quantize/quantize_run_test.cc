@@ -626,8 +626,8 @@ TEST_P(KnownFamilies, Calibrated) {
   }
 }
 
-// The experts of a layer are solved in one pass on a device, and layers of one
-// shape; the file is the same.
+// Statistics are gathered on a device, the experts of a layer are solved in one
+// pass there, and layers of one shape; the file is the same.
 TEST(QuantizeRun, DevicesDoNotShow) {
   for (const char* family : {"qwen3_moe", "llama3"}) {
     const std::string model = absl::StrCat("testdata/arch/", family);

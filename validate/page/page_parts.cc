@@ -39,7 +39,8 @@ std::string PageSettings(const ValidationReport& report) {
   }
   if (!report.domains.empty() || !report.tasks.empty()) {
     sentences.push_back(absl::StrCat(
-        "Forward pass in ", PrecisionName(report.precision), " precision."));
+        "Forward pass in ", PrecisionText(report.precision, report.device),
+        "."));
   }
   return absl::StrJoin(sentences, " ");
 }

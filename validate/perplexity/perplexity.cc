@@ -41,6 +41,7 @@ class Measurement {
     RETURN_IF_ERROR(CheckWindowSettings(options_.windows));
     report_.windows = options_.windows;
     report_.precision = options_.runner.precision;
+    report_.device = DeviceName(options_.runner.device);
     report_.n_threads = options_.runner.n_threads < 1
                             ? NumProcessors()
                             : options_.runner.n_threads;

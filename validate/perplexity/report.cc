@@ -11,6 +11,8 @@
 namespace narrow {
 namespace {
 
+constexpr char kProcessor[] = "processor";
+
 // "name": value, "name_error": …, and for blocks "name_window_error": ….
 void AddEstimate(const char* name, const Estimate& e, JsonWriter* json) {
   json->Key(name).Number(e.value);
@@ -28,6 +30,7 @@ void AddSettings(const PerplexityReport& report, JsonWriter* json) {
   json->Key("windows_begin_with_bos").Bool(report.windows_begin_with_bos);
   json->Key("precision").String(PrecisionName(report.precision));
   json->Key("threads").Integer(report.n_threads);
+  json->Key("device").String(report.device);
   json->EndObject();
 
   json->Key("text").BeginObject();
@@ -148,7 +151,7 @@ std::string Settings(const PerplexityReport& report) {
                       report.n_text_tokens, " tokens; ", first.windows.size(),
                       " windows of ", windows.context, ", ", protocol, ": ",
                       first.n_scored, " tokens; ",
-                      PrecisionName(report.precision), " precision\n\n");
+                      PrecisionText(report.precision, report.device), "\n\n");
 }
 
 std::string Table(const PerplexityReport& report) {
@@ -208,6 +211,15 @@ absl::string_view PrecisionName(Precision precision) {
       return "reproducible";
   }
   return "";
+}
+
+std::string DeviceName(const std::optional<Device>& device) {
+  return device.has_value() ? device->Description() : kProcessor;
+}
+
+std::string PrecisionText(Precision precision, const std::string& device) {
+  return absl::StrCat(PrecisionName(precision), " precision",
+                      device == kProcessor ? "" : absl::StrCat(" on ", device));
 }
 
 void AddWindowSettings(const WindowSettings& windows, JsonWriter* json) {

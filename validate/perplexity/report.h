@@ -16,6 +16,7 @@
 
 #include "calibration/model_runner.h"
 #include "formats/json/json_writer.h"
+#include "kernels/device.h"
 #include "validate/summary.h"
 #include "validate/windows.h"
 
@@ -42,10 +43,14 @@ struct ModelReport {
   }
 };
 
+// What computed: "processor", or the device's description.
+std::string DeviceName(const std::optional<Device>& device);
+
 struct PerplexityReport {
   WindowSettings windows;
   Precision precision = Precision::kFast;
   int n_threads = 0;
+  std::string device = "processor";  // DeviceName
   std::vector<std::string> text_paths;
   int64_t text_bytes = 0;
   int64_t n_text_tokens = 0;
@@ -60,6 +65,9 @@ struct PerplexityReport {
 
 // "exact", "fast".
 absl::string_view PrecisionName(Precision precision);
+
+// "exact precision", and on what, unless that is the processor.
+std::string PrecisionText(Precision precision, const std::string& device);
 
 // How a text is cut, into the object that `json` is in: protocol, context,
 // stride where it has one, and windows at most (null for all).

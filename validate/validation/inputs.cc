@@ -10,6 +10,7 @@
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "formats/digest/model_digest.h"
+#include "validate/perplexity/report.h"
 #include "validate/sanity/sanity.h"
 #include "validate/text.h"
 
@@ -278,6 +279,7 @@ absl::StatusOr<ValidationInputs> OpenValidationInputs(
   RETURN_IF_ERROR(CheckOptions(options));
   report->windows = options.windows;
   report->precision = options.runner.precision;
+  report->device = DeviceName(options.runner.device);
   report->n_threads =
       options.runner.n_threads < 1 ? NumProcessors() : options.runner.n_threads;
   report->limits = options.limits;

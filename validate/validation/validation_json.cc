@@ -106,6 +106,7 @@ void AddSettings(const ValidationReport& report, JsonWriter* json) {
   AddWindowSettings(report.windows, json);
   json->Key("precision").String(PrecisionName(report.precision));
   json->Key("threads").Integer(report.n_threads);
+  json->Key("device").String(report.device);
   json->Key("early_stop").Bool(report.early_stop);
   json->Key("seed").Unsigned(report.seed);
   json->EndObject();

@@ -173,7 +173,7 @@ std::string Settings(const ValidationReport& report) {
                    windows.protocol == Protocol::kLlamaCpp
                        ? "second half of each scored"
                        : absl::StrCat("stride ", windows.stride),
-                   "; ", PrecisionName(report.precision), " precision\n");
+                   "; ", PrecisionText(report.precision, report.device), "\n");
   for (const ValidatedDomain& domain : report.domains) {
     absl::StrAppend(&text, domain.name, ": ", absl::StrJoin(domain.paths, " "),
                     ", ", domain.n_tokens, " tokens, ", domain.n_windows,

@@ -213,6 +213,8 @@ absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
   options.run.solve = SolveCompensated;
   options.run.n_threads = job.n_threads;
   options.run.hidden_bytes = job.request.hidden_bytes;
+  options.run.device = job.device;
+  options.run.on_device_note = PrintDeviceNote;
   options.run.cancelled = job.cancelled;
   options.run.on_block = [&lines](const SolveProgress& now) {
     lines.Show(now);

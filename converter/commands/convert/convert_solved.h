@@ -37,7 +37,8 @@ struct SolvedJob {
   // Of the text's samples, where something before has computed them.
   const FisherWeights* fisher = nullptr;
   int n_threads = 0;
-  std::optional<Device> device;  // where unsolved tensors are encoded
+  // Where statistics are gathered and unsolved tensors are encoded.
+  std::optional<Device> device;
   bool quiet = false;
   const std::atomic<bool>* cancelled = nullptr;
 };
