@@ -32,6 +32,10 @@ namespace {
 // begin with each column.
 constexpr int64_t kAlign = 32;
 constexpr int kCodesOfTable = 256;
+// Below this a product costs as much in chains: it is bound by memory, or by
+// its launch.
+constexpr int64_t kStackedDepth = 64;
+constexpr int64_t kStackedWidth = 64;
 
 }  // namespace
 
@@ -218,10 +222,36 @@ absl::Status DeviceGrid::TakeFromOther(const std::vector<uint8_t>& matrices,
              stream);
 }
 
+absl::Status DeviceGrid::AddStacked(const float* gram, int64_t begin, int64_t n,
+                                    int64_t first, int64_t end,
+                                    const float* changes, int64_t changes_step,
+                                    float* out, DeviceStream* stream) {
+  StackedProduct product;
+  product.left = gram + begin * shape_.n_cols + first;
+  product.left_stride = shape_.n_cols;
+  product.right = changes;
+  product.right_stride = shape_.ld;
+  product.n_rows = end - first;
+  product.n_cols = shape_.n_rows;
+  product.depth = n;
+  product.out = out + first * shape_.ld;
+  product.out_row = shape_.ld;
+  product.n_batch = shape_.n_batch;
+  product.left_step = shape_.n_cols * shape_.n_cols;
+  product.right_step = changes_step;
+  product.out_step = shape_.n_cols * shape_.ld;
+  return stacked_->Add(product, stream);
+}
+
 absl::Status DeviceGrid::AddProducts(const float* gram, int64_t begin,
                                      int64_t n, int64_t first, int64_t end,
                                      const float* changes, int64_t changes_step,
                                      float* out, DeviceStream* stream) {
+  if (stacked_ != nullptr && n >= kStackedDepth &&
+      end - first >= kStackedWidth) {
+    return AddStacked(gram, begin, n, first, end, changes, changes_step, out,
+                      stream);
+  }
   const int64_t n_cols = shape_.n_cols;
   chain::Product<float> product;
   product.update = Update::kAdd;
@@ -242,18 +272,25 @@ absl::Status DeviceGrid::AddProducts(const float* gram, int64_t begin,
 // tr(E H E^T) by rows for scratch_ as errors E; gradient_ becomes E H.
 absl::StatusOr<std::vector<double>> DeviceGrid::Measure(const float* gram,
                                                         DeviceStream* stream) {
-  chain::Product<float> product;
-  product.m = shape_.n_cols;
-  product.n = shape_.n_rows;
-  product.k = shape_.n_cols;
-  product.left = {gram, 1, shape_.n_cols};  // it is symmetric
-  product.right = {scratch_.as<float>(), 1, shape_.ld};
-  product.out = gradient_.as<float>();
-  product.out_row = shape_.ld;
-  product.n_batch = shape_.n_batch;
-  product.left_step = shape_.n_cols * shape_.n_cols;
-  product.right_step = product.out_step = shape_.n_cols * shape_.ld;
-  RETURN_IF_ERROR(RunChainProduct(product, stream));
+  if (stacked_ != nullptr) {
+    RETURN_IF_ERROR(stream->Fill(0, gradient_.n_bytes(), gradient_.data()));
+    RETURN_IF_ERROR(AddStacked(gram, 0, shape_.n_cols, 0, shape_.n_cols,
+                               scratch_.as<float>(), shape_.n_cols * shape_.ld,
+                               gradient_.as<float>(), stream));
+  } else {
+    chain::Product<float> product;
+    product.m = shape_.n_cols;
+    product.n = shape_.n_rows;
+    product.k = shape_.n_cols;
+    product.left = {gram, 1, shape_.n_cols};  // it is symmetric
+    product.right = {scratch_.as<float>(), 1, shape_.ld};
+    product.out = gradient_.as<float>();
+    product.out_row = shape_.ld;
+    product.n_batch = shape_.n_batch;
+    product.left_step = shape_.n_cols * shape_.n_cols;
+    product.right_step = product.out_step = shape_.n_cols * shape_.ld;
+    RETURN_IF_ERROR(RunChainProduct(product, stream));
+  }
   RETURN_IF_ERROR(Run(DotTask{shape_, scratch_.as<float>(),
                               gradient_.as<float>(), sums_.as<double>()},
                       stream));

@@ -10,8 +10,9 @@
 //   RETURN_IF_ERROR(grid->Read(0, &rows, &stream));
 //
 // Pointers are the device's but for GridRows. What goes on inside a row is in
-// grid_tasks.h; across columns it is products of kernels/linalg/device. One
-// thread at a time.
+// grid_tasks.h; across columns it is products of kernels/linalg/device, or of
+// kernels/matmul/device where bits may differ (MultiplyBy). One thread at a
+// time.
 
 #ifndef NARROW_KERNELS_GRID_DEVICE_DEVICE_GRID_H_
 #define NARROW_KERNELS_GRID_DEVICE_DEVICE_GRID_H_
@@ -27,6 +28,7 @@
 #include "kernels/grid/device/grid_tasks.h"
 #include "kernels/grid/grid.h"
 #include "kernels/grid/grid_rules.h"
+#include "kernels/matmul/device/stacked_products.h"
 
 namespace narrow {
 
@@ -62,6 +64,10 @@ class DeviceGrid {
                                                          int64_t n_rows,
                                                          int64_t n_cols,
                                                          int64_t n_batch);
+
+  // What reaches past a few columns, and errors, is multiplied by these, on
+  // tensor cores: last digits are not the processor's. Must outlive the grid.
+  void MultiplyBy(StackedProducts* products) { stacked_ = products; }
 
   // [n_batch, n_rows, n_cols].
   absl::Status SetTargets(const float* rows, DeviceStream* stream);
@@ -112,6 +118,10 @@ class DeviceGrid {
                            int64_t first, int64_t end, const float* changes,
                            int64_t changes_step, float* out,
                            DeviceStream* stream);
+  absl::Status AddStacked(const float* gram, int64_t begin, int64_t n,
+                          int64_t first, int64_t end, const float* changes,
+                          int64_t changes_step, float* out,
+                          DeviceStream* stream);
   absl::Status FeedStrips(const DeviceFeed& feed, const int32_t* order,
                           int64_t begin, int64_t end, DeviceStream* stream);
   absl::Status FitEntered(const DeviceFeed& feed, const FitPlan& plan,
@@ -127,6 +137,7 @@ class DeviceGrid {
   GridSpec spec_;
   GridRules rules_;
   grid_tasks::Shape shape_ = {};
+  StackedProducts* stacked_ = nullptr;
   State now_;
   State other_;
   DeviceBuffer table_;  // levels by code

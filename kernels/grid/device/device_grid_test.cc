@@ -9,6 +9,8 @@
 
 #include "kernels/grid/feedback.h"
 #include "kernels/linalg/cholesky.h"
+#include "kernels/matmul/device/device_products.h"
+#include "kernels/matmul/device/stacked_products.h"
 #include "kernels/test_device.h"
 
 namespace narrow {
@@ -285,6 +287,56 @@ INSTANTIATE_TEST_SUITE_P(All, DeviceGridTest, testing::ValuesIn(kCases),
                          [](const testing::TestParamInfo<Case>& info) {
                            return info.param.name;
                          });
+
+// Feedback and descent of both matrices; errors before and after.
+std::vector<DescentErrors> SolveWith(const TestDevice& on,
+                                     StackedProducts* stacked,
+                                     std::vector<GridRows>* rows) {
+  const Problem& problem = TheProblem();
+  const GridSpec spec = SpecOf(kCases[5]);  // groups of 64
+  const DeviceBuffer targets = on.Upload(problem.targets);
+  const DeviceBuffer gram = on.Upload(problem.gram);
+  const DeviceBuffer m = on.Upload(problem.m);
+  DeviceStream* const stream = on.stream();
+  auto grid = DeviceGrid::New(on.device(), spec, kRows, kCols, kBatch);
+  EXPECT_TRUE(grid.ok());
+  (*grid)->MultiplyBy(stacked);
+  EXPECT_TRUE((*grid)->SetTargets(targets.as<float>(), stream).ok());
+  EXPECT_TRUE((*grid)->FitGroups(nullptr, {}, stream).ok());
+  DeviceFeed feed;
+  feed.m = m.as<float>();
+  EXPECT_TRUE((*grid)->Feedback(feed, stream).ok());
+  const auto errors = (*grid)->Descend(gram.as<float>(), {}, stream);
+  EXPECT_TRUE(errors.ok()) << errors.status();
+  for (int64_t b = 0; b < kBatch; ++b) {
+    rows->emplace_back(spec, kRows, kCols);
+    EXPECT_TRUE((*grid)->Read(b, &rows->back(), stream).ok());
+  }
+  return *errors;
+}
+
+TEST(DeviceGridStackedTest, TensorCoresChangeLastDigits) {
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
+    auto products = DeviceProducts::Open(on.device());
+    ASSERT_TRUE(products.ok());
+    StackedProducts stacked(on.device(), products->get());
+    std::vector<GridRows> exact_rows, rows;
+    const auto exact = SolveWith(on, nullptr, &exact_rows);
+    const auto fast = SolveWith(on, &stacked, &rows);
+    for (size_t b = 0; b < kBatch; ++b) {
+      // Errors of 2^-16 seldom move a code; those that do were near a border.
+      EXPECT_NEAR(fast[b].before / exact[b].before, 1, 0.01);
+      EXPECT_NEAR(fast[b].after / exact[b].after, 1, 0.01);
+      EXPECT_NE(fast[b].before, exact[b].before);
+      int64_t n_other = 0;
+      for (size_t i = 0; i < rows[b].codes.size(); ++i) {
+        n_other += rows[b].codes[i] != exact_rows[b].codes[i];
+      }
+      EXPECT_LE(n_other, kRows * kCols / 50);
+    }
+  }
+}
 
 TEST(DeviceGridStateTest, OneMatrixTakesWhatTheOtherStateHas) {
   const Problem& problem = TheProblem();
