@@ -82,6 +82,7 @@ SolverProblem ToSolve(const LayerProblem& problem, const SolverOptions* options,
   to_solve.options = options;
   to_solve.pool = pool;
   to_solve.device = problem.device;
+  to_solve.fast = problem.plan->recipe.calibration().precision() == "fast";
   return to_solve;
 }
 

@@ -12,6 +12,7 @@
 #include "formats/base/status.h"
 #include "kernels/grid/device/device_grid.h"
 #include "kernels/linalg/device/device_factor.h"
+#include "kernels/linalg/device/fast_linalg.h"
 
 namespace narrow {
 namespace {
@@ -19,8 +20,11 @@ namespace {
 // A batch of works on a device.
 class Batch {
  public:
-  Batch(const Device& device, absl::Span<DeviceGptqWork> works)
+  // `fast` may be null.
+  Batch(const Device& device, FastLinalg* fast,
+        absl::Span<DeviceGptqWork> works)
       : device_(device),
+        fast_(fast),
         works_(works),
         n_batch_(static_cast<int64_t>(works.size())),
         n_rows_(works[0].problem->n_rows),
@@ -61,7 +65,13 @@ class Batch {
   absl::Status MakeGram();
   absl::Status Improve();
 
+  absl::StatusOr<std::unique_ptr<DeviceFactors>> NewFactors(int64_t n) const {
+    return DeviceFactors::New(device_, n,
+                              fast_ != nullptr ? fast_->solver() : nullptr);
+  }
+
   const Device device_;
+  FastLinalg* const fast_;
   const absl::Span<DeviceGptqWork> works_;
   const int64_t n_batch_;
   const int64_t n_rows_;
@@ -102,7 +112,7 @@ absl::Status Batch::FactorAgain(int64_t b, double* h, FactorResult result) {
   DeviceGptqWork& work = Work(b);
   GramMetric& metric = work.metric;
   const double asked = metric.damping;
-  ASSIGN_OR_RETURN(auto factors, DeviceFactors::New(device_, 1));
+  ASSIGN_OR_RETURN(auto factors, NewFactors(1));
   double step = options_.damping_step;
   for (int tries = 1; tries < kMaxDampings && result.failed_at >= 0;
        ++tries, step *= 2) {
@@ -133,7 +143,7 @@ absl::Status Batch::Factor() {
     }
     RETURN_IF_ERROR(Gather(b, h.as<double>() + b * square));
   }
-  ASSIGN_OR_RETURN(auto factors, DeviceFactors::New(device_, n_batch_));
+  ASSIGN_OR_RETURN(auto factors, NewFactors(n_batch_));
   RETURN_IF_ERROR(factors->FactorUpper(n_, h.as<double>(), square, &stream_));
   ASSIGN_OR_RETURN(const auto results, factors->Results(&stream_));
   std::vector<double> units;
@@ -195,6 +205,9 @@ absl::Status Batch::FitAndFeed() {
   }
   ASSIGN_OR_RETURN(grid_, DeviceGrid::New(device_, Work(0).rows.spec, n_rows_,
                                           n_, n_batch_));
+  if (fast_ != nullptr) {
+    grid_->MultiplyBy(fast_->stacked());
+  }
   RETURN_IF_ERROR(grid_->SetTargets(targets_.as<float>(), &stream_));
   RETURN_IF_ERROR(FitScalesOnDevice(by_column));
   RETURN_IF_ERROR(grid_->CopyToOther(&stream_));
@@ -259,14 +272,15 @@ absl::Status Batch::Improve() {
 }
 
 // What a failed attempt may have changed is put back.
-absl::Status RunBatch(const Device& device, absl::Span<DeviceGptqWork> works) {
+absl::Status RunBatch(const Device& device, FastLinalg* fast,
+                      absl::Span<DeviceGptqWork> works) {
   std::vector<GramMetric> metrics;
   std::vector<SolverReport> reports;
   for (const DeviceGptqWork& work : works) {
     metrics.push_back(work.metric);
     reports.push_back(*work.report);
   }
-  const absl::Status status = Batch(device, works).Run();
+  const absl::Status status = Batch(device, fast, works).Run();
   for (size_t i = 0; absl::IsResourceExhausted(status) && i < works.size();
        ++i) {
     works[i].metric = metrics[i];
@@ -285,11 +299,16 @@ std::string FeedbackIsWorse(double fed, double nearest, double energy) {
 
 absl::Status SolveGptqOnDevice(const Device& device,
                                absl::Span<DeviceGptqWork> works) {
+  std::unique_ptr<FastLinalg> fast;
+  if (works[0].problem->fast) {
+    ASSIGN_OR_RETURN(fast, FastLinalg::Open(device, &works[0].report->notes));
+  }
   size_t at_once = works.size();
   for (size_t first = 0; first < works.size();) {
     std::string note;
     const auto attempt = [&](int64_t n) {
-      return RunBatch(device, works.subspan(first, static_cast<size_t>(n)));
+      return RunBatch(device, fast.get(),
+                      works.subspan(first, static_cast<size_t>(n)));
     };
     // Grids of another global scale round in another way.
     size_t alike = 1;

@@ -1,7 +1,9 @@
 // GPTQ's arithmetic on a device: factors of the damped Gram matrices, scales,
 // feedback, descent; many matrices of one shape and scheme at once, such as
 // the experts of a layer. The same codes, scales, errors and notes as gptq.cc
-// has on the processor.
+// has on the processor, unless the problems may be fast: then factors are
+// cuSOLVER's, where there is that, and what reaches past a group is multiplied
+// on tensor cores in two bfloat16 parts.
 //
 //   std::vector<DeviceGptqWork> works = ...;
 //   RETURN_IF_ERROR(SolveGptqOnDevice(device, absl::MakeSpan(works)));

@@ -179,6 +179,45 @@ TEST(DeviceGptqOptionsTest, SameErrorWhereNoDampingHelps) {
   EXPECT_EQ(solved.status(), expected.status());
 }
 
+// On tensor cores last digits differ, and few codes; without a device nothing
+// does.
+TEST(DeviceGptqOptionsTest, FastIsNear) {
+  SolverOptions options;
+  options.rounds = 1;
+  const Experts experts(TestScheme(CodeKind::kInteger, 4, ZeroKind::kNone, 1,
+                                   64, QuantType::kF16),
+                        options);
+  const Solver& gptq = *FindSolver("gptq");
+  for (const Device& device : Devices()) {
+    SCOPED_TRACE(device.Description());
+    std::vector<SolverProblem> problems = experts.On(&device);
+    const auto exact = gptq.solve_many(problems);
+    for (SolverProblem& problem : problems) {
+      problem.fast = true;
+    }
+    const auto fast = gptq.solve_many(problems);
+    ASSERT_TRUE(exact.ok() && fast.ok()) << fast.status();
+    for (size_t i = 0; i < problems.size(); ++i) {
+      const SolvedMatrix& a = exact->at(i);
+      const SolvedMatrix& b = fast->at(i);
+      EXPECT_NEAR(b.report.relative_error / a.report.relative_error, 1, 0.01);
+      int n_other = 0;
+      for (size_t c = 0; c < a.matrix.codes.size(); ++c) {
+        n_other += a.matrix.codes[c] != b.matrix.codes[c] ? 1 : 0;
+      }
+      EXPECT_LE(n_other, kRows * kCols / 50);
+    }
+    EXPECT_NE(fast->at(0).report.relative_error,
+              exact->at(0).report.relative_error);
+  }
+  SolverProblem alone = experts.On(nullptr)[0];
+  const auto expected = gptq.solve(alone);
+  alone.fast = true;
+  const auto same = gptq.solve(alone);
+  ASSERT_TRUE(expected.ok() && same.ok());
+  ExpectSame(*same, *expected);
+}
+
 // Where memory is short fewer are solved at once, in the end on the processor.
 TEST(DeviceGptqOptionsTest, SmallMemoryChangesNothing) {
   SolverOptions options;

@@ -91,8 +91,11 @@ struct SolverProblem {
   const SolverOptions* options = nullptr;
   ThreadPool* pool = nullptr;
   // A card, or the processor as one (kernels/device.h), for solvers that know
-  // what to do with it; nullptr: the processor. No bit depends on it.
+  // what to do with it; nullptr: the processor. No bit depends on it, unless
+  // it may be `fast`: then on tensor cores and by NVIDIA's libraries, whose
+  // sums have orders of their own, so that last digits differ.
   const Device* device = nullptr;
+  bool fast = false;
 };
 
 struct SolverReport {
@@ -123,7 +126,7 @@ struct Solver {
   absl::StatusOr<SolvedMatrix> (*solve)(const SolverProblem& problem);
   // Several matrices of one shape, scheme and options at once on their device,
   // each as `solve` does it; nullptr: nothing is gained by that. REQUIRES:
-  // one or more, with the same device.
+  // one or more, with the same device, all fast or none.
   absl::StatusOr<std::vector<SolvedMatrix>> (*solve_many)(
       absl::Span<const SolverProblem> problems) = nullptr;
 };
