@@ -13,7 +13,7 @@
 #include "kernels/device_bench/solver_bench.h"
 #include "kernels/device_bench/solver_layers.h"
 #include "kernels/linalg/device/device_chains.h"
-#include "kernels/matmul/device/device_products.h"
+#include "kernels/linalg/device/fast_linalg.h"
 
 namespace narrow {
 namespace {
@@ -23,15 +23,20 @@ constexpr int64_t kRows = 8192;
 
 // Seconds of all layers.
 struct Seconds {
-  double gram = 0;       // chains
-  double fast_gram = 0;  // bfloat16
+  double gram = 0;
   double solve = 0;
+};
+
+// The processor's bits, and what has other last digits.
+struct Ways {
+  Seconds exact;
+  Seconds fast;
 };
 
 class GptqBench {
  public:
-  GptqBench(Bench* bench, DeviceProducts* products, const GptqSizes& sizes)
-      : bench_(*bench), products_(*products), sizes_(sizes) {}
+  GptqBench(Bench* bench, FastLinalg* fast, const GptqSizes& sizes)
+      : bench_(*bench), fast_(*fast), sizes_(sizes) {}
 
   absl::Status Run() {
     // q, k and v have one input, gate and up another.
@@ -43,7 +48,7 @@ class GptqBench {
     RETURN_IF_ERROR(Matrix(sizes_.inner, width, 2));
     return Matrix(width, sizes_.inner, 1);
   }
-  const Seconds& seconds() const { return seconds_; }
+  const Ways& ways() const { return ways_; }
 
  private:
   double Times(int64_t of_layer) const {
@@ -69,13 +74,11 @@ class GptqBench {
     RETURN_IF_ERROR(bench_.Operations(
         absl::StrCat("Gram matrix in chains, ", size), Cube(n_rows, n, n),
         [&] { return RunGram(task, stream); }, Units::kFloat32));
-    seconds_.gram += bench_.last_seconds() * chunks;
-    ASSIGN_OR_RETURN(auto gram,
-                     DeviceGram::New(bench_.device(), &products_, n, {1}));
+    ways_.exact.gram += bench_.last_seconds() * chunks;
     RETURN_IF_ERROR(bench_.Operations(
         absl::StrCat("Gram matrix, bfloat16, ", size), Cube(n_rows, n, n),
-        [&] { return gram->Add(bench_.in(), n_rows, stream); }));
-    seconds_.fast_gram += bench_.last_seconds() * chunks;
+        [&] { return fast_.grams()->Add(task, stream); }));
+    ways_.fast.gram += bench_.last_seconds() * chunks;
     bench_.summary()->AtLeast(
         absl::StrCat("Gram matrix of ", n, " columns, bfloat16"), 300,
         bench_.last_rate(), "TFLOP/s",
@@ -84,24 +87,29 @@ class GptqBench {
   }
 
   absl::Status Matrix(int64_t rows, int64_t n, int64_t of_layer) {
-    ASSIGN_OR_RETURN(auto layers,
-                     SolverLayers::New(&bench_, 1, rows, n, sizes_.group));
+    RETURN_IF_ERROR(Matrix(rows, n, of_layer, nullptr, &ways_.exact));
+    return Matrix(rows, n, of_layer, &fast_, &ways_.fast);
+  }
+  absl::Status Matrix(int64_t rows, int64_t n, int64_t of_layer,
+                      FastLinalg* fast, Seconds* seconds) {
+    ASSIGN_OR_RETURN(auto layers, SolverLayers::New(&bench_, 1, rows, n,
+                                                    sizes_.group, fast));
     // A factor, feedback, and rounds of descent between two measurements.
     const double operations = Cube(n, n, n) / 3 + Cube(rows, n, n) +
                               (4.0 + 2 * sizes_.rounds) * Cube(rows, n, n);
     RETURN_IF_ERROR(bench_.Operations(
         absl::StrCat("GPTQ, int4 of groups of ", sizes_.group, ", ",
-                     SizeOf(rows, n)),
+                     SizeOf(rows, n), fast == nullptr ? "" : ", fast"),
         operations, [&] { return layers->Solve(sizes_.rounds); },
         Units::kFloat32));
-    seconds_.solve += bench_.last_seconds() * Times(of_layer);
+    seconds->solve += bench_.last_seconds() * Times(of_layer);
     return absl::OkStatus();
   }
 
   Bench& bench_;
-  DeviceProducts& products_;
+  FastLinalg& fast_;
   const GptqSizes sizes_;
-  Seconds seconds_;
+  Ways ways_;
 };
 
 }  // namespace
@@ -112,25 +120,24 @@ absl::Status BenchGptq(const Device& device, const GptqSizes& sizes,
       std::max({std::min(kRows, sizes.n_tokens) * sizes.inner,
                 sizes.inner * sizes.width, 2 * sizes.inner});
   ASSIGN_OR_RETURN(auto bench, Bench::New(device, n_floats, summary));
-  ASSIGN_OR_RETURN(auto products, DeviceProducts::Open(device));
-  GptqBench gptq(bench.get(), products.get(), sizes);
+  ASSIGN_OR_RETURN(auto fast, FastLinalg::Open(device));
+  GptqBench gptq(bench.get(), fast.get(), sizes);
   RETURN_IF_ERROR(gptq.Run());
-  const Seconds& s = gptq.seconds();
   // One pass to observe a block, one with its weights as they are stored.
   const double forward =
       2 * seconds_a_token * static_cast<double>(sizes.n_tokens);
-  const auto add = [&](const std::string& how, double gram) {
+  const auto add = [&](const std::string& how, const Seconds& seconds) {
     summary->AtMost(
         absl::StrCat("GPTQ, 4 bits, groups of ", sizes.group, ", all ",
                      sizes.n_layers, " layers, ", sizes.n_tokens, " tokens, ",
                      how),
-        120, gram + s.solve + forward, "s",
+        120, seconds.gram + seconds.solve + forward, "s",
         absl::StrFormat("Gram matrices %.1f s, solving %.1f s, forward passes "
                         "%.1f s",
-                        gram, s.solve, forward));
+                        seconds.gram, seconds.solve, forward));
   };
-  add("the processor's bits", s.gram);
-  add("Gram matrices in bfloat16", s.fast_gram);
+  add("the processor's bits", gptq.ways().exact);
+  add("fast", gptq.ways().fast);
   return absl::OkStatus();
 }
 

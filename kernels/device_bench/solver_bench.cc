@@ -1,13 +1,16 @@
 #include "kernels/device_bench/solver_bench.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
 #include "kernels/device_bench/solver_layers.h"
 #include "kernels/linalg/device/device_chains.h"
+#include "kernels/linalg/device/fast_linalg.h"
 
 namespace narrow {
 namespace {
@@ -45,6 +48,33 @@ absl::Status BenchChains(const SolverSizes& sizes, Bench* bench) {
       [&] { return RunGram(gram, stream); }, Units::kFloat32);
 }
 
+// With other last digits.
+absl::Status BenchFastMatrix(const SolverSizes& sizes, Bench* bench) {
+  const int64_t n = sizes.n_cols;
+  const int64_t rows = sizes.n_rows;
+  std::vector<std::string> notes;
+  ASSIGN_OR_RETURN(auto fast, FastLinalg::Open(bench->device(), &notes));
+  for (const std::string& note : notes) {
+    std::printf("%s\n", note.c_str());
+  }
+  ASSIGN_OR_RETURN(auto layers, SolverLayers::New(bench, 1, rows, n,
+                                                  sizes.group, fast.get()));
+  if (fast->solver() != nullptr) {
+    RETURN_IF_ERROR(bench->Operations(
+        absl::StrCat("... by ", fast->solver()->name()), Cube(n, n, n) / 3,
+        [&] { return layers->Factor(); }, Units::kFloat64));
+  } else {
+    RETURN_IF_ERROR(layers->Factor());
+  }
+  // Three products of parts.
+  RETURN_IF_ERROR(bench->Operations(
+      absl::StrCat("error feedback on tensor cores, ", SizeOf(rows, n)),
+      3 * Cube(rows, n, n), [&] { return layers->Feed(); }));
+  return bench->Operations(
+      absl::StrCat("a round of descent on tensor cores, ", SizeOf(rows, n)),
+      18 * Cube(rows, n, n), [&] { return layers->Descend(1); });
+}
+
 absl::Status BenchMatrix(const SolverSizes& sizes, Bench* bench) {
   const int64_t n = sizes.n_cols;
   const int64_t rows = sizes.n_rows;
@@ -53,6 +83,7 @@ absl::Status BenchMatrix(const SolverSizes& sizes, Bench* bench) {
   RETURN_IF_ERROR(bench->Operations(
       absl::StrCat("factor of ", SizeOf(n, n)), Cube(n, n, n) / 3,
       [&] { return layers->Factor(); }, Units::kFloat64));
+  RETURN_IF_ERROR(BenchFastMatrix(sizes, bench));
   ASSIGN_OR_RETURN(const DeviceBuffer b, bench->Allocate(8 * rows * n));
   RETURN_IF_ERROR(bench->stream()->Fill(0, b.n_bytes(), b.data()));
   SolveRowsTask solve;
@@ -88,6 +119,16 @@ absl::Status BenchExperts(const SolverSizes& sizes, Bench* bench) {
       absl::StrCat("factors of ", n, " experts"),
       static_cast<double>(n) * Cube(cols, cols, cols) / 3,
       [&] { return all->Factor(); }, Units::kFloat64));
+  ASSIGN_OR_RETURN(auto fast, FastLinalg::Open(bench->device()));
+  if (fast->solver() != nullptr) {
+    ASSIGN_OR_RETURN(auto by_library,
+                     SolverLayers::New(bench, n, sizes.expert_rows, cols,
+                                       sizes.group, fast.get()));
+    RETURN_IF_ERROR(bench->Operations(
+        absl::StrCat("... by ", fast->solver()->name()),
+        static_cast<double>(n) * Cube(cols, cols, cols) / 3,
+        [&] { return by_library->Factor(); }, Units::kFloat64));
+  }
   RETURN_IF_ERROR(bench->Gain(
       absl::StrCat("factors of ", n, " experts in one pass"), n,
       [&] { return one->Factor(); }, [&] { return all->Factor(); }));

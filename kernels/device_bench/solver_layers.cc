@@ -18,7 +18,8 @@ std::string SizeOf(int64_t n_rows, int64_t n_cols) {
 }
 
 absl::StatusOr<std::unique_ptr<SolverLayers>> SolverLayers::New(
-    Bench* bench, int64_t n_batch, int64_t n_rows, int64_t n, int64_t group) {
+    Bench* bench, int64_t n_batch, int64_t n_rows, int64_t n, int64_t group,
+    FastLinalg* fast) {
   std::unique_ptr<SolverLayers> layers(
       new SolverLayers(bench, n_batch, n_rows, n));
   const int64_t square = n_batch * n * n;
@@ -28,13 +29,18 @@ absl::StatusOr<std::unique_ptr<SolverLayers>> SolverLayers::New(
   ASSIGN_OR_RETURN(layers->gram_, bench->Allocate(4 * square));
   ASSIGN_OR_RETURN(layers->weights_, bench->Allocate(4 * n_batch * n_rows * n));
   RETURN_IF_ERROR(layers->FillMetric());
-  ASSIGN_OR_RETURN(layers->factors_,
-                   DeviceFactors::New(bench->device(), n_batch));
+  ASSIGN_OR_RETURN(
+      layers->factors_,
+      DeviceFactors::New(bench->device(), n_batch,
+                         fast != nullptr ? fast->solver() : nullptr));
   GridSpec spec;
   spec.group = group;
   spec.signed_scales = true;
   ASSIGN_OR_RETURN(layers->grid_,
                    DeviceGrid::New(bench->device(), spec, n_rows, n, n_batch));
+  if (fast != nullptr) {
+    layers->grid_->MultiplyBy(fast->stacked());
+  }
   for (int64_t b = 0; b < n_batch; ++b) {
     RETURN_IF_ERROR(
         bench->stream()->Copy(bench->in(), static_cast<size_t>(4 * n_rows * n),

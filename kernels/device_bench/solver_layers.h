@@ -17,6 +17,7 @@
 #include "kernels/device_bench/bench.h"
 #include "kernels/grid/device/device_grid.h"
 #include "kernels/linalg/device/device_factor.h"
+#include "kernels/linalg/device/fast_linalg.h"
 
 namespace narrow {
 
@@ -27,10 +28,12 @@ std::string SizeOf(int64_t n_rows, int64_t n_cols);
 
 class SolverLayers {
  public:
-  // Of groups of `group`. REQUIRES: the bench has as many numbers as a layer
-  // has weights, and 2 n of them.
+  // Of groups of `group`; by `fast`, if there is one, which must outlive it.
+  // REQUIRES: the bench has as many numbers as a layer has weights, and 2 n of
+  // them.
   static absl::StatusOr<std::unique_ptr<SolverLayers>> New(
-      Bench* bench, int64_t n_batch, int64_t n_rows, int64_t n, int64_t group);
+      Bench* bench, int64_t n_batch, int64_t n_rows, int64_t n, int64_t group,
+      FastLinalg* fast = nullptr);
 
   int64_t n_rows() const { return n_rows_; }
   int64_t n() const { return n_; }

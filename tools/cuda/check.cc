@@ -15,7 +15,6 @@
 #include <cstring>
 #include <string>
 
-#include "formats/base/status.h"
 #include "kernels/device.h"
 #include "kernels/device_bench/encode_bench.h"
 #include "kernels/device_bench/forward_bench.h"
@@ -28,11 +27,17 @@ constexpr int kNoCard = 3;
 
 absl::Status Bench(const narrow::Device& device,
                    narrow::BenchSummary* summary) {
-  ASSIGN_OR_RETURN(const double seconds_a_token,
-                   narrow::BenchForward(device, {}, summary));
-  RETURN_IF_ERROR(narrow::BenchSolvers(device, {}, summary));
-  RETURN_IF_ERROR(narrow::BenchGptq(device, {}, seconds_a_token, summary));
-  return narrow::BenchEncode(device, kBenchWeights, summary);
+  const absl::StatusOr<double> seconds_a_token =
+      narrow::BenchForward(device, {}, summary);
+  absl::Status status = seconds_a_token.status();
+  if (status.ok()) {
+    status = narrow::BenchSolvers(device, {}, summary);
+  }
+  if (status.ok()) {
+    status = narrow::BenchGptq(device, {}, *seconds_a_token, summary);
+  }
+  return status.ok() ? narrow::BenchEncode(device, kBenchWeights, summary)
+                     : status;
 }
 
 int Run(bool bench) {

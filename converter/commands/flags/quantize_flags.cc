@@ -163,7 +163,8 @@ void AddCalibrationFlags(CLI::App* command, QuantizeFlags* flags) {
       ->add_option("--precision", flags->precision,
                    "products of the forward pass: float32, the same bits on "
                    "every processor (reproducible, default), or bfloat16 "
-                   "where the processor has it (fast)")
+                   "where the processor has it (fast); with a device fast is "
+                   "also tensor cores in gptq, so that a few codes differ")
       ->check(CLI::IsMember({"reproducible", "fast"}));
   command
       ->add_option("--imatrix", flags->imatrix,

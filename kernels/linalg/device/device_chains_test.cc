@@ -4,8 +4,10 @@
 
 #include "kernels/linalg/device/device_chains.h"
 
+#include <cmath>
 #include <limits>
 
+#include "kernels/linalg/device/fast_gram.h"
 #include "kernels/linalg/gemm.h"
 #include "kernels/linalg/gram.h"
 #include "kernels/test_device.h"
@@ -131,6 +133,97 @@ TEST(DeviceChainsTest, GramMatricesHaveTheProcessorsBits) {
               << n_rows << " x " << n_cols << ", weighted " << weighted;
         }
       }
+    }
+  }
+}
+
+// On tensor cores: rounded rows, in panels and blocks, weighted or not; nothing
+// below the diagonal.
+TEST(FastGramsTest, SumsAreThoseOfRoundedRows) {
+  constexpr int64_t kRows = FastGrams::kBlockRows + 9;
+  for (const TestDevice& on : TestDevices()) {
+    SCOPED_TRACE(on.device().Description());
+    const auto products = DeviceProducts::OfOwnKernels();
+    FastGrams grams(on.device(), products.get());
+    for (const int64_t n_rows : {int64_t{0}, int64_t{3}, kRows}) {
+      const int64_t n = n_rows == kRows ? 20 : FastGrams::kPanelCols + 7;
+      for (const bool weighted : {false, true}) {
+        auto rows = NormalNumbers<float>(n_rows * n, 1);
+        std::vector<float> weights;
+        for (const float w : NormalNumbers<float>(n_rows, 2)) {
+          weights.push_back(std::fabs(w));
+        }
+        if (weighted && n_rows > 1) {
+          weights[1] = 0;
+          rows[static_cast<size_t>(n)] =
+              std::numeric_limits<float>::quiet_NaN();
+        }
+        auto gram = NormalNumbers<double>(n * n, 3);
+        const DeviceBuffer d_rows = on.Upload(rows);
+        const DeviceBuffer d_weights = on.Upload(weights);
+        const DeviceBuffer d_gram = on.Upload(gram);
+        chain::GramTask task;
+        task.left = task.right = d_rows.as<float>();
+        task.left_stride = task.right_stride = n;
+        task.weights = weighted ? d_weights.as<float>() : nullptr;
+        task.m = task.n = task.sums_stride = n;
+        task.n_rows = n_rows;
+        task.upper = true;
+        task.sums = d_gram.as<double>();
+        ASSERT_TRUE(grams.Add(task, on.stream()).ok());
+        const auto before = gram;
+        AddGram(nullptr, rows.data(), n_rows, n,
+                weighted ? weights.data() : nullptr, gram.data());
+        const auto got = on.Download<double>(d_gram);
+        for (int64_t i = 0; i < n; ++i) {
+          for (int64_t j = 0; j < n; ++j) {
+            const size_t at = static_cast<size_t>(i * n + j);
+            if (j < i) {
+              ASSERT_EQ(got[at], before[at]) << i << " " << j;
+              continue;
+            }
+            double size = 0;
+            for (int64_t r = 0; r < n_rows; ++r) {
+              const double w = weighted ? weights[r] : 1;
+              size += w == 0 ? 0
+                             : w * std::fabs(double{rows[r * n + i]} *
+                                             rows[r * n + j]);
+            }
+            // Two roundings by 2^-8, and float32 sums.
+            ASSERT_NEAR(got[at], gram[at], size * (0x1p-7 + 0x1p-13))
+                << i << " " << j;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(FastGramsTest, CrossMoments) {
+  constexpr int64_t kRows = 100, kLeft = 40, kRight = 70;
+  const auto left = NormalNumbers<float>(kRows * kLeft, 1);
+  const auto right = NormalNumbers<float>(kRows * kRight, 2);
+  for (const TestDevice& on : TestDevices()) {
+    auto cross = NormalNumbers<double>(kLeft * kRight, 4);
+    const DeviceBuffer d_left = on.Upload(left);
+    const DeviceBuffer d_right = on.Upload(right);
+    const DeviceBuffer d_cross = on.Upload(cross);
+    chain::GramTask task;
+    task.left = d_left.as<float>();
+    task.right = d_right.as<float>();
+    task.left_stride = task.m = kLeft;
+    task.right_stride = task.n = task.sums_stride = kRight;
+    task.n_rows = kRows;
+    task.sums = d_cross.as<double>();
+    const auto products = DeviceProducts::OfOwnKernels();
+    ASSERT_TRUE(
+        FastGrams(on.device(), products.get()).Add(task, on.stream()).ok());
+    AddCross(nullptr, left.data(), kLeft, right.data(), kRight, kRows, nullptr,
+             cross.data());
+    const auto got = on.Download<double>(d_cross);
+    for (size_t i = 0; i < got.size(); ++i) {
+      // Two roundings by 2^-8 of 100 products of about 1.
+      ASSERT_NEAR(got[i], cross[i], kRows * 0x1p-7);
     }
   }
 }

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "kernels/linalg/device/cusolver.h"
+#include "kernels/linalg/device/fast_gram.h"
 #include "kernels/matmul/device/device_products.h"
 #include "kernels/matmul/device/stacked_products.h"
 
@@ -31,15 +32,19 @@ class FastLinalg {
 
   DeviceProducts* products() { return products_.get(); }
   StackedProducts* stacked() { return &stacked_; }
+  FastGrams* grams() { return &grams_; }
   // nullptr: there is none, factors are our own.
   CuSolver* solver() { return solver_.get(); }
 
  private:
   FastLinalg(const Device& device, std::unique_ptr<DeviceProducts> products)
-      : products_(std::move(products)), stacked_(device, products_.get()) {}
+      : products_(std::move(products)),
+        stacked_(device, products_.get()),
+        grams_(device, products_.get()) {}
 
   std::unique_ptr<DeviceProducts> products_;
   StackedProducts stacked_;
+  FastGrams grams_;
   std::unique_ptr<CuSolver> solver_;
 };
 

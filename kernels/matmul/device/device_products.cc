@@ -80,6 +80,20 @@ absl::Status MultiplyOnTensorCores(const tensor_tile::Task& task,
   return absl::OkStatus();
 }
 
+template <class Task>
+absl::Status RunEach(const Task& task, DeviceStream* stream) {
+  if (task.n() == 0) {
+    return absl::OkStatus();
+  }
+  if (stream->kind() == DeviceKind::kCuda) {
+    return tile::LaunchEach(task, stream->handle());
+  }
+  for (int64_t i = 0; i < task.n(); ++i) {
+    task.Run(i);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceProducts>> DeviceProducts::Open(
@@ -185,6 +199,19 @@ absl::Status DeviceProducts::Split(const float* values, int64_t n, int part,
     out[i] = tile::PartOf(values[i], part);
   }
   return absl::OkStatus();
+}
+
+absl::Status DeviceProducts::Stack(const tile::StackTask& task,
+                                   DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+absl::Status DeviceProducts::Round(const tile::RoundTask& task,
+                                   DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+absl::Status DeviceProducts::AddPanel(const tile::PanelTask& task,
+                                      DeviceStream* stream) {
+  return RunEach(task, stream);
 }
 
 absl::Status DeviceProducts::AddWide(const float* values, int64_t n,

@@ -24,6 +24,7 @@
 #include "kernels/device.h"
 #include "kernels/matmul/device/cublas.h"
 #include "kernels/matmul/device/cublas_lt.h"
+#include "kernels/matmul/device/stack_threads.h"
 #include "kernels/matmul/device/tensor_tile.h"
 #include "kernels/matmul/device/tile_threads.h"
 
@@ -56,6 +57,10 @@ class DeviceProducts {
   // Part `part` of n floats as bfloat16: tile::PartOf.
   absl::Status Split(const float* values, int64_t n, int part, uint16_t* out,
                      DeviceStream* stream);
+  // See stack_threads.h.
+  absl::Status Stack(const tile::StackTask& task, DeviceStream* stream);
+  absl::Status Round(const tile::RoundTask& task, DeviceStream* stream);
+  absl::Status AddPanel(const tile::PanelTask& task, DeviceStream* stream);
   // sums[i] += values[i].
   absl::Status AddWide(const float* values, int64_t n, double* sums,
                        DeviceStream* stream);

@@ -38,7 +38,8 @@ __global__ void Split(const float* values, int64_t n, int part, uint16_t* out) {
   }
 }
 
-__global__ void Stack(const StackTask task) {
+template <class Task>
+__global__ void RunEach(const Task task) {
   const int64_t i =
       static_cast<int64_t>(blockIdx.x) * kRowThreads + threadIdx.x;
   if (i < task.n()) {
@@ -92,10 +93,22 @@ absl::Status LaunchSplit(const float* values, int64_t n, int part,
   return LaunchStatus("Split");
 }
 
-absl::Status LaunchStack(const StackTask& task, void* stream) {
-  Stack<<<BlocksFor(task.n()), kRowThreads, 0,
-          static_cast<cudaStream_t>(stream)>>>(task);
+absl::Status LaunchEach(const StackTask& task, void* stream) {
+  RunEach<<<BlocksFor(task.n()), kRowThreads, 0,
+            static_cast<cudaStream_t>(stream)>>>(task);
   return LaunchStatus("Stack");
+}
+
+absl::Status LaunchEach(const RoundTask& task, void* stream) {
+  RunEach<<<BlocksFor(task.n()), kRowThreads, 0,
+            static_cast<cudaStream_t>(stream)>>>(task);
+  return LaunchStatus("Round");
+}
+
+absl::Status LaunchEach(const PanelTask& task, void* stream) {
+  RunEach<<<BlocksFor(task.n()), kRowThreads, 0,
+            static_cast<cudaStream_t>(stream)>>>(task);
+  return LaunchStatus("AddPanel");
 }
 
 absl::Status LaunchAddWide(const float* values, int64_t n, double* sums,

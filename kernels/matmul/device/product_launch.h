@@ -23,7 +23,9 @@ absl::Status LaunchBeginBias(const Product& product, void* stream);
 // Part `part` of n numbers, see PartOf.
 absl::Status LaunchSplit(const float* values, int64_t n, int part,
                          uint16_t* out, void* stream);
-absl::Status LaunchStack(const StackTask& task, void* stream);
+absl::Status LaunchEach(const StackTask& task, void* stream);
+absl::Status LaunchEach(const RoundTask& task, void* stream);
+absl::Status LaunchEach(const PanelTask& task, void* stream);
 // sums[i] += values[i].
 absl::Status LaunchAddWide(const float* values, int64_t n, double* sums,
                            void* stream);

@@ -30,7 +30,15 @@ absl::Status LaunchSplit(const float* /*values*/, int64_t /*n*/, int /*part*/,
   return NoCuda();
 }
 
-absl::Status LaunchStack(const StackTask& /*task*/, void* /*stream*/) {
+absl::Status LaunchEach(const StackTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+
+absl::Status LaunchEach(const RoundTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+
+absl::Status LaunchEach(const PanelTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "formats/base/status.h"
-#include "kernels/matmul/device/product_launch.h"
 #include "kernels/matmul/device/stack_threads.h"
 
 namespace narrow {
@@ -48,17 +47,6 @@ absl::Status Grow(const Device& device, int64_t n_bytes, DeviceBuffer* buffer) {
 
 }  // namespace
 
-absl::Status StackedProducts::Stack(const StackTask& task,
-                                    DeviceStream* stream) {
-  if (stream->kind() == DeviceKind::kCuda) {
-    return tile::LaunchStack(task, stream->handle());
-  }
-  for (int64_t i = 0; i < task.n(); ++i) {
-    task.Run(i);
-  }
-  return absl::OkStatus();
-}
-
 absl::Status StackedProducts::AddPiece(const StackedProduct& p,
                                        DeviceStream* stream) {
   RETURN_IF_ERROR(
@@ -71,8 +59,8 @@ absl::Status StackedProducts::AddPiece(const StackedProduct& p,
   const StackTask right =
       TaskOf(p.right, p.right_stride, p.right_step, p.depth, p.n_cols,
              p.n_batch, kRightParts, right_.as<uint16_t>());
-  RETURN_IF_ERROR(Stack(left, stream));
-  RETURN_IF_ERROR(Stack(right, stream));
+  RETURN_IF_ERROR(products_->Stack(left, stream));
+  RETURN_IF_ERROR(products_->Stack(right, stream));
   tile::Product product = {};
   product.left = {left.out, 1, left.out_stride};
   product.right = {right.out, 1, right.out_stride};

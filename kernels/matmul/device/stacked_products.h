@@ -54,7 +54,6 @@ class StackedProducts {
 
  private:
   absl::Status AddPiece(const StackedProduct& product, DeviceStream* stream);
-  absl::Status Stack(const tile::StackTask& task, DeviceStream* stream);
 
   const Device device_;
   DeviceProducts* const products_;
