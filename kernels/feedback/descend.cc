@@ -64,6 +64,7 @@ class PanelDescent {
  public:
   PanelDescent(const Descent& descent, const RowPanel& rows)
       : d_(descent),
+        pool_(rows.pool),
         n_rows_(rows.n_rows),
         lanes_(rows.n_lanes),
         panel_(d_.format.Open(rows, /*fresh=*/false)),
@@ -115,9 +116,8 @@ class PanelDescent {
       difference[i] = values_[i] - targets_[i];
     }
     std::fill(gradient_.begin(), gradient_.end(), 0.0f);
-    d_.format.add_products()(d_.gram, d_.n_cols, d_.numbers.data(), d_.n_cols,
-                             difference.data(), 0, d_.n_cols, gradient_.data(),
-                             lanes_);
+    AddToGradient(d_.numbers.data(), d_.n_cols, difference.data(), 0,
+                  d_.n_cols);
     for (int64_t j = 0; j < d_.n_cols; ++j) {
       for (int64_t lane = 0; lane < lanes_; ++lane) {
         const size_t at = static_cast<size_t>(j * lanes_ + lane);
@@ -162,15 +162,26 @@ class PanelDescent {
       }
     }
     const int64_t n_changed = static_cast<int64_t>(changed.size());
-    const AddProductsFn add_products = d_.format.add_products();
-    add_products(d_.gram, d_.n_cols, changed.data(), n_changed, before_.data(),
-                 0, begin, gradient_.data(), lanes_);
-    add_products(d_.gram, d_.n_cols, changed.data(), n_changed, before_.data(),
-                 begin + n, d_.n_cols, gradient_.data(), lanes_);
+    AddToGradient(changed.data(), n_changed, before_.data(), 0, begin);
+    AddToGradient(changed.data(), n_changed, before_.data(), begin + n,
+                  d_.n_cols);
     return n_changed > 0;
   }
 
+  // Products of columns' differences with the Gram matrix, for the gradient's
+  // columns begin ... end - 1.
+  void AddToGradient(const int32_t* columns, int64_t n,
+                     const float* differences, int64_t begin, int64_t end) {
+    ForColumns(pool_, begin, end, n * (end - begin) * lanes_,
+               [&](int64_t first, int64_t last) {
+                 d_.format.add_products()(d_.gram, d_.n_cols, columns, n,
+                                          differences, first, last,
+                                          gradient_.data(), lanes_);
+               });
+  }
+
   const Descent& d_;
+  ThreadPool* const pool_;
   const int64_t n_rows_;
   const int64_t lanes_;
   const std::unique_ptr<FormatPanel> panel_;

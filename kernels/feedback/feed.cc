@@ -99,6 +99,7 @@ class PanelFeed {
  public:
   PanelFeed(const Feeding& feeding, const RowPanel& rows)
       : f_(feeding),
+        pool_(rows.pool),
         n_rows_(rows.n_rows),
         lanes_(rows.n_lanes),
         panel_(f_.format.Open(rows, /*fresh=*/f_.p.fit_weights != nullptr)),
@@ -187,8 +188,12 @@ class PanelFeed {
   // Adds errors of places j ... j + n - 1 to the targets of others.
   void Spread(int64_t j, int64_t n, const float* errors, int64_t begin,
               int64_t end) {
-    f_.format.add_products()(f_.p.m, f_.n, f_.numbers.data() + j, n, errors,
-                             begin, end, compensated_.data(), lanes_);
+    ForColumns(pool_, begin, end, n * (end - begin) * lanes_,
+               [&](int64_t first, int64_t last) {
+                 f_.format.add_products()(f_.p.m, f_.n, f_.numbers.data() + j,
+                                          n, errors, first, last,
+                                          compensated_.data(), lanes_);
+               });
   }
 
   // Descends from a block's codes under its own price P = R[b, b] R[b, b]^T:
@@ -231,6 +236,7 @@ class PanelFeed {
   }
 
   const Feeding& f_;
+  ThreadPool* const pool_;
   const int64_t n_rows_;
   const int64_t lanes_;
   const std::unique_ptr<FormatPanel> panel_;
