@@ -22,6 +22,7 @@
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "kernels/device.h"
+#include "kernels/linalg/device/fast_linalg.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
@@ -126,6 +127,8 @@ class Calibrator : public BlockCalibrator {
   // Where the output matrix's inputs go to a device, how often they did.
   DeviceStream output_stream_;
   int64_t n_outputs_ = 0;
+  // With a device and Precision::kFast.
+  std::unique_ptr<FastLinalg> fast_;
 };
 
 absl::StatusOr<std::unique_ptr<BlockStream>> Calibrator::NewStream(
@@ -152,6 +155,10 @@ absl::Status Calibrator::Start(const CalibrationSamples& samples) {
                                            options_.runner.precision));
   }
   const OriginalsShown shown(overlay_, originals);
+  if (options_.runner.device.has_value() &&
+      options_.runner.precision == Precision::kFast) {
+    ASSIGN_OR_RETURN(fast_, FastLinalg::Open(*options_.runner.device));
+  }
   ASSIGN_OR_RETURN(main_, NewStream(originals));
   const int64_t width = shape_.sample_tokens;
   RETURN_IF_ERROR(InGroups(
@@ -315,6 +322,7 @@ absl::StatusOr<BlockStats> Calibrator::Observe(
   StatsCollector collector(model_, &pool_, request,
                            options_.expert_rows_per_column);
   collector.set_note(options_.runner.on_device_note);
+  collector.set_fast(fast_ != nullptr ? fast_->grams() : nullptr);
   recorder_.Ask(request.layers, request.needs.residual);
   RETURN_IF_ERROR(InGroups(
       GroupSamples(two, &route),
@@ -420,6 +428,7 @@ absl::StatusOr<BlockStats> Calibrator::ObserveOutput(
                            options_.expert_rows_per_column);
   const bool two = request.needs.original();
   collector.set_note(options_.runner.on_device_note);
+  collector.set_fast(fast_ != nullptr ? fast_->grams() : nullptr);
   recorder_.Ask({}, /*residual=*/false);
   RETURN_IF_ERROR(InGroups(
       GroupSamples(two),

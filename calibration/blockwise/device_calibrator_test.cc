@@ -143,6 +143,36 @@ TEST(DeviceCalibratorTest, StatisticsAreTheProcessors) {
   }
 }
 
+// Gram matrices are then of rows rounded to bfloat16, by 2^-8 at most; squares
+// are not.
+TEST(DeviceCalibratorTest, FastStatisticsAreNear) {
+  for (const Device& device : Devices()) {
+    CalibrationOptions options = On(device);
+    options.runner.precision = Precision::kFast;
+    const Opened opened = Open("testdata/arch/llama3");
+    const auto calibrator =
+        Create(opened, SomeSamples(*opened.model, 3), options);
+    ASSERT_NE(calibrator, nullptr);
+    ObserveRequest request;
+    request.needs.gram = true;
+    const auto stats = calibrator->Observe(request, {});
+    ASSERT_TRUE(stats.ok()) << stats.status();
+    double largest = 0;
+    for (const auto& [name, layer] : stats->layers) {
+      const int64_t n = layer->n_cols;
+      for (int64_t i = 0; i < n; ++i) {
+        const double square = layer->sum_sq[static_cast<size_t>(i)];
+        const double change =
+            std::fabs(layer->gram[static_cast<size_t>(i * n + i)] - square);
+        EXPECT_LE(change, square * 0x1p-6) << name.first << " " << i;
+        largest = std::max(largest, change / square);
+      }
+      EXPECT_EQ(layer->gram[1], layer->gram[static_cast<size_t>(n)]);
+    }
+    EXPECT_GT(largest, 1e-5);
+  }
+}
+
 // Down to where not even one sample has room.
 TEST(DeviceCalibratorTest, ShortMemoryTakesFewerSamplesAndSaysSo) {
   const char path[] = "testdata/arch/llama3";

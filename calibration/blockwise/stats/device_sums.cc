@@ -50,14 +50,17 @@ RowsThere RowsThere::From(int64_t first, int64_t n_some) const {
   return some;
 }
 
-DeviceSums::DeviceSums(const SumsShape& shape, const StatsNeeds& needs)
+DeviceSums::DeviceSums(const SumsShape& shape, const StatsNeeds& needs,
+                       FastGrams* fast)
     : shape_(shape),
       needs_(needs),
+      fast_(fast),
       max_gathered_(shape.of_expert ? kGatheredExpertRows : kGatheredRows) {}
 
 absl::StatusOr<std::unique_ptr<DeviceSums>> DeviceSums::Create(
-    const Device& device, const SumsShape& shape, const StatsNeeds& needs) {
-  std::unique_ptr<DeviceSums> sums(new DeviceSums(shape, needs));
+    const Device& device, const SumsShape& shape, const StatsNeeds& needs,
+    FastGrams* fast) {
+  std::unique_ptr<DeviceSums> sums(new DeviceSums(shape, needs, fast));
   const int64_t n = shape.n_cols, most = sums->max_gathered_;
   Layout layout;
   // Doubles first, so that all are aligned.
@@ -195,7 +198,12 @@ absl::Status DeviceSums::AddRows(const float* rows, int64_t n,
     task.m = n_left;
     task.upper = upper;
     task.sums = sums;
-    return sums == nullptr ? absl::OkStatus() : RunGram(task, stream);
+    if (sums == nullptr) {
+      return absl::OkStatus();
+    }
+    return fast_ != nullptr && fast_->Reserve(task).ok()
+               ? fast_->Add(task, stream)
+               : RunGram(task, stream);
   };
   RETURN_IF_ERROR(add(rows, n_cols, /*upper=*/true, gram_));
   RETURN_IF_ERROR(add(drifts_, n_cols, /*upper=*/false, cross_));

@@ -1,6 +1,8 @@
 // InputSums on a device: the sums over the rows of one input, where the rows
 // lie. The numbers are InputSums', bit for bit: columns go row after row, and
-// Gram matrices in blocks of kGramBlockRows (kernels/linalg/device).
+// Gram matrices in blocks of kGramBlockRows (kernels/linalg/device). With
+// FastGrams these, and cross moments, are of rows rounded to bfloat16, where
+// there is memory for them.
 //
 //   ASSIGN_OR_RETURN(auto sums, DeviceSums::Create(device, shape, needs));
 //   RETURN_IF_ERROR(sums->Add(rows, weights, &stream));
@@ -21,6 +23,7 @@
 #include "calibration/blockwise/layer_stats.h"
 #include "formats/base/parallel.h"
 #include "kernels/device.h"
+#include "kernels/linalg/device/fast_gram.h"
 
 namespace narrow {
 
@@ -51,8 +54,10 @@ class DeviceSums {
  public:
   // ResourceExhausted if they would take more than most of what is free: what
   // is computed beside them needs some, too.
+  // `fast` may be null and must outlive it.
   static absl::StatusOr<std::unique_ptr<DeviceSums>> Create(
-      const Device& device, const SumsShape& shape, const StatsNeeds& needs);
+      const Device& device, const SumsShape& shape, const StatsNeeds& needs,
+      FastGrams* fast = nullptr);
 
   // `weights`, of the host: those of `rows`; empty without weights.
   absl::Status Add(const RowsThere& rows, absl::Span<const float> weights,
@@ -71,12 +76,13 @@ class DeviceSums {
                       LayerStats* stats);
 
  private:
-  DeviceSums(const SumsShape& shape, const StatsNeeds& needs);
+  DeviceSums(const SumsShape& shape, const StatsNeeds& needs, FastGrams* fast);
   absl::Status AddRows(const float* rows, int64_t n, DeviceStream* stream);
   absl::Status Flush(DeviceStream* stream);
 
   const SumsShape shape_;
   const StatsNeeds needs_;
+  FastGrams* const fast_;
   const int64_t max_gathered_;
   DeviceBuffer memory_;
   // In memory_, or null where nothing is asked of them.

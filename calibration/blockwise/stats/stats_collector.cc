@@ -346,7 +346,7 @@ absl::StatusOr<bool> StatsCollector::SumThere(const DeviceInput& there,
   auto made = DeviceSums::Create(*there.device,
                                  {entered->n_cols, entered->residual_cols,
                                   entered->stacked, entered->weighted},
-                                 needs_);
+                                 needs_, fast_);
   if (absl::IsResourceExhausted(made.status())) {
     if (note_) {
       note_(absl::StrCat("the processor sums the inputs of ", there.input.name,

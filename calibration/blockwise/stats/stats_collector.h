@@ -96,6 +96,8 @@ class StatsCollector : public Observer {
   void set_note(std::function<void(absl::string_view)> note) {
     note_ = std::move(note);
   }
+  // For rows on a device, where last digits may differ; nullptr: they may not.
+  void set_fast(FastGrams* fast) { fast_ = fast; }
   // Whether rows came since BeginGroup: it cannot be begun again.
   bool has_rows_of_group() const { return has_rows_of_group_; }
 
@@ -154,6 +156,7 @@ class StatsCollector : public Observer {
   int64_t first_sample_ = 0, sample_tokens_ = 1;
   const TokenUse* uses_ = nullptr;
   InputRecorder* original_ = nullptr;
+  FastGrams* fast_ = nullptr;
   std::function<void(absl::string_view)> note_;
   bool has_rows_of_group_ = false;
 

@@ -71,8 +71,7 @@ absl::Status FastGrams::AddBlock(const GramTask& task, int64_t first,
   return absl::OkStatus();
 }
 
-absl::Status FastGrams::Add(const GramTask& task, DeviceStream* stream) {
-  assert(task.n_batch == 1 && task.offsets == nullptr);
+absl::Status FastGrams::Reserve(const GramTask& task) {
   if (task.m <= 0 || task.n <= 0) {
     return absl::OkStatus();
   }
@@ -81,8 +80,15 @@ absl::Status FastGrams::Add(const GramTask& task, DeviceStream* stream) {
   if (!IsSame(task)) {
     RETURN_IF_ERROR(Grow(device_, 2 * most * Padded(task.n), &right_));
   }
-  RETURN_IF_ERROR(
-      Grow(device_, 4 * task.m * std::min(kPanelCols, task.n), &panel_));
+  return Grow(device_, 4 * task.m * std::min(kPanelCols, task.n), &panel_);
+}
+
+absl::Status FastGrams::Add(const GramTask& task, DeviceStream* stream) {
+  assert(task.n_batch == 1 && task.offsets == nullptr);
+  if (task.m <= 0 || task.n <= 0) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(Reserve(task));
   for (int64_t row = 0; row < task.n_rows; row += kBlockRows) {
     RETURN_IF_ERROR(
         AddBlock(task, row, std::min(kBlockRows, task.n_rows - row), stream));

@@ -35,6 +35,8 @@ class FastGrams {
   // device's memory, of which it keeps 4 kBlockRows (m + n) + 4 kPanelCols m
   // bytes at most. REQUIRES: one of a batch, without offsets.
   absl::Status Add(const chain::GramTask& task, DeviceStream* stream);
+  // The memory for that, before: ResourceExhausted then leaves all as it was.
+  absl::Status Reserve(const chain::GramTask& task);
 
  private:
   absl::Status AddBlock(const chain::GramTask& task, int64_t first,
