@@ -7,10 +7,12 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "calibration/text/cover_windows.h"
 #include "calibration/text/model_tokenizer.h"
 
 namespace narrow {
@@ -148,6 +150,54 @@ TEST_F(SampleTextTest, BosTakesTheFirstPlaceOfPackedWindows) {
   for (size_t i = 0; i < plain.ids.size(); ++i) {
     EXPECT_EQ(begun.ids[i], i % 32 == 0 ? 0 : plain.ids[i]) << i;
   }
+}
+
+TEST_F(SampleTextTest, CoverWindowsStandAmongThoseOfTheText) {
+  EXPECT_EQ(CoverWindows(128, 8), 16);
+  EXPECT_EQ(CoverWindows(7, 8), 0);
+  EXPECT_EQ(CoverWindows(128, 0), 0);
+  options_.n_samples = 14;
+  options_.window_bos = true;
+  const CalibrationSamples text = Sample({kWiki});
+  CalibrationSamples covered = text;
+  ASSERT_TRUE(AddCoverWindows(*model_, 2, 8, 0, &covered).ok());
+  ASSERT_EQ(covered.n_samples(), 16);
+  EXPECT_EQ(covered.counts, std::vector<uint8_t>(16 * 32, uint8_t{1}));
+  EXPECT_EQ(covered.hash, HashSamples(covered));
+  // All windows of the text are there, in order, between the drawn ones.
+  std::vector<int32_t> rest;
+  std::set<int32_t> drawn;
+  const auto types =
+      model_->metadata().GetIntegers("tokenizer.ggml.token_type");
+  ASSERT_TRUE(types.has_value());
+  for (int64_t i = 0; i < 16; ++i) {
+    const auto window = covered.ids.begin() + i * 32;
+    if (i % 8 != 0) {
+      rest.insert(rest.end(), window, window + 32);
+      continue;
+    }
+    EXPECT_EQ(*window, text.ids.front());  // BOS
+    for (auto id = window + 1; id != window + 32; ++id) {
+      EXPECT_EQ((*types)[static_cast<size_t>(*id)], 1) << *id;
+      drawn.insert(*id);
+    }
+  }
+  EXPECT_EQ(rest, text.ids);
+  // Of 62 drawn from 2000 some two are the same.
+  EXPECT_GT(drawn.size(), 50u);
+  // More than there is room for among them follow the text.
+  CalibrationSamples many = text;
+  ASSERT_TRUE(AddCoverWindows(*model_, 5, 8, 0, &many).ok());
+  EXPECT_EQ(many.n_samples(), 19);
+  EXPECT_TRUE(
+      std::equal(covered.ids.begin(), covered.ids.end(), many.ids.begin()));
+  // A seed gives others; no windows asked for, none.
+  CalibrationSamples other = text;
+  ASSERT_TRUE(AddCoverWindows(*model_, 2, 8, 1, &other).ok());
+  EXPECT_NE(other.ids, covered.ids);
+  other = text;
+  ASSERT_TRUE(AddCoverWindows(*model_, 0, 8, 1, &other).ok());
+  EXPECT_EQ(other.ids, text.ids);
 }
 
 TEST_F(SampleTextTest, PacksOrPadsRecords) {

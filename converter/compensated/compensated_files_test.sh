@@ -53,6 +53,9 @@ for order in sequential one-shot; do
     grep -q '"error_plain"' $order.json
 done
 check "the orders differ" bash -c '! cmp -s sequential.gguf one-shot.gguf'
+solve other.gguf --order one-shot --cover 0
+check "drawn windows change the bytes" \
+  bash -c '! cmp -s one-shot.gguf other.gguf'
 check "no work is left" bash -c '! ls -d *.partial 2>/dev/null'
 
 # Blocks judged by the model's divergence on windows of their own.
@@ -117,10 +120,13 @@ check "KL divergence is at most 0.8 of the plain file's" awk '
   END { print kl[1], kl[2]; exit !(n == 2 && kl[2] > 0 && kl[2] < 0.8 * kl[1]) }
 ' <(tr '{,' '\n\n' < kl.json | sed 's/^ */ /')
 
-solve dry.gguf --dry-run > dry.txt
-check "a dry run says what would be solved" grep -q 'would solve 28 tensors' \
-  <("$narrow" convert "$tiny" --to Q4_K_M --solver compensated --calibration \
-    "$text" --samples 12 --sample-tokens 96 --dry-run 2>/dev/null)
+"$narrow" convert "$tiny" --to Q4_K_M --solver compensated --calibration \
+  "$text" --samples 12 --sample-tokens 96 --out dry.gguf --dry-run \
+  > dry.txt 2>/dev/null
+check "a dry run says what would be solved" \
+  grep -q 'would solve 28 tensors' dry.txt
+check "and how many windows are drawn" \
+  grep -q '12 windows.*, 3 of them drawn' dry.txt
 check "and writes nothing" bash -c '! ls | grep -q ^dry.gguf'
 check "an unknown solver is refused with the nearest" \
   refused 2 "the nearest is 'compensated'" --to Q4_K_M --solver compensate
@@ -128,6 +134,9 @@ check "a solver needs a text" \
   refused 2 "--calibration" --to Q4_K_M --solver compensated
 check "flags of a solver need one" \
   refused 2 "is for solvers" --to Q4_K_M --drift 0.5
+check "not all windows can be drawn" \
+  refused 2 "no window of the text" --to Q4_K_M --solver compensated \
+  --calibration "$text" --cover 1
 check "so do those of verdicts" \
   refused 2 "is for solvers" --to Q4_K_M --verify-kld
 check "windows to verify on are for verdicts" \

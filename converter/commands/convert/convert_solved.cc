@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "calibration/text/cover_windows.h"
 #include "calibration/text/fresh_windows.h"
 #include "calibration/text/sample_text.h"
 #include "converter/commands/flags/device_flags.h"
@@ -100,37 +102,57 @@ absl::Status CheckSolvable(const std::vector<Recipe>& recipes) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
-                                            const SolverRequest& request) {
-  SolverText text;
-  CalibrationSamples& samples = text.samples;
-  ASSIGN_OR_RETURN(samples, SampleTexts(model, request.texts, request.samples));
+// Windows to judge blocks on: those of the text after the samples, or where
+// it has no more the last of these, which are taken from them.
+static absl::StatusOr<CalibrationSamples> TakeJudges(
+    const Checkpoint& model, const SolverRequest& request,
+    CalibrationSamples* samples) {
   const int64_t n = request.verify_windows;
-  if (n == 0) {
-    return text;
-  }
-  text.verify.n_windows = n;
   ASSIGN_OR_RETURN(
-      const CalibrationSamples fresh,
-      SampleFreshTexts(model, request.texts, request.samples, samples, n));
-  if (fresh.n_samples() == n) {
-    samples.ids.insert(samples.ids.end(), fresh.ids.begin(), fresh.ids.end());
-    text.verify.counts = fresh.counts;
-    samples.counts.resize(samples.ids.size(), 0);
-  } else if (samples.n_samples() > n) {
-    const auto first = samples.counts.end() - n * samples.sample_tokens;
-    text.verify.counts.assign(first, samples.counts.end());
-    std::fill(first, samples.counts.end(), uint8_t{0});
-  } else {
+      CalibrationSamples judges,
+      SampleFreshTexts(model, request.texts, request.samples, *samples, n));
+  if (judges.n_samples() == n) {
+    return judges;
+  }
+  if (samples->n_samples() <= n) {
     return absl::InvalidArgumentError(
         absl::StrCat("--verify-kld needs ", n,
                      " windows besides those calibrated on, the "
                      "text has ",
-                     samples.n_samples(),
+                     samples->n_samples(),
                      "; use more text, fewer "
                      "--verify-windows or shorter --sample-tokens"));
   }
-  samples.hash = HashSamples(samples);
+  const auto first_id = samples->ids.end() - n * samples->sample_tokens;
+  const auto first_count = samples->counts.end() - n * samples->sample_tokens;
+  judges.ids.assign(first_id, samples->ids.end());
+  judges.counts.assign(first_count, samples->counts.end());
+  samples->ids.erase(first_id, samples->ids.end());
+  samples->counts.erase(first_count, samples->counts.end());
+  return judges;
+}
+
+absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
+                                            const SolverRequest& request) {
+  SolverText text;
+  CalibrationSamples& samples = text.samples;
+  SampleOptions of_text = request.samples;
+  text.n_cover = CoverWindows(of_text.n_samples, request.cover_every);
+  of_text.n_samples -= text.n_cover;
+  ASSIGN_OR_RETURN(samples, SampleTexts(model, request.texts, of_text));
+  CalibrationSamples judges;
+  if (request.verify_windows > 0) {
+    ASSIGN_OR_RETURN(judges, TakeJudges(model, request, &samples));
+  }
+  RETURN_IF_ERROR(AddCoverWindows(model, text.n_cover, request.cover_every,
+                                  of_text.seed, &samples));
+  if (request.verify_windows > 0) {
+    samples.ids.insert(samples.ids.end(), judges.ids.begin(), judges.ids.end());
+    samples.counts.resize(samples.ids.size(), 0);
+    text.verify.n_windows = request.verify_windows;
+    text.verify.counts = std::move(judges.counts);
+    samples.hash = HashSamples(samples);
+  }
   return text;
 }
 
@@ -168,6 +190,8 @@ std::string SolvedDryRun(const Checkpoint& model, const Output& output,
       "  would solve ", targets.solved.size(), " tensors on ",
       samples.n_samples() - text.verify.n_windows, " windows of ",
       samples.sample_tokens, " tokens",
+      text.n_cover > 0 ? absl::StrCat(", ", text.n_cover, " of them drawn")
+                       : "",
       text.verify.n_windows > 0
           ? absl::StrCat(", and judge blocks on ", text.verify.n_windows)
           : "",

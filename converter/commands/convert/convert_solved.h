@@ -29,6 +29,7 @@ namespace narrow {
 // What is calibrated and judged on.
 struct SolverText {
   CalibrationSamples samples;
+  int64_t n_cover = 0;   // of them, drawn from the vocabulary
   VerifyWindows verify;  // the last of the samples
 };
 
@@ -48,8 +49,9 @@ struct SolvedJob {
 absl::Status CheckSolvable(const std::vector<Recipe>& recipes);
 
 // The text as windows; those that blocks are judged on follow those calibrated
-// on, or where the text has no more are the last of these. InvalidArgument: a
-// text too short for both; errors as SampleTexts'.
+// on, or where the text has no more are the last of these; those drawn from the
+// vocabulary stand among the latter. InvalidArgument: a text too short for
+// both; errors as SampleTexts'.
 absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
                                             const SolverRequest& request);
 // On standard error, where the text is short for the widest matrix.

@@ -15,10 +15,10 @@ constexpr char kCompensated[] = "compensated";
 
 // Flags that mean nothing without a solver.
 constexpr const char* kSolverOptions[] = {
-    "--order",         "--rounds",        "--damping",        "--drift",
-    "--residual",      "--column-orders", "--drift-damping",  "--restart",
-    "--held-out",      "--token-weights", "--couple-outputs", "--verify-kld",
-    "--verify-windows"};
+    "--order",          "--rounds",        "--damping",        "--drift",
+    "--residual",       "--column-orders", "--drift-damping",  "--restart",
+    "--held-out",       "--token-weights", "--couple-outputs", "--verify-kld",
+    "--verify-windows", "--cover"};
 // And those that mean nothing without a text.
 constexpr const char* kTextOptions[] = {
     "--calibration", "--samples", "--sample-tokens",  "--seed",  "--text-kind",
@@ -54,9 +54,18 @@ void AddTextFlags(CLI::App* command, SolverFlags* flags) {
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  command->add_option("--seed", flags->samples.seed,
-                      "choose windows at random (default: 0, evenly spread over the "
-                      "text)");
+  command
+      ->add_option("--cover", flags->cover,
+                   "of every N windows one is of tokens drawn evenly from the "
+                   "vocabulary, for what other texts have and this one lacks; "
+                   "0: of none")
+      ->type_name("N")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  command->add_option(
+      "--seed", flags->samples.seed,
+      "choose windows at random (default: 0, evenly spread over the "
+      "text)");
   command
       ->add_option("--text-kind", flags->text_kind,
                    "how to read the text (default: auto)")
@@ -241,6 +250,11 @@ absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
   RETURN_IF_ERROR(AddText(flags, &request));
   request.options = flags.options;
   request.held_out_every = flags.held_out;
+  if (flags.cover == 1) {
+    return absl::InvalidArgumentError(
+        "--cover 1 leaves no window of the text; 4 is the default, 0 for none");
+  }
+  request.cover_every = flags.cover;
   if (!flags.verify_kld && command.count("--verify-windows") > 0) {
     return absl::InvalidArgumentError(
         "--verify-windows is for --verify-kld, which judges blocks on them");

@@ -27,6 +27,7 @@ struct SolverFlags {
   std::string token_weights = "fisher";
   int64_t coupled_outputs = 4096;
   SampleOptions samples;
+  int64_t cover = 4;
   bool no_pack = false;
   CompensatedOptions options;
   int64_t held_out = 8;
@@ -43,6 +44,8 @@ struct SolverRequest {
   int64_t max_coupled_outputs = 0;
   std::vector<std::string> texts;
   SampleOptions samples;
+  // One window of so many is of tokens drawn from the vocabulary; 0: none.
+  int64_t cover_every = 0;
   CompensatedOptions options;
   int64_t held_out_every = 0;
   int64_t verify_windows = 0;  // 0: blocks are not judged
