@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "converter/solvers/solver_inputs.h"
+#include "formats/base/status.h"
 
 namespace narrow {
 namespace {
@@ -26,6 +28,12 @@ struct Parts {
   }
   int64_t Length(int64_t b) const {
     return std::min(block, n_weights - b * block);
+  }
+
+  // Blocks that are not short, and parts that have any.
+  int64_t NumWhole() const { return n_weights / block; }
+  int64_t NumPartsOfWhole() const {
+    return (NumWhole() + blocks_at_once - 1) / blocks_at_once;
   }
 
   const int64_t block;
@@ -60,8 +68,7 @@ class PartSearch {
         scales_(scales),
         x_(static_cast<size_t>(parts.block * kRunsAside)),
         weights_(importance.empty() ? 0 : x_.size()),
-        candidates_(static_cast<size_t>(search.n_candidates * kRunsAside)),
-        candidates_of_one_(static_cast<size_t>(search.n_candidates)) {}
+        candidates_(static_cast<size_t>(search.candidates.n * kRunsAside)) {}
 
   Errors Run(int64_t first, int64_t end) {
     Errors errors;
@@ -103,7 +110,7 @@ class PartSearch {
     kernels_.choose_scales(search_.grid, x_.data(), weights, block,
                            candidates_.data(), 1, best, before);
     std::copy(before, before + kRunsAside, after);
-    if (search_.n_candidates > 1) {
+    if (search_.candidates.n > 1) {
       ChooseAmongOthers(weights, best, after);
     }
     if (search_.n_refits > 0) {
@@ -124,7 +131,7 @@ class PartSearch {
     float their_errors[kRunsAside];
     kernels_.choose_scales(search_.grid, x_.data(), weights, parts_.block,
                            candidates_.data() + kRunsAside,
-                           search_.n_candidates - 1, others, their_errors);
+                           search_.candidates.n - 1, others, their_errors);
     for (int64_t k = 0; k < kRunsAside; ++k) {
       if (their_errors[k] < errors[k]) {
         best[k] = others[k];
@@ -137,18 +144,18 @@ class PartSearch {
   Errors RunShort(int64_t b) {
     const float* x = problem_.weights + b * parts_.block;
     const int64_t n = parts_.Length(b);
-    search_.candidates(kernels_.max_abs(x, n), candidates_of_one_.data());
-    scales_[b] = candidates_of_one_[0];
+    const RunStart start = StartRun(search_.candidates, kernels_.max_abs(x, n));
+    scales_[b] = CandidateAt(search_.candidates, start, 0);
     const double error =
         kernels_.measure(search_.grid, x, nullptr, n, scales_[b]).error;
     return {kernels_.measure(kZeroGrid, x, nullptr, n, 1).error, error, error};
   }
 
   void PutCandidates(float top, int64_t k) {
-    search_.candidates(top, candidates_of_one_.data());
-    for (size_t c = 0; c < candidates_of_one_.size(); ++c) {
-      candidates_[c * kRunsAside + static_cast<size_t>(k)] =
-          candidates_of_one_[c];
+    const RunStart start = StartRun(search_.candidates, top);
+    for (int c = 0; c < search_.candidates.n; ++c) {
+      candidates_[static_cast<size_t>(c * kRunsAside + k)] =
+          CandidateAt(search_.candidates, start, c);
     }
   }
 
@@ -176,48 +183,115 @@ class PartSearch {
   std::vector<float> x_;
   std::vector<float> weights_;
   std::vector<float> candidates_;
-  std::vector<float> candidates_of_one_;
 };
+
+// Of whole blocks the device's, of a short one at the end the processor's.
+absl::Status ChooseOnDevice(PartSearch* last, const Parts& parts,
+                            DeviceBlocks* device, float* scales,
+                            std::vector<Errors>* errors) {
+  std::vector<run_threads::PartErrors> sums(
+      static_cast<size_t>(parts.NumPartsOfWhole()));
+  RETURN_IF_ERROR(device->Choose(scales, absl::MakeSpan(sums)));
+  for (size_t p = 0; p < sums.size(); ++p) {
+    (*errors)[p] = {sums[p].energy, sums[p].before, sums[p].after};
+  }
+  if (parts.NumWhole() < parts.n_blocks) {
+    errors->back().Add(last->Run(parts.NumWhole(), parts.n_blocks));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
-SolverReport ChooseBlockScales(const SolverProblem& problem,
-                               const std::vector<float>& importance,
-                               const BlockSearch& search,
-                               std::vector<float>* scales) {
-  const Parts parts(problem, search.block);
+BlockScales::BlockScales(const SolverProblem& problem,
+                         const std::vector<float>& importance,
+                         const BlockSearch& search)
+    : problem_(problem), importance_(importance), search_(search) {}
+
+absl::Status BlockScales::OpenDevice(SolverReport* report) {
+  const Parts parts(problem_, search_.block);
+  BlockProblem blocks;
+  blocks.name = problem_.name;
+  blocks.weights = problem_.weights;
+  blocks.n_blocks = parts.NumWhole();
+  blocks.block = search_.block;
+  blocks.n_cols = problem_.n_cols;
+  blocks.importance = importance_;
+  blocks.grid = search_.grid;
+  blocks.candidates = search_.candidates;
+  blocks.n_refits = search_.n_refits;
+  blocks.part_blocks = parts.blocks_at_once;
+  std::string note;
+  auto on_device = DeviceBlocks::New(
+      *problem_.device, blocks, [&](int64_t n, absl::string_view why) {
+        note = absl::StrCat("solved ", n, " weights at once: ", why);
+      });
+  if (on_device.ok()) {
+    on_device_ = *std::move(on_device);
+  } else if (absl::IsResourceExhausted(on_device.status())) {
+    note = SolvedOnProcessor(on_device.status());
+  } else {
+    return on_device.status();
+  }
+  if (!note.empty()) {
+    report->notes.push_back(std::move(note));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SolverReport> BlockScales::Choose(std::vector<float>* scales) {
+  const Parts parts(problem_, search_.block);
   scales->resize(static_cast<size_t>(parts.n_blocks));
   std::vector<Errors> errors(static_cast<size_t>(parts.n_parts));
-  problem.pool->ParallelFor(parts.n_parts, [&](int64_t p) {
-    PartSearch part(problem, importance, search, parts, scales->data());
-    errors[static_cast<size_t>(p)] = part.Run(parts.First(p), parts.End(p));
-  });
+  SolverReport report;
+  if (problem_.device != nullptr) {
+    RETURN_IF_ERROR(OpenDevice(&report));
+  }
+  if (on_device_ != nullptr) {
+    PartSearch last(problem_, importance_, search_, parts, scales->data());
+    RETURN_IF_ERROR(ChooseOnDevice(&last, parts, on_device_.get(),
+                                   scales->data(), &errors));
+  } else {
+    problem_.pool->ParallelFor(parts.n_parts, [&](int64_t p) {
+      PartSearch part(problem_, importance_, search_, parts, scales->data());
+      errors[static_cast<size_t>(p)] = part.Run(parts.First(p), parts.End(p));
+    });
+  }
   Errors all;
   for (const Errors& part : errors) {
     all.Add(part);
   }
-  SolverReport report;
   report.relative_error = Ratio(all.after, all.energy);
   report.relative_error_before = Ratio(all.before, all.energy);
   return report;
 }
 
-void RoundBlocks(const SolverProblem& problem, const RunGrid& grid,
-                 int64_t block, const std::vector<float>& scales,
-                 RunDivision division, uint8_t* codes) {
-  const Parts parts(problem, block);
+absl::Status BlockScales::Round(const std::vector<float>& scales,
+                                RunDivision division, uint8_t* codes) {
+  const int64_t block = search_.block;
+  const Parts parts(problem_, block);
   const RunKernels& kernels = RunKernelsForCpu();
-  problem.pool->ParallelFor(parts.n_parts, [&](int64_t p) {
-    for (int64_t b = parts.First(p); b < parts.End(p); ++b) {
-      const float scale = scales[static_cast<size_t>(b)];
-      const bool divide =
-          division == RunDivision::kDivide || parts.Length(b) < block;
-      kernels.round(grid, problem.weights + b * block, parts.Length(b),
-                    divide ? scale : 1.0f / scale,
-                    divide ? RunDivision::kDivide : RunDivision::kMultiply,
-                    codes + b * block);
-    }
-  });
+  const auto round = [&](int64_t b) {
+    const float scale = scales[static_cast<size_t>(b)];
+    const bool divides =
+        division == RunDivision::kDivide || parts.Length(b) < block;
+    kernels.round(search_.grid, problem_.weights + b * block, parts.Length(b),
+                  divides ? scale : 1.0f / scale,
+                  divides ? RunDivision::kDivide : RunDivision::kMultiply,
+                  codes + b * block);
+  };
+  if (on_device_ == nullptr) {
+    problem_.pool->ParallelFor(parts.n_parts, [&](int64_t p) {
+      for (int64_t b = parts.First(p); b < parts.End(p); ++b) {
+        round(b);
+      }
+    });
+    return absl::OkStatus();
+  }
+  if (parts.NumWhole() < parts.n_blocks) {
+    round(parts.NumWhole());
+  }
+  return on_device_->Round(scales.data(), division, codes);
 }
 
 }  // namespace narrow

@@ -109,17 +109,14 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   BlockSearch search;
   search.grid = TableOf(problem.scheme.code);
   search.block = problem.scheme.block_cols;
-  search.n_candidates = searches ? kNumFactors : 1;
+  search.candidates.n = searches ? kNumFactors : 1;
+  std::copy(kFactors, kFactors + kNumFactors, search.candidates.factors);
+  search.candidates.least = kLeastScale;
+  search.candidates.least_searched = kLeastSearched;
   search.n_refits = searches ? kRefits : 0;
-  search.candidates = [&search](float top, float* scales) {
-    // Of the smallest numbers squares would vanish.
-    const bool is_tiny = top < kLeastSearched;
-    for (int i = 0; i < search.n_candidates; ++i) {
-      scales[i] = std::max(top, kLeastScale) * (is_tiny ? 1 : kFactors[i]);
-    }
-  };
+  BlockScales blocks(problem, importance, search);
   std::vector<float> scales;
-  solved.report = ChooseBlockScales(problem, importance, search, &scales);
+  ASSIGN_OR_RETURN(solved.report, blocks.Choose(&scales));
   // Nothing is stored for blocks of nothing, as in bitsandbytes.
   matrix.scales = scales;
   std::replace(matrix.scales.begin(), matrix.scales.end(), kLeastScale, 0.0f);
@@ -129,8 +126,8 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
       scale = std::max(scale, kLeastScale);
     }
   }
-  RoundBlocks(problem, search.grid, search.block, scales,
-              RunDivision::kMultiply, matrix.codes.data());
+  RETURN_IF_ERROR(
+      blocks.Round(scales, RunDivision::kMultiply, matrix.codes.data()));
   return solved;
 }
 

@@ -40,46 +40,23 @@ constexpr float kMaxE2M1 = 6;
 // E4M3 has 8 numbers an octave: from 0.7 to 1.6 of the peers' scale.
 constexpr int kStepsBelow = 4;
 constexpr int kStepsAbove = 7;
-constexpr uint8_t kLeastE4M3 = 1;
-constexpr uint8_t kMostE4M3 = 0x7e;
-// What compressed-tensors takes where the scale rounds to 0.
-constexpr float kZeroScale = 0.125f;
 
 bool IsMx(const WeightScheme& scheme) {
   return scheme.scale_type == QuantType::kF8E8M0;
 }
 
-uint8_t PeersE4M3(float top, float global) {
-  const uint8_t byte = E4M3FromFloat(global * (top / kMaxE2M1));
-  return byte == 0 ? E4M3FromFloat(kZeroScale) : byte;
-}
-
-// The peers' byte first, then its neighbours; ends are repeated.
-void Nvfp4Candidates(float top, float global, int n, float* scales) {
-  const int peers = PeersE4M3(top, global);
-  scales[0] = FloatFromE4M3(static_cast<uint8_t>(peers)) / global;
-  int step = -kStepsBelow;
-  for (int i = 1; i < n; ++i, ++step) {
-    step += step == 0 ? 1 : 0;
-    const int byte = std::clamp(peers + step, int{kLeastE4M3}, int{kMostE4M3});
-    scales[i] = FloatFromE4M3(static_cast<uint8_t>(byte)) / global;
+// What to try of a block (kernels/runs/run_candidates.h).
+RunCandidates CandidatesOf(const WeightScheme& scheme, float global,
+                           bool searches) {
+  RunCandidates candidates;
+  candidates.kind =
+      IsMx(scheme) ? RunCandidates::Kind::kE8M0 : RunCandidates::Kind::kE4M3;
+  candidates.global = global;
+  candidates.steps_below = kStepsBelow;
+  if (searches) {
+    candidates.n = IsMx(scheme) ? 3 : 1 + kStepsBelow + kStepsAbove;
   }
-}
-
-// Adding a quarter of the mantissa's range carries into the exponent from
-// 1.75 up.
-int PeersE8M0(float top) {
-  const uint32_t bits = FloatBits(top) + (1u << 21);
-  return std::clamp(static_cast<int>(bits >> 23) - 2, 1, 253);
-}
-
-void Mxfp4Candidates(float top, int n, float* scales) {
-  const int peers = PeersE8M0(top);
-  scales[0] = FloatFromE8M0(static_cast<uint8_t>(peers));
-  for (int i = 1; i < n; ++i) {
-    const int byte = std::clamp(peers + (i == 1 ? -1 : 1), 1, 253);
-    scales[i] = FloatFromE8M0(static_cast<uint8_t>(byte));
-  }
+  return candidates;
 }
 
 StatsNeeds NeedsFor(const SolverOptions& options) {
@@ -138,17 +115,12 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
   BlockSearch search;
   search.grid.kind = RunGrid::Kind::kE2M1;
   search.block = scheme.block_cols;
-  if (searches) {
-    search.n_candidates = IsMx(scheme) ? 3 : 1 + kStepsBelow + kStepsAbove;
-  }
-  search.candidates = [&](float top, float* scales) {
-    IsMx(scheme) ? Mxfp4Candidates(top, search.n_candidates, scales)
-                 : Nvfp4Candidates(top, global, search.n_candidates, scales);
-  };
+  search.candidates = CandidatesOf(scheme, global, searches);
+  BlockScales blocks(problem, importance, search);
   std::vector<float> scales;
-  solved.report = ChooseBlockScales(problem, importance, search, &scales);
-  RoundBlocks(problem, search.grid, search.block, scales, RunDivision::kDivide,
-              matrix.codes.data());
+  ASSIGN_OR_RETURN(solved.report, blocks.Choose(&scales));
+  RETURN_IF_ERROR(
+      blocks.Round(scales, RunDivision::kDivide, matrix.codes.data()));
   for (size_t i = 0; i < scales.size(); ++i) {
     // Exact: scales were E4M3 numbers over `global`, which one product and
     // rounding give back.

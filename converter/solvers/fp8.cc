@@ -63,7 +63,8 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
     blocks.factors = kFactors;
     blocks.n_refits = kRefits;
   }
-  solved.report = SolveRunScales(problem, importance, blocks, &solved.matrix);
+  ASSIGN_OR_RETURN(solved.report,
+                   SolveRunScales(problem, importance, blocks, &solved.matrix));
   if (problem.scheme.activations == ActivationKind::kStaticFp8) {
     ASSIGN_OR_RETURN(solved.matrix.input_scale,
                      StaticInputScale(problem, kMaxE4M3));

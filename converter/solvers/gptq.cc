@@ -81,7 +81,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "converter/solvers/device_gptq.h"
+#include "converter/solvers/device/device_gptq.h"
 #include "converter/solvers/gram_metric.h"
 #include "converter/solvers/grid_problem.h"
 #include "converter/solvers/solver.h"
@@ -335,8 +335,7 @@ absl::StatusOr<std::vector<SolvedMatrix>> SolveMany(
       continue;
     }
     ASSIGN_OR_RETURN(solved[i], SolveOnProcessor(problems[i]));
-    solved[i].report.notes.push_back(
-        absl::StrCat("solved on the processor: ", status.message()));
+    solved[i].report.notes.push_back(SolvedOnProcessor(status));
   }
   return solved;
 }

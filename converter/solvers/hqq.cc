@@ -45,7 +45,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "converter/solvers/device_hqq.h"
+#include "converter/solvers/device/device_hqq.h"
 #include "converter/solvers/run_scales.h"
 #include "converter/solvers/solver.h"
 #include "converter/solvers/solver_inputs.h"
@@ -508,7 +508,7 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
     if (!absl::IsResourceExhausted(report.status())) {
       return report.status();
     }
-    why = absl::StrCat("solved on the processor: ", report.status().message());
+    why = SolvedOnProcessor(report.status());
   }
   solved.report =
       problem.options->hqq_keep_best ? solve.KeepBest() : solve.StopTogether();

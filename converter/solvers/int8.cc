@@ -88,7 +88,8 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
     inner.weights = halves.data();
     RETURN_IF_ERROR(CheckWeights(inner));  // beyond half precision
   }
-  solved.report = SolveRunScales(inner, importance, blocks, &solved.matrix);
+  ASSIGN_OR_RETURN(solved.report,
+                   SolveRunScales(inner, importance, blocks, &solved.matrix));
   if (problem.scheme.activations == ActivationKind::kStaticInt8) {
     ASSIGN_OR_RETURN(solved.matrix.input_scale, StaticInputScale(problem, 127));
   }

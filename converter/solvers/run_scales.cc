@@ -3,9 +3,16 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "converter/solvers/solver_inputs.h"
+#include "formats/base/status.h"
 #include "formats/packing/scale_type.h"
+#include "kernels/runs/device/device_spans.h"
 
 namespace narrow {
 namespace {
@@ -152,6 +159,124 @@ class Rectangle {
   std::vector<Piece> pieces_;
 };
 
+// Rows and columns of a rectangle.
+struct Shape {
+  explicit Shape(const SolverProblem& problem)
+      : n_rows(problem.scheme.block_rows > 0 ? problem.scheme.block_rows
+                                             : problem.n_rows),
+        n_cols(problem.scheme.block_cols > 0 ? problem.scheme.block_cols
+                                             : problem.n_cols) {}
+  int64_t n_rows;
+  int64_t n_cols;
+};
+
+// What a scale became.
+struct RunErrors {
+  std::vector<double> before;
+  std::vector<double> after;
+};
+
+double Sum(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) {
+    sum += value;
+  }
+  return sum;
+}
+
+SolverReport ReportOf(const RunErrors& errors, double energy) {
+  SolverReport report;
+  report.relative_error_before = Ratio(Sum(errors.before), energy);
+  report.relative_error = Ratio(Sum(errors.after), energy);
+  return report;
+}
+
+std::optional<one_lane::StoredScale> StoredOnDevice(QuantType type) {
+  switch (type) {
+    case QuantType::kF32:
+      return one_lane::StoredScale::kF32;
+    case QuantType::kF16:
+      return one_lane::StoredScale::kF16;
+    case QuantType::kBF16:
+      return one_lane::StoredScale::kBF16;
+    case QuantType::kF8E4M3:
+      return one_lane::StoredScale::kE4M3;
+    default:
+      return std::nullopt;
+  }
+}
+
+absl::StatusOr<SolverReport> SolveOnDevice(const SolverProblem& problem,
+                                           const std::vector<float>& importance,
+                                           const ScaleBlocks& blocks,
+                                           one_lane::StoredScale stored,
+                                           QuantizedMatrix* matrix) {
+  const Shape shape(problem);
+  SpanProblem spans;
+  spans.name = problem.name;
+  spans.weights = problem.weights;
+  spans.n_rows = problem.n_rows;
+  spans.n_cols = problem.n_cols;
+  spans.height = std::min(shape.n_rows, problem.n_rows);
+  spans.width = std::min(shape.n_cols, problem.n_cols);
+  spans.importance = importance;
+  spans.grid = blocks.grid;
+  spans.stored = stored;
+  spans.unit = problem.scheme.scale_unit;
+  spans.over = blocks.top;
+  spans.factors = blocks.factors;
+  spans.n_refits = blocks.n_refits;
+  spans.division = blocks.division;
+  spans.inverse_unit = blocks.inverse_unit;
+  SpanResults results;
+  std::string note;
+  RETURN_IF_ERROR(SolveSpans(
+      *problem.device, spans,
+      [&](int64_t n_rows, absl::string_view why) {
+        note = absl::StrCat("solved ", n_rows, " rows at once: ", why);
+      },
+      &results));
+  matrix->scales = std::move(results.scales);
+  matrix->codes = std::move(results.codes);
+  SolverReport report =
+      ReportOf({std::move(results.before), std::move(results.after)},
+               Sum(results.energies));
+  if (!note.empty()) {
+    report.notes.push_back(std::move(note));
+  }
+  return report;
+}
+
+SolverReport SolveOnProcessor(const SolverProblem& problem,
+                              const std::vector<float>& importance,
+                              const ScaleBlocks& blocks,
+                              QuantizedMatrix* matrix) {
+  const Shape shape(problem);
+  const int64_t n_scale_cols = matrix->n_scale_cols();
+  const int64_t n_scales = matrix->n_scale_rows() * n_scale_cols;
+  RunErrors errors = {std::vector<double>(static_cast<size_t>(n_scales)),
+                      std::vector<double>(static_cast<size_t>(n_scales))};
+  const auto solve = [&](int64_t i, ThreadPool* pool) {
+    Rectangle rectangle(problem, importance, blocks, pool, matrix);
+    const int64_t first_row = i / n_scale_cols * shape.n_rows;
+    const int64_t first_col = i % n_scale_cols * shape.n_cols;
+    for (int64_t r = first_row;
+         r < std::min(first_row + shape.n_rows, problem.n_rows); ++r) {
+      rectangle.Add(r, first_col,
+                    std::min(shape.n_cols, problem.n_cols - first_col));
+    }
+    const size_t at = static_cast<size_t>(i);
+    std::tie(errors.before[at], errors.after[at]) =
+        rectangle.Solve(&matrix->scales[at]);
+  };
+  if (n_scales == 1) {
+    solve(0, problem.pool);
+  } else {
+    problem.pool->ParallelFor(n_scales, [&](int64_t i) { solve(i, nullptr); });
+  }
+  return ReportOf(errors, Energy(problem, importance));
+}
+
 }  // namespace
 
 float LegalScale(QuantType type, float scale) {
@@ -168,44 +293,20 @@ float LegalScale(QuantType type, float scale) {
                                       : std::numeric_limits<float>::min();
 }
 
-SolverReport SolveRunScales(const SolverProblem& problem,
-                            const std::vector<float>& importance,
-                            const ScaleBlocks& blocks,
-                            QuantizedMatrix* matrix) {
-  const WeightScheme& scheme = problem.scheme;
-  const int64_t n_rows =
-      scheme.block_rows > 0 ? scheme.block_rows : problem.n_rows;
-  const int64_t n_cols =
-      scheme.block_cols > 0 ? scheme.block_cols : problem.n_cols;
-  const int64_t n_scale_cols = matrix->n_scale_cols();
-  const int64_t n_scales = matrix->n_scale_rows() * n_scale_cols;
-  std::vector<std::pair<double, double>> errors(static_cast<size_t>(n_scales));
-  const auto solve = [&](int64_t i, ThreadPool* pool) {
-    Rectangle rectangle(problem, importance, blocks, pool, matrix);
-    const int64_t first_row = i / n_scale_cols * n_rows;
-    const int64_t first_col = i % n_scale_cols * n_cols;
-    for (int64_t r = first_row;
-         r < std::min(first_row + n_rows, problem.n_rows); ++r) {
-      rectangle.Add(r, first_col, std::min(n_cols, problem.n_cols - first_col));
-    }
-    errors[static_cast<size_t>(i)] =
-        rectangle.Solve(&matrix->scales[static_cast<size_t>(i)]);
-  };
-  if (n_scales == 1) {
-    solve(0, problem.pool);
-  } else {
-    problem.pool->ParallelFor(n_scales, [&](int64_t i) { solve(i, nullptr); });
+absl::StatusOr<SolverReport> SolveRunScales(
+    const SolverProblem& problem, const std::vector<float>& importance,
+    const ScaleBlocks& blocks, QuantizedMatrix* matrix) {
+  const auto stored = StoredOnDevice(problem.scheme.scale_type);
+  if (problem.device == nullptr || !stored.has_value()) {
+    return SolveOnProcessor(problem, importance, blocks, matrix);
   }
-  double before = 0;
-  double after = 0;
-  for (const auto& [first, second] : errors) {
-    before += first;
-    after += second;
+  absl::StatusOr<SolverReport> report =
+      SolveOnDevice(problem, importance, blocks, *stored, matrix);
+  if (absl::IsResourceExhausted(report.status())) {
+    std::string note = SolvedOnProcessor(report.status());
+    report = SolveOnProcessor(problem, importance, blocks, matrix);
+    report->notes.push_back(std::move(note));
   }
-  const double energy = Energy(problem, importance);
-  SolverReport report;
-  report.relative_error_before = Ratio(before, energy);
-  report.relative_error = Ratio(after, energy);
   return report;
 }
 

@@ -3,10 +3,12 @@
 //   ScaleBlocks blocks;
 //   blocks.grid.kind = RunGrid::Kind::kE4M3;  blocks.top = 448;
 //   blocks.factors = kFactors;                           // scales to try
-//   report = SolveRunScales(problem, importance, blocks, &matrix);
+//   ASSIGN_OR_RETURN(report,
+//                    SolveRunScales(problem, importance, blocks, &matrix));
 //
 // Scales are values that their type stores, and errors are those under them.
-// The same for any number of threads and instruction set.
+// The same for any number of threads and instruction set, and on the problem's
+// device (kernels/runs/device), where it has code for the type of scales.
 
 #ifndef NARROW_CONVERTER_SOLVERS_RUN_SCALES_H_
 #define NARROW_CONVERTER_SOLVERS_RUN_SCALES_H_
@@ -14,6 +16,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "converter/solvers/solver.h"
 #include "kernels/runs/runs.h"
@@ -39,10 +42,12 @@ struct ScaleBlocks {
 
 // Chooses the scales of problem.scheme's blocks (rows, rectangles, the whole)
 // and rounds under them. The report has the errors of the largest magnitude's
-// scale and of the chosen ones. REQUIRES: matrix resized for the scheme.
-SolverReport SolveRunScales(const SolverProblem& problem,
-                            const std::vector<float>& importance,
-                            const ScaleBlocks& blocks, QuantizedMatrix* matrix);
+// scale and of the chosen ones; notes, where a device's memory was short.
+// Errors: the device's, but for memory. REQUIRES: matrix resized for the
+// scheme.
+absl::StatusOr<SolverReport> SolveRunScales(
+    const SolverProblem& problem, const std::vector<float>& importance,
+    const ScaleBlocks& blocks, QuantizedMatrix* matrix);
 
 }  // namespace narrow
 

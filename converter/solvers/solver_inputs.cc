@@ -153,6 +153,10 @@ double Ratio(double error, double energy) {
   return energy > 0 ? error / energy : 0;
 }
 
+std::string SolvedOnProcessor(const absl::Status& status) {
+  return absl::StrCat("solved on the processor: ", status.message());
+}
+
 absl::StatusOr<float> StaticInputScale(const SolverProblem& problem,
                                        float limit) {
   const LayerStats* stats = problem.stats;

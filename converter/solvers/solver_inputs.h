@@ -8,6 +8,7 @@
 #ifndef NARROW_CONVERTER_SOLVERS_SOLVER_INPUTS_H_
 #define NARROW_CONVERTER_SOLVERS_SOLVER_INPUTS_H_
 
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -41,6 +42,9 @@ double SquaredError(const SolverProblem& problem,
                     const QuantizedMatrix& matrix);
 // error / energy, 0 for a matrix of zeros.
 double Ratio(double error, double energy);
+
+// The note where a device had no room: what it said.
+std::string SolvedOnProcessor(const absl::Status& status);
 
 // Scale of static activations by the largest input seen, for inputs in
 // -limit ... limit. FailedPrecondition without statistics.

@@ -57,6 +57,17 @@ absl::Status DeviceGrid::NewState(State* state) {
   return Allocate(&state->zeros, 4 * n_groups);
 }
 
+absl::Status DeviceGrid::AllocateForSolving() {
+  RETURN_IF_ERROR(NewState(&other_));
+  const int64_t n_batch = shape_.n_batch;
+  const int64_t wide = std::max(shape_.group, grid_tasks::kFar);
+  for (DeviceBuffer* buffer : {&errors_, &before_, &levels_}) {
+    RETURN_IF_ERROR(Allocate(buffer, 4 * n_batch * wide * shape_.ld));
+  }
+  RETURN_IF_ERROR(Allocate(&ones_, 4 * n_batch * shape_.n_cols));
+  return Allocate(&was_, 8 * n_batch * shape_.n_rows);
+}
+
 absl::Status DeviceGrid::Upload(const void* from, size_t n_bytes,
                                 DeviceBuffer* to, DeviceStream* stream) {
   if (to->n_bytes() < n_bytes) {
@@ -69,7 +80,7 @@ absl::Status DeviceGrid::Upload(const void* from, size_t n_bytes,
 
 absl::StatusOr<std::unique_ptr<DeviceGrid>> DeviceGrid::New(
     const Device& device, const GridSpec& spec, int64_t n_rows, int64_t n_cols,
-    int64_t n_batch) {
+    int64_t n_batch, Use use) {
   std::unique_ptr<DeviceGrid> grid(new DeviceGrid(device, spec));
   grid->spec_ = spec;
   const GridRows fresh(spec, n_rows, n_cols);
@@ -82,19 +93,14 @@ absl::StatusOr<std::unique_ptr<DeviceGrid>> DeviceGrid::New(
   shape.n_groups = fresh.n_groups;
   const int64_t n_columns = n_batch * n_cols * shape.ld;
   RETURN_IF_ERROR(grid->NewState(&grid->now_));
-  RETURN_IF_ERROR(grid->NewState(&grid->other_));
   for (DeviceBuffer* buffer :
-       {&grid->targets_, &grid->values_, &grid->gradient_, &grid->scratch_}) {
+       {&grid->targets_, &grid->scratch_, &grid->gradient_, &grid->values_}) {
     RETURN_IF_ERROR(grid->Allocate(buffer, 4 * n_columns));
   }
-  const int64_t wide = std::max(shape.group, grid_tasks::kFar);
-  for (DeviceBuffer* buffer :
-       {&grid->errors_, &grid->before_, &grid->levels_}) {
-    RETURN_IF_ERROR(grid->Allocate(buffer, 4 * n_batch * wide * shape.ld));
-  }
-  RETURN_IF_ERROR(grid->Allocate(&grid->ones_, 4 * n_batch * n_cols));
   RETURN_IF_ERROR(grid->Allocate(&grid->sums_, 8 * n_batch * n_rows));
-  RETURN_IF_ERROR(grid->Allocate(&grid->was_, 8 * n_batch * n_rows));
+  if (use == Use::kSolving) {
+    RETURN_IF_ERROR(grid->AllocateForSolving());
+  }
   ASSIGN_OR_RETURN(DeviceStream stream, device.NewStream());
   const std::vector<float> ones(static_cast<size_t>(n_batch * n_cols), 1.0f);
   RETURN_IF_ERROR(grid->Upload(ones.data(), 4 * ones.size(),
@@ -200,6 +206,14 @@ absl::Status DeviceGrid::FitGroups(const float* column_weights,
 
 absl::Status DeviceGrid::RoundRows(DeviceStream* stream) {
   return Run(RoundTask{shape_, rules_, targets_.as<float>(), now_.view()},
+             stream);
+}
+
+absl::Status DeviceGrid::DecodeRows(float* rows, DeviceStream* stream) {
+  float* const columns = scratch_.as<float>();
+  RETURN_IF_ERROR(
+      Run(DecodeTask{shape_, rules_, now_.view(), nullptr, columns}, stream));
+  return Run(TransposeTask<float>{shape_, shape_.n_cols, rows, columns, true},
              stream);
 }
 

@@ -58,12 +58,14 @@ struct DescentErrors {
 
 class DeviceGrid {
  public:
+  // What there is memory for: all of it, or fits, rounding and decoding, and
+  // errors under scaled columns, which take 17 bytes a weight.
+  enum class Use { kSolving, kRounding };
+
   // Scales 1, zeros and codes as those of a GridRows.
-  static absl::StatusOr<std::unique_ptr<DeviceGrid>> New(const Device& device,
-                                                         const GridSpec& spec,
-                                                         int64_t n_rows,
-                                                         int64_t n_cols,
-                                                         int64_t n_batch);
+  static absl::StatusOr<std::unique_ptr<DeviceGrid>> New(
+      const Device& device, const GridSpec& spec, int64_t n_rows,
+      int64_t n_cols, int64_t n_batch, Use use = Use::kSolving);
 
   // What reaches past a few columns, and errors, is multiplied by these, on
   // tensor cores: last digits are not the processor's. Must outlive the grid.
@@ -79,6 +81,8 @@ class DeviceGrid {
   absl::Status FitGroups(const float* column_weights, const FitOptions& options,
                          DeviceStream* stream);
   absl::Status RoundRows(DeviceStream* stream);
+  // What codes are worth, [n_batch, n_rows, n_cols].
+  absl::Status DecodeRows(float* rows, DeviceStream* stream);
   absl::Status Feedback(const DeviceFeed& feed, DeviceStream* stream);
   // Under the Gram matrices [n_batch, n, n] in float32. Waits.
   absl::StatusOr<std::vector<DescentErrors>> Descend(
@@ -106,6 +110,7 @@ class DeviceGrid {
     rules_ = MakeGridRules(spec);
   }
   absl::Status Allocate(DeviceBuffer* buffer, int64_t n_bytes);
+  absl::Status AllocateForSolving();
   absl::Status NewState(State* state);
   absl::Status Upload(const void* from, size_t n_bytes, DeviceBuffer* to,
                       DeviceStream* stream);

@@ -1,4 +1,4 @@
-#include "converter/solvers/device_hqq.h"
+#include "converter/solvers/device/device_hqq.h"
 
 #include "formats/base/status.h"
 #include "kernels/device.h"

@@ -6,8 +6,8 @@
 //                                 &errors));
 //   }
 
-#ifndef NARROW_CONVERTER_SOLVERS_DEVICE_HQQ_H_
-#define NARROW_CONVERTER_SOLVERS_DEVICE_HQQ_H_
+#ifndef NARROW_CONVERTER_SOLVERS_DEVICE_DEVICE_HQQ_H_
+#define NARROW_CONVERTER_SOLVERS_DEVICE_DEVICE_HQQ_H_
 
 #include <vector>
 
@@ -33,4 +33,4 @@ absl::Status HqqOnDevice(const SolverProblem& problem,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_SOLVERS_DEVICE_HQQ_H_
+#endif  // NARROW_CONVERTER_SOLVERS_DEVICE_DEVICE_HQQ_H_

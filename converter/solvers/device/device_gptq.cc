@@ -1,4 +1,4 @@
-#include "converter/solvers/device_gptq.h"
+#include "converter/solvers/device/device_gptq.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -13,8 +13,8 @@
 // Gram matrix, 12 n^2 while it is factored, 8 n^2 afterwards; 24 m n for rows.
 // Fewer are taken at once where that does not fit.
 
-#ifndef NARROW_CONVERTER_SOLVERS_DEVICE_GPTQ_H_
-#define NARROW_CONVERTER_SOLVERS_DEVICE_GPTQ_H_
+#ifndef NARROW_CONVERTER_SOLVERS_DEVICE_DEVICE_GPTQ_H_
+#define NARROW_CONVERTER_SOLVERS_DEVICE_DEVICE_GPTQ_H_
 
 #include <cstdint>
 #include <string>
@@ -50,4 +50,4 @@ absl::Status SolveGptqOnDevice(const Device& device,
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_SOLVERS_DEVICE_GPTQ_H_
+#endif  // NARROW_CONVERTER_SOLVERS_DEVICE_DEVICE_GPTQ_H_
