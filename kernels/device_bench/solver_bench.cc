@@ -155,6 +155,7 @@ absl::Status BenchSolvers(const Device& device, const SolverSizes& sizes,
   RETURN_IF_ERROR(BenchChains(sizes, bench.get()));
   RETURN_IF_ERROR(BenchMatrix(sizes, bench.get()));
   RETURN_IF_ERROR(BenchHqq(sizes, bench.get()));
+  RETURN_IF_ERROR(BenchRuns(sizes, bench.get()));
   return BenchExperts(sizes, bench.get());
 }
 

@@ -1,5 +1,6 @@
 // How fast a device does the arithmetic of solvers, each step against its
-// limit: operations of the plain units, as bits are the processor's.
+// limit: operations of the plain units, as bits are the processor's, or bytes
+// of memory.
 
 #ifndef NARROW_KERNELS_DEVICE_BENCH_SOLVER_BENCH_H_
 #define NARROW_KERNELS_DEVICE_BENCH_SOLVER_BENCH_H_
@@ -43,8 +44,10 @@ absl::Status BenchSolvers(const Device& device, const SolverSizes& sizes,
 absl::Status BenchGptq(const Device& device, const GptqSizes& sizes,
                        double seconds_a_token, BenchSummary* summary);
 
-// One of its parts: HQQ's search.
+// Two of its parts: HQQ's search; weights under one scale, a block or row of
+// them.
 absl::Status BenchHqq(const SolverSizes& sizes, Bench* bench);
+absl::Status BenchRuns(const SolverSizes& sizes, Bench* bench);
 
 }  // namespace narrow
 

@@ -10,11 +10,11 @@
 
 #include "formats/base/float8.h"
 #include "formats/packing/scale_type.h"
-#include "kernels/linalg/device/test_device.h"
 #include "kernels/runs/device/device_blocks.h"
 #include "kernels/runs/device/device_spans.h"
 #include "kernels/runs/run_candidates.h"
 #include "kernels/runs/runs.h"
+#include "kernels/test_device.h"
 
 namespace narrow {
 namespace {
@@ -183,7 +183,7 @@ TEST(DeviceRunsTest, BlocksAreThePlainLoops) {
   constexpr int64_t kCols = 80;
   const std::vector<float> weights = Weights(37 * 64, 3);
   const std::vector<float> importance = Importance(kCols);
-  for (const auto& d : TestDevices()) {
+  for (const TestDevice& on : TestDevices()) {
     for (const RunGrid::Kind kind : kKinds) {
       for (const RunCandidates& candidates : AllCandidates()) {
         for (const int64_t block : {16, 64, 256}) {
@@ -197,9 +197,9 @@ TEST(DeviceRunsTest, BlocksAreThePlainLoops) {
           problem.candidates = candidates;
           problem.n_refits = candidates.n % 3;
           problem.part_blocks = 32;
-          ExpectPlainBlocks(d->device(), problem);
+          ExpectPlainBlocks(on.device(), problem);
           problem.importance = importance;
-          ExpectPlainBlocks(d->device(), problem);
+          ExpectPlainBlocks(on.device(), problem);
         }
       }
     }
@@ -356,27 +356,27 @@ TEST(DeviceRunsTest, SpansAreThePlainLoops) {
   constexpr int64_t kCols = 100;
   const std::vector<float> weights = Weights(kRows * kCols, 11);
   const std::vector<float> importance = Importance(kCols);
-  for (const auto& d : TestDevices()) {
+  for (const TestDevice& on : TestDevices()) {
     for (const RunGrid::Kind kind : kKinds) {
       for (const Stored& stored : kStored) {
         SpanProblem problem = ProblemOf(weights, kRows, kCols);
         problem.grid = GridOf(kind);
         problem.stored = stored.stored;
         problem.over = kind == RunGrid::Kind::kE4M3 ? 448.0f : 6.0f;
-        ExpectPlainSpans(d->device(), problem, stored.type);
+        ExpectPlainSpans(on.device(), problem, stored.type);
         problem.importance = importance;
         problem.height = 32;
         problem.width = 48;
-        ExpectPlainSpans(d->device(), problem, stored.type);
+        ExpectPlainSpans(on.device(), problem, stored.type);
         problem.height = kRows;
         problem.width = kCols;
         problem.division = RunDivision::kMultiply;
         problem.unit = 1.0f / 127;
         problem.inverse_unit = 127;
-        ExpectPlainSpans(d->device(), problem, stored.type);
+        ExpectPlainSpans(on.device(), problem, stored.type);
         problem.factors = {};
         problem.n_refits = 0;
-        ExpectPlainSpans(d->device(), problem, stored.type);
+        ExpectPlainSpans(on.device(), problem, stored.type);
       }
     }
   }
@@ -385,8 +385,8 @@ TEST(DeviceRunsTest, SpansAreThePlainLoops) {
 TEST(DeviceRunsTest, LongRowsAreMeasuredInPieces) {
   const std::vector<float> weights = Weights(3 * 9000, 13);
   SpanProblem problem = ProblemOf(weights, 3, 9000);
-  for (const auto& d : TestDevices()) {
-    ExpectPlainSpans(d->device(), problem, QuantType::kF32);
+  for (const TestDevice& on : TestDevices()) {
+    ExpectPlainSpans(on.device(), problem, QuantType::kF32);
   }
   // Row by row: 5 bytes a weight, some for pieces.
   ExpectPlainSpans(Device::Cpu(60000), problem, QuantType::kF32);
