@@ -65,6 +65,26 @@ hqq -o cpu-part --device cpu
 hqq -o card-part --device emulated
 check "a part of a directory is the processor's" cmp cpu-part card-part
 
+# Packed directories, of which reports alone may tell a difference.
+same_model() {  # A B
+  cmp -s "$1/model.safetensors" "$2/model.safetensors" &&
+    cmp -s "$1/config.json" "$2/config.json"
+}
+for method in rtn nf4 int8 fp8 nvfp4 mxfp4; do
+  for device in cpu emulated; do
+    "$narrow" quantize "$tiny" --method $method --out $method-$device -q \
+      --no-manifest --device $device >out.txt
+  done
+  check "a card's $method is the processor's" same_model \
+    $method-cpu $method-emulated
+done
+for method in nf4 fp8; do
+  "$narrow" quantize "$tiny" --method $method --out $method-little \
+    --no-manifest --device emulated:300000 >out.txt 2>&1
+  check "with little memory too" same_model $method-cpu $method-little
+  check "which it says" grep -q "at once: limited to 300000 bytes" out.txt
+done
+
 # Measured numbers, in float32 and in bfloat16.
 perplexity() {  # JSON
   grep -o '"perplexity": *[0-9.]*' "$1" | grep -o '[0-9.]*$'
