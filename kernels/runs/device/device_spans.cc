@@ -94,7 +94,7 @@ class Batch {
                                  importance_.as<float>(),
                                  sums_.as<Sums>()};
     RETURN_IF_ERROR(RunOnDevice(measure, &stream_));
-    const SumPartsTask add = {spans_, n_scales, sums_.as<Sums>(),
+    const SumPartsTask add = {spans_, n_scales, trials, sums_.as<Sums>(),
                               parts_.as<Sums>()};
     return RunOnDevice(add, &stream_);
   }

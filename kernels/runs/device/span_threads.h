@@ -234,11 +234,12 @@ struct MeasureTask {
   }
 };
 
-// Sums of kPartPieces pieces.
+// Sums of kPartPieces pieces, where they were measured.
 struct SumPartsTask {
   static constexpr bool kGrids = false;
   Spans spans;
   int n_scales;
+  const float* trials;
   const Sums* sums;
   Sums* parts;  // [spans, most_parts, n_scales]
 
@@ -248,6 +249,9 @@ struct SumPartsTask {
   NARROW_LANE_FUNCTION void Run(int64_t i) const {
     const int64_t part = i / n_scales % spans.most_parts();
     const int64_t span = i / n_scales / spans.most_parts();
+    if (trials[span * n_scales + i % n_scales] == 0) {
+      return;
+    }
     const int64_t n_pieces = spans.NumPieces(span);
     Sums sum = {0, 0, 0};
     for (int64_t p = part * kPartPieces;
