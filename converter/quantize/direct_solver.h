@@ -1,7 +1,7 @@
 // Layers of a plan without calibration, solved one by one from the weights
 // alone.
 //
-//   DirectSolver solver(&input, &plan, importance);
+//   DirectSolver solver(&input, &plan, importance, device);
 //   ASSIGN_OR_RETURN(SolvedLayer solved, solver.Solve(layer, &pool));
 //
 // Solve may be called from several threads, each with a pool of its own.
