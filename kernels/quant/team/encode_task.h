@@ -16,7 +16,8 @@ struct LatticeTables {
   const int32_t* entries = nullptr;  // by number: point, or ~(place in lists)
   const uint16_t* lists = nullptr;   // points; a list's length comes first
   // IQ2's: by number, a word of levels, or a list of those that may win, or of
-  // all; words of all lists.
+  // all; words of all lists. IQ1's: three numbers each (iq1/near_lists.h, an
+  // Entry) in near_entries.
   const int32_t* near_entries = nullptr;
   const int32_t* whole_entries = nullptr;
   const uint16_t* near_words = nullptr;

@@ -1,5 +1,6 @@
 // IQ1_S and IQ1_M: a thread a group; the method is that of iq1/reference.h:
-// all splits of the sorted weights into three levels, then the lattice.
+// all splits of the sorted weights into three levels, then the lattice, over
+// the lists of points that can win (iq1/near_lists.h).
 
 #ifndef NARROW_KERNELS_QUANT_TEAM_IQ1_TEAM_H_
 #define NARROW_KERNELS_QUANT_TEAM_IQ1_TEAM_H_
@@ -210,28 +211,72 @@ struct Iq1Team {
     return true;
   }
 
-  // The first of a list's points with the least error.
-  NARROW_LANE_FUNCTION static int NearestOf(const LatticeTables& tables,
-                                            int place, const F32* x,
-                                            const F32* w, F32 scale,
-                                            bool down) {
-    const uint16_t* list = tables.lists + place;
-    const int n = list[0];
-    F32 least = 3.40282347e+38f;
-    int best = list[1];
-    for (int j = 1; j <= n; ++j) {
-      const uint8_t* levels = tables.levels + kOctet * list[j];
+  // What each coordinate of an octet costs at each level. Which one is taken
+  // is selected, not looked up: registers have no index.
+  struct Costs {
+    F32 low[kOctet];
+    F32 middle[kOctet];
+    F32 high[kOctet];
+
+    // Whether the octet is orderly (iq1/near_lists.h) at the levels' number.
+    NARROW_LANE_FUNCTION bool Make(const F32* x, const F32* w, F32 scale,
+                                   bool down, int number) {
+      bool orderly = true;
+      for (int i = 0; i < kOctet; ++i) {
+        const F32 miss_low = scale * Value(down, 0) - x[i];
+        const F32 miss_middle = scale * Value(down, 1) - x[i];
+        const F32 miss_high = scale * Value(down, 2) - x[i];
+        low[i] = w[i] * miss_low * miss_low;
+        middle[i] = w[i] * miss_middle * miss_middle;
+        high[i] = w[i] * miss_high * miss_high;
+        const int level = number % 3;
+        number /= 3;
+        orderly &=
+            level == 0 ? low[i].v <= middle[i].v : middle[i].v <= low[i].v;
+        orderly &=
+            level == 2 ? high[i].v <= middle[i].v : middle[i].v <= high[i].v;
+      }
+      return orderly;
+    }
+    NARROW_LANE_FUNCTION F32 Of(uint32_t word) const {
       F32 error = {};
       for (int i = 0; i < kOctet; ++i) {
-        const F32 miss = scale * Value(down, levels[i]) - x[i];
-        error += w[i] * miss * miss;
+        const uint32_t level = word >> (2 * i) & 3;
+        error += level == 0 ? low[i] : level == 1 ? middle[i] : high[i];
       }
+      return error;
+    }
+  };
+
+  // The first of the points near the levels with the least error, among those
+  // that can win; `place` is that of the whole list.
+  NARROW_LANE_FUNCTION static int NearestOf(const LatticeTables& tables,
+                                            int number, int place, const F32* x,
+                                            const F32* w, F32 scale,
+                                            bool down) {
+    Costs costs;
+    const bool orderly = costs.Make(x, w, scale, down, number);
+    const int32_t* entry = tables.near_entries + 3 * number;
+    const uint16_t* words = tables.near_words + entry[orderly ? 0 : 1];
+    const auto lengths = static_cast<uint32_t>(entry[2]);
+    const int n = static_cast<int>(orderly ? lengths & 0xffff : lengths >> 16);
+    F32 least = 3.40282347e+38f;
+    uint32_t best = ~0u;
+    for (int j = 0; j < n; ++j) {
+      const F32 error = costs.Of(words[j]);
       if ((error < least).v != 0) {
         least = error;
-        best = list[j];
+        best = words[j];
       }
     }
-    return best;
+    if (best == ~0u) {  // none is finite
+      return tables.lists[place + 1];
+    }
+    int found = 0;
+    for (int i = kOctet - 1; i >= 0; --i) {
+      found = 3 * found + static_cast<int>(best >> (2 * i) & 3);
+    }
+    return tables.entries[found];
   }
 
   // Sums over octets of points: numerator and denominator of a scale.
@@ -271,7 +316,7 @@ struct Iq1Team {
       exact &= entry >= 0;
       state->points[o] = static_cast<uint32_t>(
           entry >= 0 ? entry
-                     : NearestOf(tables, ~entry, group.x + o * kOctet,
+                     : NearestOf(tables, number, ~entry, group.x + o * kOctet,
                                  group.w + o * kOctet, scale,
                                  IsDown(state->shift, o)));
     }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/quant/iq1/near_lists.h"
 #include "kernels/quant/iq2/near_lists.h"
 #include "kernels/quant/iq3/candidates.h"
 #include "kernels/quant/lattice/grid_index.h"
@@ -48,6 +49,25 @@ HostTables OfNearLists(const GridIndex& index, const iq2::NearLists& lists) {
   return host;
 }
 
+HostTables OfIq1(const GridIndex& index, const iq1::NearLists& lists) {
+  static_assert(sizeof(iq1::NearLists::Entry) == 3 * sizeof(int32_t), "");
+  HostTables host = OfIndex(index);
+  host.tables.near_entries = reinterpret_cast<const int32_t*>(lists.entries);
+  host.tables.near_words = lists.levels;
+  host.near_entries_bytes =
+      static_cast<int64_t>(sizeof(iq1::NearLists::Entry)) * index.n_entries;
+  int64_t n_words = 0;
+  for (int64_t i = 0; i < index.n_entries; ++i) {
+    const iq1::NearLists::Entry& entry = lists.entries[i];
+    if (entry.n != 0) {
+      n_words = std::max({n_words, int64_t{entry.first} + entry.n,
+                          int64_t{entry.first_whole} + entry.n_whole});
+    }
+  }
+  host.near_words_bytes = 2 * n_words;
+  return host;
+}
+
 HostTables OfCandidates(const GridIndex& index,
                         const iq3::Candidates& candidates) {
   HostTables host = OfIndex(index);
@@ -81,7 +101,7 @@ HostTables TablesOf(QuantType type) {
       return OfCandidates(Iq3SIndex(), iq3::CandidatesOf(iq3::IQ3_S()));
     case QuantType::kIQ1_S:
     case QuantType::kIQ1_M:
-      return OfIndex(Iq1Index());
+      return OfIq1(Iq1Index(), iq1::Iq1NearLists());
     default:
       return HostTables();
   }
