@@ -27,7 +27,7 @@ struct StackTask {
   int64_t n_lines;
   int64_t length;
   int64_t n_batch;
-  int parts[kStacked];
+  uint32_t parts;      // that of list s in bits [2 s, 2 s + 2)
   uint16_t* out;       // [n_batch, kStacked, n_lines, out_stride]
   int64_t out_stride;  // what is behind `length` stays
 
@@ -38,10 +38,11 @@ struct StackTask {
     const int64_t i = at % length;
     const int64_t line = at / length;  // of all
     const int64_t k = line % n_lines;
-    const int64_t stacked = line / n_lines % kStacked;
+    const int stacked = static_cast<int>(line / n_lines % kStacked);
     const int64_t batch = line / n_lines / kStacked;
     out[line * out_stride + i] =
-        PartOf(values[batch * step + k * stride + i], parts[stacked]);
+        PartOf(values[batch * step + k * stride + i],
+               static_cast<int>(parts >> (2 * stacked) & 3));
   }
 };
 

@@ -17,8 +17,8 @@ constexpr int64_t kAlign = 8;
 // The least that is worth a product.
 constexpr int64_t kLeastDepth = 64;
 // Small products first: they would be lost beside the large one.
-constexpr int kLeftParts[kStacked] = {1, 0, 0};
-constexpr int kRightParts[kStacked] = {0, 1, 0};
+constexpr uint32_t kLeftParts = 1;        // 1, 0, 0
+constexpr uint32_t kRightParts = 1 << 2;  // 0, 1, 0
 
 int64_t Padded(int64_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
@@ -28,12 +28,9 @@ int64_t StackBytes(int64_t depth, int64_t n, int64_t n_batch) {
 }
 
 StackTask TaskOf(const float* values, int64_t stride, int64_t step,
-                 int64_t depth, int64_t n, int64_t n_batch, const int* parts,
+                 int64_t depth, int64_t n, int64_t n_batch, uint32_t parts,
                  uint16_t* out) {
-  StackTask task = {values,  stride,    step, depth,    n,
-                    n_batch, {0, 0, 0}, out,  Padded(n)};
-  std::copy(parts, parts + kStacked, task.parts);
-  return task;
+  return {values, stride, step, depth, n, n_batch, parts, out, Padded(n)};
 }
 
 absl::Status Grow(const Device& device, int64_t n_bytes, DeviceBuffer* buffer) {
