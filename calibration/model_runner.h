@@ -206,6 +206,13 @@ struct TokenScore {
   int32_t top_token = 0;  // most probable token; the lowest id of equals
 };
 
+// Logits [n_rows, n_vocab] that lie on a device.
+struct DeviceLogits {
+  DeviceBuffer memory;
+  int64_t n_rows = 0;
+  int64_t n_vocab = 0;
+};
+
 class ModelRunner {
  public:
   // `model` must outlive the runner. Unimplemented if the family is unknown;
@@ -269,6 +276,15 @@ class ModelRunner {
   // Logits [n_rows, vocab_size] of normed hidden rows, soft cap applied.
   virtual absl::Status Logits(const float* rows, int64_t n_rows,
                               float* logits) = 0;
+  // The same, to stay on the runner's device; memory of `logits` is used again
+  // if it suffices. Unimplemented without a device; ResourceExhausted where it
+  // has no room for them.
+  virtual absl::Status LogitsOnDevice(const float* /*rows*/, int64_t /*n_rows*/,
+                                      DeviceLogits* /*logits*/) {
+    return absl::UnimplementedError("the processor has no other memory");
+  }
+  // The device of LogitsOnDevice, or nullptr.
+  virtual const Device* device() const { return nullptr; }
   // For each row, the score of its target; log-softmax with the maximum
   // subtracted, the sum of exponentials in double. Never holds more than a
   // bounded slice of logits.

@@ -16,6 +16,7 @@
 #include "formats/json/json.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "kernels/device.h"
 #include "validate/perplexity/perplexity.h"
 #include "validate/validation/validation_json.h"
 #include "validate/validation/validation_table.h"
@@ -133,6 +134,25 @@ TEST(Validate, AgreesWithPerplexity) {
   EXPECT_LT(c.same_top.value, 0.999);
   EXPECT_EQ(report.n_reference_tokens, 6 * 128);
   EXPECT_EQ(report.candidates[0].n_run_tokens, 6 * 128);
+}
+
+// The code of a card's threads.
+TEST(Validate, ADeviceGivesTheSameFigures) {
+  const std::string coarse = CoarseCopy("coarse", 3);
+  ValidationOptions options = Options({coarse}, 2);
+  options.windows.context = 48;
+  options.runner.precision = Precision::kReproducible;
+  const ValidationReport wanted = Judge(options);
+  EXPECT_EQ(wanted.device, "processor");
+  std::vector<std::string> notes;
+  options.runner.on_device_note = [&](absl::string_view note) {
+    notes.emplace_back(note);
+  };
+  options.runner.device = Device::Cpu();
+  const ValidationReport report = Judge(options);
+  EXPECT_EQ(FiguresOf(report), FiguresOf(wanted));
+  EXPECT_NE(report.device, wanted.device);
+  EXPECT_TRUE(notes.empty());
 }
 
 TEST(Validate, CachedStatesGiveTheSameFigures) {

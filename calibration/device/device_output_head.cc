@@ -43,13 +43,11 @@ absl::StatusOr<int64_t> DeviceOutputHead::Reserve(int64_t n_rows) {
   });
 }
 
-absl::Status DeviceOutputHead::ForEachSlice(
-    const float* rows, int64_t n_rows,
-    const std::function<absl::Status(int64_t, int64_t)>& use) {
+absl::Status DeviceOutputHead::MultiplySlices(const float* rows, int64_t n_rows,
+                                              const PlaceFn& place,
+                                              const UseFn& use) {
   const int64_t n_cols = weight_.n_cols();
-  const float cap = context_->config().final_logit_softcap;
   float* const inputs = context_->at<float>(Room::kNormed);
-  float* const logits = context_->at<float>(Room::kLogits);
   RETURN_IF_ERROR(context_->ToDevice(rows, 4 * n_rows * n_cols, inputs,
                                      "final hidden states"));
   ASSIGN_OR_RETURN(const DeviceRows x, context_->Round(inputs, n_rows, n_cols,
@@ -59,17 +57,66 @@ absl::Status DeviceOutputHead::ForEachSlice(
     const int64_t group = context_->slice_group(i);
     ASSIGN_OR_RETURN(const absl::Span<const DeviceMatrix> matrices,
                      context_->weights()->Acquire(group, stream));
+    const int64_t first_token = i * DeviceContext::kSliceTokens;
     const int64_t n_tokens = matrices[0].n_rows;
-    RETURN_IF_ERROR(context_->Multiply(x, matrices[0], logits, n_tokens));
-    RETURN_IF_ERROR(context_->weights()->Release(group, stream));
-    if (cap > 0) {
-      RETURN_IF_ERROR(RunRows(
-          row_threads::MixTask{logits, 1, 0, cap, n_rows * n_tokens, logits},
-          stream));
+    const Slice slice = place(first_token, n_tokens);
+    const absl::Status status =
+        context_->Multiply(x, matrices[0], slice.out, slice.stride);
+    const absl::Status released = context_->weights()->Release(group, stream);
+    RETURN_IF_ERROR(status.ok() ? released : status);
+    if (use) {
+      RETURN_IF_ERROR(use(first_token, n_tokens));
     }
-    RETURN_IF_ERROR(use(i * DeviceContext::kSliceTokens, n_tokens));
   }
   return absl::OkStatus();
+}
+
+absl::Status DeviceOutputHead::CapLogits(int64_t n, float* logits) {
+  const float cap = context_->config().final_logit_softcap;
+  return cap > 0 ? RunRows(row_threads::MixTask{logits, 1, 0, cap, n, logits},
+                           context_->stream())
+                 : absl::OkStatus();
+}
+
+absl::Status DeviceOutputHead::ForEachSlice(const float* rows, int64_t n_rows,
+                                            const UseFn& use) {
+  float* const logits = context_->at<float>(Room::kLogits);
+  return MultiplySlices(
+      rows, n_rows,
+      [&](int64_t, int64_t n_tokens) {
+        return Slice{logits, n_tokens};
+      },
+      [&](int64_t first_token, int64_t n_tokens) -> absl::Status {
+        RETURN_IF_ERROR(CapLogits(n_rows * n_tokens, logits));
+        return use(first_token, n_tokens);
+      });
+}
+
+absl::Status DeviceOutputHead::LogitsOnDevice(const float* rows, int64_t n_rows,
+                                              DeviceLogits* logits) {
+  const ScopedTimer timer(&context_->host()->times->output);
+  const int64_t n_vocab = weight_.n_rows;
+  const auto n_bytes = static_cast<size_t>(n_rows * n_vocab) * sizeof(float);
+  logits->n_rows = n_rows;
+  logits->n_vocab = n_vocab;
+  if (logits->memory.n_bytes() < n_bytes) {
+    logits->memory = DeviceBuffer();
+    ASSIGN_OR_RETURN(logits->memory,
+                     context_->device().Allocate(n_bytes, "logits"));
+  }
+  ASSIGN_OR_RETURN(const int64_t step, Reserve(n_rows));
+  for (int64_t first = 0; first < n_rows; first += step) {
+    float* const out = logits->memory.as<float>() + first * n_vocab;
+    const int64_t n = std::min(step, n_rows - first);
+    RETURN_IF_ERROR(MultiplySlices(
+        rows + first * weight_.n_cols(), n,
+        [&](int64_t first_token, int64_t) {
+          return Slice{out + first_token, n_vocab};
+        },
+        /*use=*/nullptr));
+    RETURN_IF_ERROR(CapLogits(n * n_vocab, out));
+  }
+  return context_->stream()->Synchronize("logits");
 }
 
 absl::Status DeviceOutputHead::Logits(const float* rows, int64_t n_rows,

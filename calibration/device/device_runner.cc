@@ -82,6 +82,11 @@ class DeviceRunner : public ModelRunner {
                       float* logits) override {
     return head_.Logits(rows, n_rows, logits);
   }
+  absl::Status LogitsOnDevice(const float* rows, int64_t n_rows,
+                              DeviceLogits* logits) override {
+    return head_.LogitsOnDevice(rows, n_rows, logits);
+  }
+  const Device* device() const override { return &context_->device(); }
   absl::Status LogProbs(const float* rows, int64_t n_rows,
                         const int32_t* targets, TokenScore* scores) override {
     return head_.LogProbs(rows, n_rows, targets, scores);

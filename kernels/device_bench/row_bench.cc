@@ -4,7 +4,6 @@
 #include "formats/base/status.h"
 #include "kernels/device_bench/forward_bench.h"
 #include "kernels/experts/device/device_experts.h"
-#include "kernels/rows/device/device_pairs.h"
 #include "kernels/rows/device/device_rows.h"
 
 namespace narrow {
@@ -108,19 +107,30 @@ absl::Status BenchLogits(const ForwardSizes& sizes, Bench* bench) {
       bench->Bytes(absl::StrCat("scores of logits", size), 4 * numbers,
                    [&] { return RunRows(score, bench->stream()); }));
   ASSIGN_OR_RETURN(
-      const DeviceBuffer pairs,
-      Upload(std::vector<pair_threads::PairScore>(targets.size()), bench));
-  const pair_threads::PairTask pair = {bench->in(),
-                                       bench->out(),
-                                       sizes.vocab,
-                                       sizes.vocab,
-                                       sizes.n_tokens,
-                                       sizes.vocab,
-                                       pairs.as<pair_threads::PairScore>()};
+      const DeviceBuffer terms,
+      Upload(std::vector<row_threads::SoftmaxTerms>(targets.size()), bench));
+  ASSIGN_OR_RETURN(const DeviceBuffer sums,
+                   Upload(std::vector<double>(targets.size()), bench));
+  row_threads::SoftmaxTask softmax = {};
+  softmax.logits = bench->in();
+  softmax.n_rows = sizes.n_tokens;
+  softmax.n = softmax.stride = sizes.vocab;
+  softmax.targets = d_targets.as<int32_t>();
+  softmax.terms = terms.as<row_threads::SoftmaxTerms>();
+  row_threads::CrossTask cross = {};
+  cross.p = bench->in();
+  cross.q = bench->out();
+  cross.n_rows = sizes.n_tokens;
+  cross.n = cross.p_stride = cross.q_stride = sizes.vocab;
+  cross.p_terms = softmax.terms;
+  cross.sums = sums.as<double>();
   RETURN_IF_ERROR(bench->stream()->Copy(
       bench->in(), static_cast<size_t>(4 * bench->n_floats()), bench->out()));
-  return bench->Bytes(absl::StrCat("divergences of logits", size), 8 * numbers,
-                      [&] { return RunPairs(pair, bench->stream()); });
+  return bench->Bytes(absl::StrCat("divergences of logits", size), 12 * numbers,
+                      [&]() -> absl::Status {
+                        RETURN_IF_ERROR(RunRows(softmax, bench->stream()));
+                        return RunRows(cross, bench->stream());
+                      });
 }
 
 }  // namespace

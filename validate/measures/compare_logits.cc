@@ -21,6 +21,19 @@ RowScore ScoreLogits(const float* logits, int64_t n, int32_t target) {
   return score;
 }
 
+TokenComparison ComparisonOf(const LogitTerms& terms) {
+  const auto nll = [](const row_threads::SoftmaxTerms& of) {
+    return std::log(of.sum) +
+           (static_cast<double>(of.top) - static_cast<double>(of.target_logit));
+  };
+  TokenComparison token;
+  token.reference_nll = nll(terms.p);
+  token.candidate_nll = nll(terms.q);
+  token.same_top = terms.p.top_token == terms.q.top_token;
+  token.divergence = DivergenceOfTerms(terms);
+  return token;
+}
+
 void ReferenceRow::Load(const float* logits, int64_t n, int32_t target) {
   logits_ = logits;
   n_ = n;

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "calibration/device/compare_logits.h"
 #include "validate/measures/divergence.h"
 #include "validate/measures/paired_scores.h"
 
@@ -30,6 +31,9 @@ struct RowScore {
 
 // REQUIRES: 0 <= target < n.
 RowScore ScoreLogits(const float* logits, int64_t n, int32_t target);
+
+// The same of terms that a device found.
+TokenComparison ComparisonOf(const LogitTerms& terms);
 
 // What a reference says of one position, ready to be compared with any number
 // of candidates: what is of it alone is computed once.

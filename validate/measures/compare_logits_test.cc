@@ -4,9 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
+#include "calibration/device/compare_logits.h"
 #include "gtest/gtest.h"
+#include "kernels/device.h"
 #include "validate/measures/divergence.h"
 
 namespace narrow {
@@ -110,6 +113,43 @@ TEST(CompareLogits, TheLowestOfEqualTokensIsTheTop) {
 TEST(CompareLogits, WhatIsNoNumberStaysNone) {
   const std::vector<float> q(3, std::numeric_limits<float>::quiet_NaN());
   EXPECT_TRUE(std::isnan(CompareLogits({0, 1, 2}, q, 1).divergence));
+}
+
+// Rows of two vocabularies, of which a device finds the terms.
+TEST(CompareLogits, ADeviceGivesTheSameNumbers) {
+  const Device device = Device::Cpu();
+  for (const auto& [n_p, n_q] :
+       {std::pair<int64_t, int64_t>{1003, 1003}, {1003, 997}, {640, 800}}) {
+    const int64_t n_rows = 5;
+    const std::vector<float> p = Random(n_rows * n_p, 4, 1);
+    const std::vector<float> q = Random(n_rows * n_q, 4, 2);
+    const std::vector<int32_t> targets = {3, 0, 600, 17, 639};
+    const auto there = [&](const std::vector<float>& logits, int64_t n) {
+      DeviceLogits on_device;
+      on_device.n_rows = n_rows;
+      on_device.n_vocab = n;
+      auto memory = device.Allocate(4 * logits.size(), "test");
+      EXPECT_TRUE(memory.ok());
+      on_device.memory = *std::move(memory);
+      std::copy(logits.begin(), logits.end(), on_device.memory.as<float>());
+      return on_device;
+    };
+    const auto terms =
+        CompareOnDevice(device, there(p, n_p), there(q, n_q), targets);
+    ASSERT_TRUE(terms.ok()) << terms.status();
+    for (int64_t r = 0; r < n_rows; ++r) {
+      const TokenComparison wanted =
+          CompareLogits({p.begin() + r * n_p, p.begin() + (r + 1) * n_p},
+                        {q.begin() + r * n_q, q.begin() + (r + 1) * n_q},
+                        targets[static_cast<size_t>(r)]);
+      const TokenComparison got =
+          ComparisonOf((*terms)[static_cast<size_t>(r)]);
+      EXPECT_EQ(got.reference_nll, wanted.reference_nll);
+      EXPECT_EQ(got.candidate_nll, wanted.candidate_nll);
+      EXPECT_EQ(got.divergence, wanted.divergence);
+      EXPECT_EQ(got.same_top, wanted.same_top);
+    }
+  }
 }
 
 }  // namespace

@@ -36,16 +36,11 @@ double Dot(const float* weights, const float* values, int64_t n) {
 }
 
 // A candidate's part of the formula, found while its logits are there.
-struct CandidateTerms {
-  float top = 0;
-  double log_sum = 0;
-};
-
-CandidateTerms TermsOf(int64_t n_tokens, const float* candidate) {
+ExpSum TermsOf(int64_t n_tokens, const float* candidate) {
   const RowKernels& rows = RowKernelsForCpu();
-  CandidateTerms terms;
+  ExpSum terms;
   terms.top = rows.max(candidate, n_tokens);
-  terms.log_sum = std::log(rows.exp_sum(candidate, terms.top, n_tokens));
+  terms.sum = rows.exp_sum(candidate, terms.top, n_tokens);
   return terms;
 }
 
@@ -55,17 +50,70 @@ void Subtract(int64_t n_tokens, const float* reference, float* candidate) {
   }
 }
 
+// From the element `first` on.
+absl::Status CheckFinite(const std::vector<double>& divergences, size_t first) {
+  for (size_t r = first; r < divergences.size(); ++r) {
+    if (!std::isfinite(divergences[r])) {
+      return absl::DataLossError(absl::StrCat(
+          "the divergence at scored position ", r, " is ", divergences[r]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Memory of a device, used from slice to slice; or it does not fit.
+struct BothLogits {
+  DeviceLogits p, q;
+  bool fit = true;
+};
+
+// Of n positions, where both models are on one device. False: logits must be
+// compared here, since they are not, or memory is short there.
+absl::StatusOr<bool> AddThere(const DivergenceReference& reference,
+                              const float* reference_rows, const float* rows,
+                              int64_t n, ModelRunner* candidate,
+                              BothLogits* logits,
+                              std::vector<double>* divergences) {
+  if (reference.runner->device() == nullptr || candidate->device() == nullptr ||
+      !logits->fit) {
+    return false;
+  }
+  const auto compare = [&]() -> absl::StatusOr<std::vector<LogitTerms>> {
+    RETURN_IF_ERROR(
+        reference.runner->LogitsOnDevice(reference_rows, n, &logits->p));
+    RETURN_IF_ERROR(candidate->LogitsOnDevice(rows, n, &logits->q));
+    return CompareOnDevice(*candidate->device(), logits->p, logits->q, {});
+  };
+  const auto terms = compare();
+  if (absl::IsResourceExhausted(terms.status())) {
+    *logits = BothLogits();
+    logits->fit = false;
+    candidate->Note(absl::StrCat("logits are compared on the processor: ",
+                                 terms.status().message()));
+    return false;
+  }
+  RETURN_IF_ERROR(terms.status());
+  for (const LogitTerms& row : *terms) {
+    divergences->push_back(DivergenceOfTerms(row));
+  }
+  return true;
+}
+
+}  // namespace
+
 // log p - log q = (l_p - l_q) - (top_p + log sum_p) + (top_q + log sum_q).
-double Divergence(int64_t n_tokens, const float* exps, const ExpSum& p,
-                  const float* differences, const CandidateTerms& q) {
-  const double mean_difference = Dot(exps, differences, n_tokens) / p.sum;
+double DivergenceOfSums(double cross, const ExpSum& p, const ExpSum& q) {
+  const double mean_difference = cross / p.sum;
   const double divergence = mean_difference - p.top - std::log(p.sum) +
-                            static_cast<double>(q.top) + q.log_sum;
+                            static_cast<double>(q.top) + std::log(q.sum);
   // !(x < 0) keeps a NaN.
   return divergence < 0 ? 0 : divergence;
 }
 
-}  // namespace
+double DivergenceOfTerms(const LogitTerms& terms) {
+  return DivergenceOfSums(terms.cross, {terms.p_common.top, terms.p_common.sum},
+                          {terms.q_common.top, terms.q_common.sum});
+}
 
 ExpSum ExpInPlace(int64_t n_tokens, float* logits) {
   const RowKernels& rows = RowKernelsForCpu();
@@ -78,17 +126,17 @@ ExpSum ExpInPlace(int64_t n_tokens, float* logits) {
 double DivergenceFrom(int64_t n_tokens, const float* reference,
                       const float* exps, const ExpSum& terms,
                       float* candidate) {
-  const CandidateTerms q = TermsOf(n_tokens, candidate);
+  const ExpSum q = TermsOf(n_tokens, candidate);
   Subtract(n_tokens, reference, candidate);
-  return Divergence(n_tokens, exps, terms, candidate, q);
+  return DivergenceOfSums(Dot(exps, candidate, n_tokens), terms, q);
 }
 
 double DivergenceOfLogits(int64_t n_tokens, float* reference,
                           float* candidate) {
-  const CandidateTerms q = TermsOf(n_tokens, candidate);
+  const ExpSum q = TermsOf(n_tokens, candidate);
   Subtract(n_tokens, reference, candidate);
   const ExpSum terms = ExpInPlace(n_tokens, reference);
-  return Divergence(n_tokens, reference, terms, candidate, q);
+  return DivergenceOfSums(Dot(reference, candidate, n_tokens), terms, q);
 }
 
 absl::Status AddDivergences(const DivergenceReference& reference,
@@ -106,13 +154,23 @@ absl::Status AddDivergences(const DivergenceReference& reference,
       (n_vocab_p + n_vocab_q) * static_cast<int64_t>(sizeof(float));
   const int64_t slice = std::max<int64_t>(
       1, std::min(n_rows, reference.logits_bytes / row_bytes));
-  std::vector<float> p(static_cast<size_t>(slice * n_vocab_p));
-  std::vector<float> q(static_cast<size_t>(slice * n_vocab_q));
+  std::vector<float> p, q;
+  BothLogits there;
   for (int64_t first = 0; first < n_rows; first += slice) {
     const int64_t n = std::min(slice, n_rows - first);
-    RETURN_IF_ERROR(reference.runner->Logits(
-        reference.rows->data() + (first_row + first) * reference_width, n,
-        p.data()));
+    const float* const reference_rows =
+        reference.rows->data() + (first_row + first) * reference_width;
+    const size_t n_before = divergences->size();
+    ASSIGN_OR_RETURN(const bool done_there,
+                     AddThere(reference, reference_rows, rows + first * width,
+                              n, candidate, &there, divergences));
+    if (done_there) {
+      RETURN_IF_ERROR(CheckFinite(*divergences, n_before));
+      continue;
+    }
+    p.resize(static_cast<size_t>(slice * n_vocab_p));
+    q.resize(static_cast<size_t>(slice * n_vocab_q));
+    RETURN_IF_ERROR(reference.runner->Logits(reference_rows, n, p.data()));
     RETURN_IF_ERROR(candidate->Logits(rows + first * width, n, q.data()));
     const size_t done = divergences->size();
     divergences->resize(done + static_cast<size_t>(n));
@@ -120,13 +178,7 @@ absl::Status AddDivergences(const DivergenceReference& reference,
       (*divergences)[done + static_cast<size_t>(r)] = DivergenceOfLogits(
           n_common, p.data() + r * n_vocab_p, q.data() + r * n_vocab_q);
     });
-    for (size_t r = done; r < divergences->size(); ++r) {
-      if (!std::isfinite((*divergences)[r])) {
-        return absl::DataLossError(
-            absl::StrCat("the divergence at scored position ", r, " is ",
-                         (*divergences)[r]));
-      }
-    }
+    RETURN_IF_ERROR(CheckFinite(*divergences, done));
   }
   return absl::OkStatus();
 }

@@ -8,7 +8,7 @@
 // converters may leave out, over the ids that both have.) What is kept of the
 // reference are its final hidden states: its logits are computed again, slice
 // by slice, so nothing is rounded on the way and memory is a slice of logits of
-// both.
+// both. Where both models are on a device, logits stay there.
 //
 //   DivergenceReference reference = {runner_of_it, &its_rows, pool};
 //   RETURN_IF_ERROR(AddDivergences(reference, first, rows, n, runner, &kl));
@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "calibration/device/compare_logits.h"
 #include "calibration/model_runner.h"
 #include "formats/base/parallel.h"
 
@@ -59,6 +60,10 @@ ExpSum ExpInPlace(int64_t n_tokens, float* logits);
 // is in double. Tiny negative results of rounding become 0.
 double DivergenceFrom(int64_t n_tokens, const float* reference,
                       const float* exps, const ExpSum& terms, float* candidate);
+
+// Of sums over both models' tokens: `cross` of exp(p - p.top) * (p - q).
+double DivergenceOfSums(double cross, const ExpSum& p, const ExpSum& q);
+double DivergenceOfTerms(const LogitTerms& terms);
 
 // Of two rows of logits; both are overwritten. The same number.
 double DivergenceOfLogits(int64_t n_tokens, float* reference, float* candidate);

@@ -150,15 +150,22 @@ class ComparePass {
   absl::Status CompareSlice(size_t m, int64_t row, int64_t n) {
     const Clock::time_point start = Clock::now();
     ModelRunner* const runner = models_[m].runner;
-    RETURN_IF_ERROR(runner->Logits(
-        states_[m].data() + row * runner->hidden_size(), n, logits_.data()));
+    const float* const states = states_[m].data() + row * runner->hidden_size();
+    TokenComparison* const results =
+        models_[m].scores->tokens.data() + first_token_ + row;
+    ASSIGN_OR_RETURN(const bool there,
+                     reference_->CompareThere(states, runner, results));
+    if (!there) {
+      logits_.resize(static_cast<size_t>(n * runner->vocab_size()));
+      RETURN_IF_ERROR(runner->Logits(states, n, logits_.data()));
+    }
     models_[m].seconds += SecondsSince(start);
     if (!KeepsOutput(m)) {
       Forget(m);
     }
-    return reference_->Compare(
-        logits_.data(), runner->vocab_size(),
-        models_[m].scores->tokens.data() + first_token_ + row);
+    return there ? absl::OkStatus()
+                 : reference_->Compare(logits_.data(), runner->vocab_size(),
+                                       results);
   }
 
   // Whether a candidate's decoded output matrix is among those kept.
@@ -171,17 +178,14 @@ class ComparePass {
     return n_bytes <= options_.output_bytes;
   }
 
-  // Also makes room for a slice of any candidate's logits.
-  int64_t SliceRows(int64_t n_rows) {
+  int64_t SliceRows(int64_t n_rows) const {
     int64_t n_vocab = 1;
     for (const ComparedModel& model : models_) {
       n_vocab = std::max(n_vocab, model.runner->vocab_size());
     }
     const int64_t row_bytes = n_vocab * kFloatBytes + reference_->row_bytes();
-    const int64_t slice = std::max<int64_t>(
+    return std::max<int64_t>(
         1, std::min(n_rows, options_.logits_bytes / row_bytes));
-    logits_.resize(static_cast<size_t>(slice * n_vocab));
-    return slice;
   }
 
   // The group's windows become a candidate's.

@@ -4,6 +4,8 @@
 #include <cassert>
 #include <chrono>
 
+#include "absl/strings/str_cat.h"
+#include "calibration/device/compare_logits.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -58,21 +60,67 @@ absl::Status HiddenReference::Logits(int64_t first_row, int64_t n_rows) {
 
 absl::Status HiddenReference::Load(int64_t first_row,
                                    absl::Span<const int32_t> targets) {
+  first_row_ = first_row;
+  targets_ = targets;
   n_loaded_ = static_cast<int64_t>(targets.size());
-  RETURN_IF_ERROR(Logits(first_row, n_loaded_));
-  if (loaded_.size() < targets.size()) {
-    loaded_.resize(targets.size());
+  is_here_ = is_there_ = false;
+  // With a device, what is needed is known once a candidate comes.
+  return runner_->device() != nullptr ? absl::OkStatus() : LoadHere();
+}
+
+absl::Status HiddenReference::LoadHere() {
+  RETURN_IF_ERROR(Logits(first_row_, n_loaded_));
+  if (loaded_.size() < targets_.size()) {
+    loaded_.resize(targets_.size());
   }
   const int64_t n_own = runner_->vocab_size();
   pool_->ParallelFor(n_loaded_, [&](int64_t r) {
     const size_t i = static_cast<size_t>(r);
-    loaded_[i].Load(logits_.data() + r * n_own, n_own, targets[i]);
+    loaded_[i].Load(logits_.data() + r * n_own, n_own, targets_[i]);
   });
+  is_here_ = true;
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> HiddenReference::CompareThere(const float* states,
+                                                   ModelRunner* candidate,
+                                                   TokenComparison* results) {
+  if (runner_->device() == nullptr || candidate->device() == nullptr ||
+      !fits_there_) {
+    return false;
+  }
+  const auto compare = [&]() -> absl::StatusOr<std::vector<LogitTerms>> {
+    if (!is_there_) {
+      states_.resize(static_cast<size_t>(n_loaded_ * runner_->hidden_size()));
+      RETURN_IF_ERROR(rows_->Read(first_row_, n_loaded_, states_.data()));
+      RETURN_IF_ERROR(
+          runner_->LogitsOnDevice(states_.data(), n_loaded_, &there_));
+      is_there_ = true;
+    }
+    RETURN_IF_ERROR(
+        candidate->LogitsOnDevice(states, n_loaded_, &candidate_there_));
+    return CompareOnDevice(*runner_->device(), there_, candidate_there_,
+                           targets_);
+  };
+  const auto terms = compare();
+  if (absl::IsResourceExhausted(terms.status())) {
+    runner_->Note(absl::StrCat("logits are compared on the processor: ",
+                               terms.status().message()));
+    fits_there_ = is_there_ = false;
+    there_ = DeviceLogits();
+    candidate_there_ = DeviceLogits();
+    return false;
+  }
+  RETURN_IF_ERROR(terms.status());
+  std::transform(terms->begin(), terms->end(), results, ComparisonOf);
+  return true;
 }
 
 absl::Status HiddenReference::Compare(float* logits, int64_t n_vocab,
                                       TokenComparison* results) {
+  if (!is_here_) {
+    RETURN_IF_ERROR(LoadHere());
+  }
   pool_->ParallelFor(n_loaded_, [&](int64_t r) {
     results[r] =
         loaded_[static_cast<size_t>(r)].Compare(logits + r * n_vocab, n_vocab);

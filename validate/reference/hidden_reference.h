@@ -51,7 +51,11 @@ class HiddenReference : public Reference {
   double seconds() const { return seconds_; }
   int64_t n_run_tokens() const { return n_run_tokens_; }
 
+  absl::StatusOr<bool> CompareThere(const float* states, ModelRunner* candidate,
+                                    TokenComparison* results) override;
+
  private:
+  absl::Status LoadHere();
   absl::Status Logits(int64_t first_row, int64_t n_rows);
 
   const TextTokens* const text_;
@@ -66,6 +70,13 @@ class HiddenReference : public Reference {
   std::vector<float> states_;
   std::vector<float> logits_;
   std::vector<ReferenceRow> loaded_;
+  bool is_here_ = false;  // logits_ and loaded_ are of these rows
+  // Where the runner is on a device: their logits there, unless they were not
+  // asked for, or had no room.
+  DeviceLogits there_, candidate_there_;
+  bool is_there_ = false, fits_there_ = true;
+  int64_t first_row_ = 0;
+  absl::Span<const int32_t> targets_;
   int64_t n_loaded_ = 0;
 };
 

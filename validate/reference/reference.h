@@ -13,7 +13,9 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "calibration/model_runner.h"
 #include "validate/measures/paired_scores.h"
 #include "validate/reference/window_pass.h"
 
@@ -35,6 +37,14 @@ class Reference {
   // positions; they are overwritten.
   virtual absl::Status Compare(float* logits, int64_t n_vocab,
                                TokenComparison* results) = 0;
+  // The same of a candidate on the device that the reference is on, whose
+  // logits stay there; `states` are its final hidden states. False: they have
+  // to come here, for Compare.
+  virtual absl::StatusOr<bool> CompareThere(const float* /*states*/,
+                                            ModelRunner* /*candidate*/,
+                                            TokenComparison* /*results*/) {
+    return false;
+  }
   // Memory that a loaded row takes, beside candidates' logits.
   virtual int64_t row_bytes() const = 0;
 };

@@ -61,6 +61,13 @@ absl::Status RunRows(const row_threads::FiniteTask& task,
 absl::Status RunRows(const row_threads::ScoreTask& task, DeviceStream* stream) {
   return RunLanes(task, stream);
 }
+absl::Status RunRows(const row_threads::SoftmaxTask& task,
+                     DeviceStream* stream) {
+  return RunLanes(task, stream);
+}
+absl::Status RunRows(const row_threads::CrossTask& task, DeviceStream* stream) {
+  return RunLanes(task, stream);
+}
 absl::Status RunRows(const row_threads::GateTask& task, DeviceStream* stream) {
   return RunEach(task, stream);
 }

@@ -13,6 +13,9 @@ namespace narrow {
 absl::Status RunRows(const row_threads::NormTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::FiniteTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::ScoreTask& task, DeviceStream* stream);
+absl::Status RunRows(const row_threads::SoftmaxTask& task,
+                     DeviceStream* stream);
+absl::Status RunRows(const row_threads::CrossTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::GateTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::RotateTask& task, DeviceStream* stream);
 absl::Status RunRows(const row_threads::MixTask& task, DeviceStream* stream);

@@ -18,6 +18,7 @@ namespace {
 
 using row_threads::BiasTask;
 using row_threads::ColumnsTask;
+using row_threads::CrossTask;
 using row_threads::FiniteTask;
 using row_threads::Gate;
 using row_threads::GateTask;
@@ -28,6 +29,8 @@ using row_threads::PickTask;
 using row_threads::RotateTask;
 using row_threads::RowScore;
 using row_threads::ScoreTask;
+using row_threads::SoftmaxTask;
+using row_threads::SoftmaxTerms;
 
 TEST(DeviceRowsTest, NormsRowsOfAnyLength) {
   OnEachDevice([](const TestDevice& on) {
@@ -358,6 +361,64 @@ TEST(DeviceRowsTest, ScoresOfTargets) {
                     2e-7);
         EXPECT_EQ(scores[r].sum, in_parts[r].sum);
         EXPECT_EQ(scores[r].top_token, in_parts[r].top_token);
+      }
+    }
+  });
+}
+
+// Terms as validate/measures takes them from kernels/rows.
+TEST(DeviceRowsTest, TermsOfTwoModelsAreTheProcessors) {
+  OnEachDevice([](const TestDevice& on) {
+    for (const int64_t n : {5, 16, 333}) {
+      const int64_t n_rows = 18, p_stride = n + 3, q_stride = n;
+      std::vector<float> p = NormalNumbers<float>(n_rows * p_stride, 1, 5);
+      std::vector<float> q = NormalNumbers<float>(n_rows * q_stride, 2, 5);
+      p[n - 1] = q[0] = -INFINITY;
+      p[p_stride] = p[p_stride + n - 1] = 100;
+      std::vector<int32_t> targets;
+      for (int64_t r = 0; r < n_rows; ++r) {
+        targets.push_back(static_cast<int32_t>(r * 7 % n));
+      }
+      const DeviceBuffer d_p = on.Upload(p), d_q = on.Upload(q);
+      const DeviceBuffer d_targets = on.Upload(targets);
+      const DeviceBuffer d_terms =
+          on.Upload(std::vector<SoftmaxTerms>(targets.size()));
+      const DeviceBuffer d_sums =
+          on.Upload(std::vector<double>(targets.size()));
+      ASSERT_TRUE(RunRows(SoftmaxTask{d_p.as<float>(), n_rows, n, p_stride,
+                                      d_targets.as<int32_t>(),
+                                      d_terms.as<SoftmaxTerms>()},
+                          on.stream())
+                      .ok());
+      ASSERT_TRUE(
+          RunRows(CrossTask{d_p.as<float>(), d_q.as<float>(), n_rows, n,
+                            p_stride, q_stride, d_terms.as<SoftmaxTerms>(),
+                            d_sums.as<double>()},
+                  on.stream())
+              .ok());
+      const auto terms = on.Download<SoftmaxTerms>(d_terms);
+      const auto sums = on.Download<double>(d_sums);
+      for (int64_t r = 0; r < n_rows; ++r) {
+        const RowKernels& rows = RowKernelsForCpu();
+        std::vector<float> exps(&p[r * p_stride], &p[r * p_stride] + n);
+        const float top = rows.max(exps.data(), n);
+        EXPECT_EQ(terms[r].top, top);
+        EXPECT_EQ(terms[r].top_token,
+                  std::find(exps.begin(), exps.end(), top) - exps.begin());
+        EXPECT_EQ(terms[r].target_logit, exps[targets[r]]);
+        EXPECT_EQ(terms[r].sum, rows.exp_sum(exps.data(), top, n));
+        rows.exp_in_place(top, n, exps.data());
+        double chains[16] = {};
+        for (int64_t i = 0; i < n; ++i) {
+          const float difference = p[r * p_stride + i] - q[r * q_stride + i];
+          chains[i % 16] += static_cast<double>(exps[i]) * difference;
+        }
+        double sum = 0;
+        for (const double chain : chains) {
+          sum += chain;
+        }
+        // Where one has no probability the sum is no number.
+        EXPECT_TRUE(sums[r] == sum || (sum != sum && sums[r] != sums[r]));
       }
     }
   });

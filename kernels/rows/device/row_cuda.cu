@@ -72,6 +72,12 @@ absl::Status Launch(const FiniteTask& task, void* stream) {
 absl::Status Launch(const ScoreTask& task, void* stream) {
   return LaunchLanes(task, stream);
 }
+absl::Status Launch(const SoftmaxTask& task, void* stream) {
+  return LaunchLanes(task, stream);
+}
+absl::Status Launch(const CrossTask& task, void* stream) {
+  return LaunchLanes(task, stream);
+}
 absl::Status Launch(const GateTask& task, void* stream) {
   return LaunchEach(task, stream);
 }

@@ -13,6 +13,8 @@ namespace row_threads {
 absl::Status Launch(const NormTask& task, void* stream);
 absl::Status Launch(const FiniteTask& task, void* stream);
 absl::Status Launch(const ScoreTask& task, void* stream);
+absl::Status Launch(const SoftmaxTask& task, void* stream);
+absl::Status Launch(const CrossTask& task, void* stream);
 absl::Status Launch(const GateTask& task, void* stream);
 absl::Status Launch(const RotateTask& task, void* stream);
 absl::Status Launch(const MixTask& task, void* stream);

@@ -76,17 +76,19 @@ NARROW_ROW_FUNCTION double FoldLanes(const double* lanes) {
   return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
+// exp(value - shift) of element i of n. Of the last n % kLanes ones, minus
+// infinity gives 0.
+NARROW_ROW_FUNCTION float ExpTerm(float value, float shift, int64_t i,
+                                  int64_t n) {
+  return i >= n - n % kLanes && value == -INFINITY ? 0.0f : Exp(value - shift);
+}
+
 // A lane's share of the sum of exp(x - shift) over n numbers.
 NARROW_ROW_FUNCTION double LaneExpSum(const float* x, int64_t n, float shift,
                                       int lane) {
-  const int64_t n_whole = n - n % kLanes;
   double sum = 0;
-  int64_t i = lane;
-  for (; i < n_whole; i += kLanes) {
-    sum += static_cast<double>(Exp(x[i] - shift));
-  }
-  if (i < n && !(x[i] == -INFINITY)) {
-    sum += static_cast<double>(Exp(x[i] - shift));
+  for (int64_t i = lane; i < n; i += kLanes) {
+    sum += static_cast<double>(ExpTerm(x[i], shift, i, n));
   }
   return sum;
 }

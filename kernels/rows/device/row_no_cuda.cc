@@ -21,6 +21,12 @@ absl::Status Launch(const FiniteTask& /*task*/, void* /*stream*/) {
 absl::Status Launch(const ScoreTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
+absl::Status Launch(const SoftmaxTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const CrossTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
 absl::Status Launch(const GateTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }

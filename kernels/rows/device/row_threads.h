@@ -206,6 +206,105 @@ struct ScoreTask {
   }
 };
 
+// The largest of a row's logits, its token (the lowest of equals), the sum of
+// exp(logit - top), and the logit of the row's target: what ScoreLogits of
+// validate/measures is made of.
+struct SoftmaxTerms {
+  float top;
+  int32_t top_token;
+  double sum;
+  float target_logit;
+};
+
+struct SoftmaxTask {
+  const float* logits;  // [n_rows, n], rows `stride` apart
+  int64_t n_rows;
+  int64_t n;
+  int64_t stride;
+  const int32_t* targets;  // [n_rows]; below 0 or not below n: none
+  SoftmaxTerms* terms;     // [n_rows]
+
+  static constexpr int kPhases = 3;
+  NARROW_ROW_FUNCTION int64_t n_steps() const { return 1; }
+
+  template <int kPhase>
+  NARROW_ROW_FUNCTION void Run(int64_t row, int64_t /*step*/, int lane,
+                               LaneSums* sums) const {
+    const float* its = logits + row * stride;
+    if constexpr (kPhase == 0) {
+      float top = -INFINITY;
+      int32_t place = 0;
+      for (int64_t i = lane; i < n; i += kLanes) {
+        if (its[i] > top) {
+          top = its[i];
+          place = static_cast<int32_t>(i);
+        }
+      }
+      sums->tops[lane] = top;
+      sums->places[lane] = place;
+    } else if constexpr (kPhase == 1) {
+      float top = sums->tops[0];
+      for (int i = 1; i < kLanes; ++i) {
+        top = sums->tops[i] > top ? sums->tops[i] : top;
+      }
+      sums->of_lanes[lane] = LaneExpSum(its, n, top, lane);
+    } else if (lane == 0) {
+      SoftmaxTerms all = {sums->tops[0], sums->places[0], 0, 0};
+      for (int i = 1; i < kLanes; ++i) {
+        if (sums->tops[i] > all.top ||
+            (sums->tops[i] == all.top && sums->places[i] < all.top_token)) {
+          all.top = sums->tops[i];
+          all.top_token = sums->places[i];
+        }
+      }
+      all.sum = FoldLanes(sums->of_lanes);
+      const int32_t target = targets[row];
+      all.target_logit = target >= 0 && target < n ? its[target] : 0;
+      terms[row] = all;
+    }
+  }
+};
+
+// sums[row] = sum over tokens of exp(p - p's top) * (p - q): the part of a
+// divergence that needs both models' logits, in the sixteen chains of
+// validate/measures/divergence.cc.
+struct CrossTask {
+  const float* p;
+  const float* q;
+  int64_t n_rows;
+  int64_t n;
+  int64_t p_stride;
+  int64_t q_stride;
+  const SoftmaxTerms* p_terms;  // over these tokens
+  double* sums;
+
+  static constexpr int kPhases = 2;
+  NARROW_ROW_FUNCTION int64_t n_steps() const { return 1; }
+
+  template <int kPhase>
+  NARROW_ROW_FUNCTION void Run(int64_t row, int64_t /*step*/, int lane,
+                               LaneSums* lanes) const {
+    if constexpr (kPhase == 0) {
+      const float* its_p = p + row * p_stride;
+      const float* its_q = q + row * q_stride;
+      const float top = p_terms[row].top;
+      double sum = 0;
+      for (int64_t i = lane; i < n; i += kLanes) {
+        const float difference = its_p[i] - its_q[i];
+        sum += static_cast<double>(ExpTerm(its_p[i], top, i, n)) *
+               static_cast<double>(difference);
+      }
+      lanes->of_lanes[lane] = sum;
+    } else if (lane == 0) {
+      double sum = 0;
+      for (int i = 0; i < kLanes; ++i) {
+        sum += lanes->of_lanes[i];
+      }
+      sums[row] = sum;
+    }
+  }
+};
+
 enum class Gate { kSilu, kGelu };
 
 // out = act(gate) * up.
