@@ -5,8 +5,11 @@
 #   bazel build -c opt --define=cuda=1 //tools/cuda:check
 #   cp bazel-bin/tools/cuda/check DIR; (there) tools/cuda_check.sh DIR/check
 #
-# PROGRAM is //tools/cuda:check, carried there: it asks for no toolkit and no
-# library but the C library and the driver. Without PROGRAM it is built here,
+# PROGRAM is //tools/cuda:check, carried there: it asks for no toolkit, but,
+# besides the C library and the driver, for oneDNN, which computes what the
+# card's attention is compared with. Where the machine has none, carry what
+# `ldd DIR/check` names beside the program: libdnnl.so.2, libgomp.so.1,
+# libOpenCL.so.1, libstdc++.so.6, libgcc_s.so.1. Without PROGRAM it is built here,
 # for which Bazel and nvcc must be there. OUT (default ./cuda_check) gets
 # tests.txt, sanitizer.txt, bench.txt and machine.txt, and summary.md: a table of
 # what was asked and what was reached. Exit code: 0 if all that ran passed, 1 if
@@ -24,6 +27,12 @@ if [ -z "$program" ]; then
   (cd "$(dirname "$0")/.." &&
     bazel build -c opt --define=cuda=1 //tools/cuda:check) || exit 1
   program=$(dirname "$0")/../bazel-bin/tools/cuda/check
+fi
+
+# What was carried beside the program, where there is any.
+if [ -e "$(dirname "$program")/libdnnl.so.2" ]; then
+  folder=$(cd "$(dirname "$program")" && pwd)
+  export LD_LIBRARY_PATH="$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 fi
 
 {
