@@ -231,7 +231,13 @@ absl::StatusOr<std::unique_ptr<CublasLt::Plan>> CublasLt::MakePlan(
       *api_, product.halves != nullptr ? cublas_lt::kBf16 : cublas_lt::kF32,
       product.n_cols, product.n_rows, std::max(product.out_row, product.n_cols),
       product.n_batch, product.out_step, &plan->out));
+  RETURN_IF_ERROR(Choose(product, workspace_bytes, plan.get()));
+  return plan;
+}
 
+// The first of the library's choices that it can do in that workspace.
+absl::Status CublasLt::Choose(const Product& product, int64_t workspace_bytes,
+                              Plan* plan) {
   Descriptor preference(api_->preference_destroy);
   RETURN_IF_ERROR(CheckCall(api_->preference_create(preference.out()),
                             "cublasLtMatmulPreferenceCreate"));
@@ -265,7 +271,7 @@ absl::StatusOr<std::unique_ptr<CublasLt::Plan>> CublasLt::MakePlan(
         choices[i].workspace_bytes <= static_cast<size_t>(workspace_bytes);
     plan->algorithm = choices[i].algorithm;
   }
-  return plan;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<const CublasLt::Plan*> CublasLt::PlanOf(

@@ -59,6 +59,8 @@ class CublasLt {
                                      int64_t workspace_bytes);
   absl::StatusOr<std::unique_ptr<Plan>> MakePlan(const tile::Product& product,
                                                  int64_t workspace_bytes);
+  absl::Status Choose(const tile::Product& product, int64_t workspace_bytes,
+                      Plan* plan);
 
   const Device device_;
   const cublas_lt::Api* const api_;
