@@ -38,6 +38,8 @@ bool IsNamed(const ModelLinear& linear, absl::Span<const std::string> names) {
 // State of one block's solution.
 struct BlockSolver::Work {
   std::map<size_t, Fold> folds;  // by known
+  // Of transforms, by known.
+  std::map<size_t, std::vector<std::string>> notes;
   std::vector<std::pair<size_t, std::vector<float>>> shown;
   BlockOutput out;
 };
@@ -128,12 +130,16 @@ absl::Status BlockSolver::Transform(const LinearGroup& group,
     }
   }
   problem.column_class = group.absorber.row_of_column;
+  problem.device = device_;
   if (problem.stats == nullptr) {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(
       GroupScales found,
       plan_.transform->run(problem, plan_.transform_options, &pool_));
+  for (const size_t known : group.members) {
+    work->notes[known] = found.notes;
+  }
   if (found.scales.empty()) {
     return absl::OkStatus();
   }
@@ -287,6 +293,11 @@ absl::Status BlockSolver::FinishMember(const Work& work, SolvedLayer solved,
   if (fold != work.folds.end()) {
     solved.report.transformed = !fold->second.columns.empty();
     solved.report.transform_ratio = fold->second.ratio;
+  }
+  const auto notes = work.notes.find(member->known);
+  if (notes != work.notes.end()) {
+    solved.report.notes.insert(solved.report.notes.end(), notes->second.begin(),
+                               notes->second.end());
   }
   const int64_t n_rows = solved.matrix.n_rows;
   const size_t n_cols = static_cast<size_t>(solved.matrix.n_cols);

@@ -160,7 +160,7 @@ bool SharesScales(const WeightScheme& scheme) {
   return !scheme.flat && scheme.block_rows != 1;
 }
 
-GridRows MakeGridRows(const SolverProblem& problem) {
+GridSpec MakeGridSpec(const SolverProblem& problem) {
   const WeightScheme& scheme = problem.scheme;
   GridSpec spec;
   spec.code = scheme.code;
@@ -175,7 +175,11 @@ GridRows MakeGridRows(const SolverProblem& problem) {
   // Among 256 levels one more says nothing.
   spec.signed_scales =
       problem.options->signed_scales && scheme.bits <= kMostSignedBits;
-  return GridRows(spec, problem.n_rows, problem.n_cols);
+  return spec;
+}
+
+GridRows MakeGridRows(const SolverProblem& problem) {
+  return GridRows(MakeGridSpec(problem), problem.n_rows, problem.n_cols);
 }
 
 void FitScales(const SolverProblem& problem, const float* weights,

@@ -23,8 +23,11 @@ absl::Status CheckGridScheme(const WeightScheme& scheme);
 // Whether several rows share a scale: a tensor, 128 x 128 blocks.
 bool SharesScales(const WeightScheme& scheme);
 
-// Of the problem's shape. NVFP4's global scale is the problem's, or that
-// under which the largest group's scale is the largest E4M3 number.
+// The grid of the problem's scheme. NVFP4's global scale is the problem's, or
+// that under which the largest group's scale is the largest E4M3 number.
+GridSpec MakeGridSpec(const SolverProblem& problem);
+
+// The same for rows of the problem's shape.
 GridRows MakeGridRows(const SolverProblem& problem);
 
 // Scales and zeros of `weights` [n_rows, n_cols] by options->fit, under

@@ -72,24 +72,32 @@ absl::StatusOr<GroupScales> Run(const TransformGroup& group,
     return absl::InvalidArgumentError(
         absl::StrCat("awq tries 1 ... 1000 ratios, not ", options.n_grid));
   }
-  ASSIGN_OR_RETURN(const ScaleTrial trial,
+  ASSIGN_OR_RETURN(ScaleTrial trial,
                    ScaleTrial::Create(group, options.fit, pool));
   GroupScales best;
   if (group.stats->n_rows == 0) {
     return best;
   }
-  best.error_before =
-      trial.Error(std::vector<float>(static_cast<size_t>(group.n_cols), 1.0f));
-  best.error_after = best.error_before;
+  const auto ratio_of = [&](int i) {
+    return static_cast<double>(i) / options.n_grid;
+  };
+  std::vector<std::vector<float>> candidates;
   for (int i = 0; i < options.n_grid; ++i) {
-    const double ratio = static_cast<double>(i) / options.n_grid;
-    std::vector<float> scales =
-        ScalesFor(group, trial, ratio, options.duo_scaling);
-    const double error = trial.Error(scales);
-    if (error < best.error_after) {
-      best.scales = std::move(scales);
-      best.ratio = ratio;
-      best.error_after = error;
+    candidates.push_back(
+        ScalesFor(group, trial, ratio_of(i), options.duo_scaling));
+  }
+  // Last, no scales at all.
+  candidates.emplace_back(static_cast<size_t>(group.n_cols), 1.0f);
+  ASSIGN_OR_RETURN(const std::vector<double> errors, trial.Errors(candidates));
+  best.error_before = errors.back();
+  best.error_after = best.error_before;
+  best.notes = trial.notes();
+  for (int i = 0; i < options.n_grid; ++i) {
+    const size_t at = static_cast<size_t>(i);
+    if (errors[at] < best.error_after) {
+      best.scales = std::move(candidates[at]);
+      best.ratio = ratio_of(i);
+      best.error_after = errors[at];
     }
   }
   return best;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "converter/solvers/device/device_trial.h"
 #include "converter/solvers/grid_problem.h"
 #include "converter/solvers/solver_inputs.h"
 #include "formats/base/elementary.h"
@@ -126,14 +127,80 @@ absl::Status ScaleTrial::TakeWeights() {
   return absl::OkStatus();
 }
 
-double ScaleTrial::Error(const std::vector<float>& scales) const {
-  const int64_t n_cols = group_.n_cols;
-  std::vector<float> column_weights;
-  for (size_t j = 0; j < scales.size(); ++j) {
-    column_weights.push_back(
-        std::max(diagonal_[j] / (scales[j] * scales[j]), 1e-30f));
+std::vector<float> ScaleTrial::ColumnWeights(
+    const std::vector<float>& scales) const {
+  std::vector<float> weights;
+  if (options_.fit.search == FitOptions::Search::kMinMax) {
+    return weights;
   }
-  const bool is_weighted = options_.fit.search != FitOptions::Search::kMinMax;
+  for (size_t j = 0; j < scales.size(); ++j) {
+    weights.push_back(std::max(diagonal_[j] / (scales[j] * scales[j]), 1e-30f));
+  }
+  return weights;
+}
+
+SolverProblem ScaleTrial::ProblemOf(const Sample& sample) const {
+  SolverProblem problem;
+  problem.name = sample.member->name;
+  problem.weights = sample.weights.data();
+  problem.n_rows = sample.n_rows;
+  problem.n_cols = group_.n_cols;
+  problem.scheme = sample.member->scheme;
+  problem.scheme.column_groups = false;
+  problem.options = &options_;
+  problem.pool = pool_;
+  return problem;
+}
+
+bool ScaleTrial::IsForDevice() const {
+  return group_.device != nullptr && !gram_.empty() &&
+         std::all_of(samples_.begin(), samples_.end(), [](const Sample& s) {
+           return DeviceTrial::Supports(s.member->scheme);
+         });
+}
+
+absl::StatusOr<std::vector<double>> ScaleTrial::ErrorsOnDevice(
+    absl::Span<const std::vector<float>> candidates) {
+  std::vector<std::vector<float>> weights;
+  for (const std::vector<float>& scales : candidates) {
+    weights.push_back(ColumnWeights(scales));
+  }
+  std::vector<TrialCandidate> tried;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    tried.push_back({candidates[i], weights[i]});
+  }
+  std::vector<double> errors(candidates.size(), 0.0);
+  DeviceTrial trial(*group_.device, group_.n_cols, gram_);
+  for (const Sample& sample : samples_) {
+    RETURN_IF_ERROR(trial.Add(ProblemOf(sample), sample.weight, tried,
+                              absl::MakeSpan(errors)));
+  }
+  if (!trial.note().empty()) {
+    notes_.push_back(trial.note());
+  }
+  return errors;
+}
+
+absl::StatusOr<std::vector<double>> ScaleTrial::Errors(
+    absl::Span<const std::vector<float>> candidates) {
+  if (IsForDevice()) {
+    absl::StatusOr<std::vector<double>> errors = ErrorsOnDevice(candidates);
+    if (!absl::IsResourceExhausted(errors.status())) {
+      return errors;
+    }
+    notes_.push_back(absl::StrCat("scalings were tried on the processor: ",
+                                  errors.status().message()));
+  }
+  std::vector<double> errors;
+  for (const std::vector<float>& scales : candidates) {
+    errors.push_back(ErrorOnProcessor(scales));
+  }
+  return errors;
+}
+
+double ScaleTrial::ErrorOnProcessor(const std::vector<float>& scales) const {
+  const int64_t n_cols = group_.n_cols;
+  const std::vector<float> column_weights = ColumnWeights(scales);
   double total = 0;
   for (const Sample& sample : samples_) {
     std::vector<float> scaled = sample.weights;
@@ -143,18 +210,11 @@ double ScaleTrial::Error(const std::vector<float>& scales) const {
         row[j] *= scales[j];
       }
     });
-    SolverProblem problem;
-    problem.name = sample.member->name;
+    SolverProblem problem = ProblemOf(sample);
     problem.weights = scaled.data();
-    problem.n_rows = sample.n_rows;
-    problem.n_cols = n_cols;
-    problem.scheme = sample.member->scheme;
-    problem.scheme.column_groups = false;
-    problem.options = &options_;
-    problem.pool = pool_;
     GridRows rows = MakeGridRows(problem);
     FitScales(problem, scaled.data(),
-              is_weighted ? column_weights.data() : nullptr, &rows);
+              column_weights.empty() ? nullptr : column_weights.data(), &rows);
     RoundRows(scaled.data(), n_cols, &rows, pool_);
     std::vector<double> errors(static_cast<size_t>(sample.n_rows));
     pool_->ParallelFor(sample.n_rows, [&](int64_t r) {

@@ -2,8 +2,8 @@
 // group's outputs when its columns are scaled beforehand.
 //
 //   ASSIGN_OR_RETURN(ScaleTrial trial, ScaleTrial::Create(group, fit, pool));
-//   const double plain = trial.Error(ones);
-//   if (trial.Error(scales) < plain) ...
+//   ASSIGN_OR_RETURN(auto errors, trial.Errors({ones, scales}));
+//   if (errors[1] < errors[0]) ...
 //
 // Borrows the group's weights and statistics. Belongs to one thread.
 
@@ -11,9 +11,11 @@
 #define NARROW_CONVERTER_SOLVERS_TRANSFORMS_SCALE_TRIAL_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "converter/solvers/transforms/transform.h"
 
 namespace narrow {
@@ -26,11 +28,14 @@ class ScaleTrial {
                                            const FitOptions& fit,
                                            ThreadPool* pool);
 
-  // The sum over members that will be quantized of
+  // For each of the candidates, the sum over members that will be quantized of
   //   tr((W - Q(W S) / S) H (W - Q(W S) / S)^T),
   // H the Gram matrix over the number of tokens, or its diagonal where there
   // is none. Of large members evenly spaced rows are taken, weighted for all.
-  double Error(const std::vector<float>& scales) const;
+  // On the group's device if there is one and a Gram matrix, where no member's
+  // rows share scales. Errors: the device's, but for memory.
+  absl::StatusOr<std::vector<double>> Errors(
+      absl::Span<const std::vector<float>> candidates);
 
   // What rounding the inputs x / S to bytes adds: their largest magnitude
   // over 127 is a step d, and d^2 / 12 the mean squared error of each column,
@@ -41,6 +46,8 @@ class ScaleTrial {
   const std::vector<float>& column_max() const { return column_max_; }
   // Mean over all quantized members' rows of |w| over its group's largest.
   const std::vector<float>& column_mean() const { return column_mean_; }
+  // Where the device's memory was short.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   struct Sample {
@@ -55,6 +62,12 @@ class ScaleTrial {
       : group_(group), pool_(pool) {
     options_.fit = fit;
   }
+  double ErrorOnProcessor(const std::vector<float>& scales) const;
+  absl::StatusOr<std::vector<double>> ErrorsOnDevice(
+      absl::Span<const std::vector<float>> candidates);
+  SolverProblem ProblemOf(const Sample& sample) const;
+  std::vector<float> ColumnWeights(const std::vector<float>& scales) const;
+  bool IsForDevice() const;
   absl::Status TakeStatistics();
   absl::Status TakeWeights();
 
@@ -67,6 +80,7 @@ class ScaleTrial {
   std::vector<float> column_max_;
   std::vector<float> column_mean_;
   std::vector<double> column_squares_;  // of quantized members
+  std::vector<std::string> notes_;
 };
 
 // Scales with one value for all columns of a class (geometric mean), divided

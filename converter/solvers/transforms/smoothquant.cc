@@ -78,20 +78,13 @@ absl::StatusOr<GroupScales> Run(const TransformGroup& group,
     return absl::InvalidArgumentError(
         absl::StrCat("smoothquant's alpha is at most 1, not ", options.alpha));
   }
-  ASSIGN_OR_RETURN(const ScaleTrial trial,
+  ASSIGN_OR_RETURN(ScaleTrial trial,
                    ScaleTrial::Create(group, options.fit, pool));
   GroupScales best;
   if (group.stats->n_rows == 0) {
     return best;
   }
   const bool has_byte_inputs = HasByteInputs(group);
-  const auto error_of = [&](const std::vector<float>& scales) {
-    return trial.Error(scales) +
-           (has_byte_inputs ? trial.InputError(scales) : 0);
-  };
-  best.error_before =
-      error_of(std::vector<float>(static_cast<size_t>(group.n_cols), 1.0f));
-  best.error_after = best.error_before;
   std::vector<double> alphas = {options.alpha};
   if (options.alpha < 0) {
     alphas.clear();
@@ -99,13 +92,24 @@ absl::StatusOr<GroupScales> Run(const TransformGroup& group,
       alphas.push_back(static_cast<double>(i) / kAlphaSteps);
     }
   }
+  std::vector<std::vector<float>> candidates;
   for (const double alpha : alphas) {
-    std::vector<float> scales = ScalesFor(group, trial, alpha);
-    const double error = error_of(scales);
-    if (error < best.error_after) {
-      best.scales = std::move(scales);
-      best.ratio = alpha;
-      best.error_after = error;
+    candidates.push_back(ScalesFor(group, trial, alpha));
+  }
+  // Last, no scales at all.
+  candidates.emplace_back(static_cast<size_t>(group.n_cols), 1.0f);
+  ASSIGN_OR_RETURN(std::vector<double> errors, trial.Errors(candidates));
+  for (size_t i = 0; has_byte_inputs && i < errors.size(); ++i) {
+    errors[i] += trial.InputError(candidates[i]);
+  }
+  best.error_before = errors.back();
+  best.error_after = best.error_before;
+  best.notes = trial.notes();
+  for (size_t i = 0; i < alphas.size(); ++i) {
+    if (errors[i] < best.error_after) {
+      best.scales = std::move(candidates[i]);
+      best.ratio = alphas[i];
+      best.error_after = errors[i];
     }
   }
   return best;

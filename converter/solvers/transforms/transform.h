@@ -23,6 +23,7 @@
 #include "converter/solvers/solver.h"
 #include "formats/base/parallel.h"
 #include "formats/packing/quantized_matrix.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -45,6 +46,9 @@ struct TransformGroup {
   // empty where each is its own. [n_cols], 0 ... n_classes - 1.
   std::vector<int32_t> column_class;
   const LayerStats* stats = nullptr;
+  // A card, or the processor as one, on which candidates may be tried;
+  // nullptr: the processor. No bit depends on it.
+  const Device* device = nullptr;
 };
 
 struct TransformOptions {
@@ -61,6 +65,7 @@ struct GroupScales {
   double ratio = 0;           // AWQ's exponent or SmoothQuant's alpha
   double error_before = 0;    // objective without scales, and with them
   double error_after = 0;
+  std::vector<std::string> notes;  // where a device's memory was short
 };
 
 struct Transform {

@@ -21,6 +21,7 @@ using grid_tasks::OnesTask;
 using grid_tasks::RefitTask;
 using grid_tasks::RoundTask;
 using grid_tasks::Run;
+using grid_tasks::ScaleTask;
 using grid_tasks::Shape;
 using grid_tasks::SubtractTask;
 using grid_tasks::SweepTask;
@@ -285,8 +286,9 @@ absl::Status DeviceGrid::AddProducts(const float* gram, int64_t begin,
 
 // tr(E H E^T) by rows for scratch_ as errors E; gradient_ becomes E H.
 absl::StatusOr<std::vector<double>> DeviceGrid::Measure(const float* gram,
+                                                        bool is_shared,
                                                         DeviceStream* stream) {
-  if (stacked_ != nullptr) {
+  if (stacked_ != nullptr && !is_shared) {
     RETURN_IF_ERROR(stream->Fill(0, gradient_.n_bytes(), gradient_.data()));
     RETURN_IF_ERROR(AddStacked(gram, 0, shape_.n_cols, 0, shape_.n_cols,
                                scratch_.as<float>(), shape_.n_cols * shape_.ld,
@@ -301,7 +303,7 @@ absl::StatusOr<std::vector<double>> DeviceGrid::Measure(const float* gram,
     product.out = gradient_.as<float>();
     product.out_row = shape_.ld;
     product.n_batch = shape_.n_batch;
-    product.left_step = shape_.n_cols * shape_.n_cols;
+    product.left_step = is_shared ? 0 : shape_.n_cols * shape_.n_cols;
     product.right_step = product.out_step = shape_.n_cols * shape_.ld;
     RETURN_IF_ERROR(RunChainProduct(product, stream));
   }
@@ -333,8 +335,36 @@ absl::StatusOr<std::vector<double>> DeviceGrid::Errors(const float* gram,
                                    targets_.as<float>(), scratch_.as<float>()},
                         stream));
   }
-  ASSIGN_OR_RETURN(const std::vector<double> rows, Measure(gram, stream));
+  ASSIGN_OR_RETURN(const std::vector<double> rows,
+                   Measure(gram, false, stream));
   return SumRows(rows);
+}
+
+// The rows without scales stay in values_.
+absl::Status DeviceGrid::SetScaledTargets(const float* rows,
+                                          const float* scales,
+                                          DeviceStream* stream) {
+  Shape one = shape_;
+  one.n_batch = 1;
+  float* const columns = values_.as<float>();
+  RETURN_IF_ERROR(
+      Run(TransposeTask<float>{one, one.n_cols, const_cast<float*>(rows),
+                               columns, false},
+          stream));
+  return Run(ScaleTask{shape_, columns, scales, targets_.as<float>(), nullptr},
+             stream);
+}
+
+absl::StatusOr<std::vector<double>> DeviceGrid::ScaledErrors(
+    const float* scales, const float* gram, DeviceStream* stream) {
+  float* const errors = scratch_.as<float>();
+  RETURN_IF_ERROR(
+      Run(DecodeTask{shape_, rules_, now_.view(), nullptr, errors}, stream));
+  RETURN_IF_ERROR(Run(
+      ScaleTask{shape_, values_.as<float>(), scales, errors, errors}, stream));
+  ASSIGN_OR_RETURN(const std::vector<double> by_row,
+                   Measure(gram, true, stream));
+  return SumRows(by_row);
 }
 
 absl::Status DeviceGrid::Sweep(const float* gram, int64_t group,
@@ -421,7 +451,7 @@ absl::StatusOr<std::vector<DescentErrors>> DeviceGrid::Descend(
         SubtractTask{shape_, 0, shape_.n_cols, values_.as<float>(),
                      scratch_.as<float>(), shape_.n_cols, scratch_.as<float>()},
         stream));
-    return Measure(gram, stream);
+    return Measure(gram, false, stream);
   };
   ASSIGN_OR_RETURN(const std::vector<double> was, measure());
   RETURN_IF_ERROR(stream->Copy(sums_.data(), sums_.n_bytes(), was_.data()));

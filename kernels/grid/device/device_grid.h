@@ -73,6 +73,10 @@ class DeviceGrid {
 
   // [n_batch, n_rows, n_cols].
   absl::Status SetTargets(const float* rows, DeviceStream* stream);
+  // One matrix for all, [n_rows, n_cols], times each one's scales of columns
+  // [n_batch, n_cols].
+  absl::Status SetScaledTargets(const float* rows, const float* scales,
+                                DeviceStream* stream);
   // Scales, zeros and codes of a matrix, from the host and to it.
   absl::Status Write(int64_t batch, const GridRows& rows, DeviceStream* stream);
   absl::Status Read(int64_t batch, GridRows* rows, DeviceStream* stream);
@@ -90,6 +94,12 @@ class DeviceGrid {
   // One a matrix; of zeros in the place of values if `of_nothing`. Waits.
   absl::StatusOr<std::vector<double>> Errors(const float* gram, bool of_nothing,
                                              DeviceStream* stream);
+
+  // After SetScaledTargets: tr((T - Q / S) H (T - Q / S)^T) of the rows T that
+  // it was given, one a matrix, under one Gram matrix [n, n] for all. Waits.
+  absl::StatusOr<std::vector<double>> ScaledErrors(const float* scales,
+                                                   const float* gram,
+                                                   DeviceStream* stream);
 
   // A second set of scales and codes: changes places with the first one; takes
   // all of it; gives those of the matrices whose entry [n_batch] is not 0.
@@ -131,7 +141,8 @@ class DeviceGrid {
                           int64_t begin, int64_t end, DeviceStream* stream);
   absl::Status FitEntered(const DeviceFeed& feed, const FitPlan& plan,
                           int64_t place, DeviceStream* stream);
-  absl::StatusOr<std::vector<double>> Measure(const float* gram,
+  // Of a Gram matrix a matrix, or of one for all.
+  absl::StatusOr<std::vector<double>> Measure(const float* gram, bool is_shared,
                                               DeviceStream* stream);
   absl::Status ImproveGroup(const float* gram, int64_t group,
                             const DeviceDescent& options, DeviceStream* stream);

@@ -4,6 +4,7 @@
 #include "kernels/grid/device/device_grid.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <string>
 
@@ -280,6 +281,59 @@ TEST_P(DeviceGridTest, OtherSearches) {
     options.symmetric = FitOptions::Symmetric::kRestricted;
     steps.Fit(options, /*weighted=*/false);
     steps.Round();
+  }
+}
+
+// One matrix under several scales of columns, as transforms try them.
+TEST_P(DeviceGridTest, ErrorsUnderScaledColumns) {
+  const Problem& problem = TheProblem();
+  const GridSpec spec = SpecOf(GetParam());
+  std::vector<float> scales = NormalNumbers<float>(kBatch * kCols, 77);
+  std::vector<float> weights = NormalNumbers<float>(kBatch * kCols, 78);
+  for (size_t i = 0; i < scales.size(); ++i) {
+    scales[i] = i % 3 == 0 ? 1.0f : 0.2f + std::fabs(scales[i]);
+    weights[i] = 0.1f + std::fabs(weights[i]);
+  }
+  std::vector<double> expected;
+  for (int64_t b = 0; b < kBatch; ++b) {
+    const float* const s = scales.data() + b * kCols;
+    std::vector<float> scaled(problem.targets.begin(),
+                              problem.targets.begin() + kRows * kCols);
+    for (size_t i = 0; i < scaled.size(); ++i) {
+      scaled[i] *= s[i % kCols];
+    }
+    GridRows rows(spec, kRows, kCols);
+    FitGroups(scaled.data(), kCols, weights.data() + b * kCols, {}, &rows,
+              nullptr);
+    RoundRows(scaled.data(), kCols, &rows, nullptr);
+    for (int64_t r = 0; r < kRows; ++r) {
+      rows.Decode(r, scaled.data() + r * kCols);
+    }
+    for (size_t i = 0; i < scaled.size(); ++i) {
+      scaled[i] /= s[i % kCols];
+    }
+    expected.push_back(GramError(problem.targets.data(), scaled.data(), kRows,
+                                 kCols, problem.gram.data(), nullptr));
+  }
+  for (const TestDevice& on : TestDevices()) {
+    const DeviceBuffer rows = on.Upload(problem.targets);
+    const DeviceBuffer d_scales = on.Upload(scales);
+    const DeviceBuffer d_weights = on.Upload(weights);
+    const DeviceBuffer gram = on.Upload(problem.gram);
+    auto grid = DeviceGrid::New(on.device(), spec, kRows, kCols, kBatch,
+                                DeviceGrid::Use::kRounding);
+    ASSERT_TRUE(grid.ok());
+    ASSERT_TRUE((*grid)
+                    ->SetScaledTargets(rows.as<float>(), d_scales.as<float>(),
+                                       on.stream())
+                    .ok());
+    ASSERT_TRUE(
+        (*grid)->FitGroups(d_weights.as<float>(), {}, on.stream()).ok());
+    ASSERT_TRUE((*grid)->RoundRows(on.stream()).ok());
+    const auto errors = (*grid)->ScaledErrors(d_scales.as<float>(),
+                                              gram.as<float>(), on.stream());
+    ASSERT_TRUE(errors.ok());
+    EXPECT_EQ(*errors, expected);
   }
 }
 

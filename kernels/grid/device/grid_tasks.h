@@ -128,6 +128,29 @@ struct ColumnsTask {
   }
 };
 
+// Columns of one matrix times the scales of each of the batch; or, with
+// `scaled`, what is left of them without those of it over its scales.
+struct ScaleTask {
+  static constexpr bool kRounds = false;
+  Shape shape;
+  const float* columns;  // [n_cols, ld]
+  const float* scales;   // [n_batch, n_cols]
+  float* out;            // [n_batch, n_cols, ld]
+  const float* scaled;   // the same, or null
+
+  NARROW_GRID_FUNCTION int64_t n() const {
+    return shape.n_batch * shape.n_cols * shape.n_rows;
+  }
+  NARROW_GRID_FUNCTION void Run(int64_t i) const {
+    const int64_t lane = i % shape.n_rows;
+    const int64_t column = i / shape.n_rows;
+    const float value = columns[column % shape.n_cols * shape.ld + lane];
+    const int64_t at = column * shape.ld + lane;
+    out[at] = scaled == nullptr ? value * scales[column]
+                                : value - scaled[at] / scales[column];
+  }
+};
+
 // Scales and zeros of groups `first_group` ... of all rows, from columns that
 // begin at `columns` + group * group_step.
 struct FitTask {
