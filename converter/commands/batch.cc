@@ -252,7 +252,8 @@ void AddBatchCommand(CLI::App* app, CommandResult* result) {
   AddManifestFlag(command, &flags->manifest);
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &flags->n_threads);
-  AddDeviceOption(command, &flags->device);
+  AddDeviceOption(command, &flags->device,
+                  "; files are the same, reports name it");
   AddJsonOption(command, &flags->json);
   command->callback([flags, result] { *result = Run(*flags); });
 }

@@ -196,7 +196,7 @@ void AddPerplexityCommand(CLI::App* app, CommandResult* result) {
       ->type_name("NAME");
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &options->runner.n_threads);
-  AddDeviceOption(command, &flags->device);
+  AddDeviceOption(command, &flags->device, "; the report and JSON name it");
   AddJsonOption(command, &flags->json);
   command->callback([flags, result] {
     const auto checked = OptionsFromFlags(*flags);

@@ -365,7 +365,7 @@ void AddValidateCommand(CLI::App* app, CommandResult* result) {
       ->type_name("N");
   command->add_flag("-q,--quiet", flags->quiet, "no progress");
   AddThreadsOption(command, &flags->options.runner.n_threads);
-  AddDeviceOption(command, &flags->device);
+  AddDeviceOption(command, &flags->device, "; the report and JSON name it");
   AddJsonOption(command, &flags->json);
   command->callback([flags, result, command] {
     flags->command_line =

@@ -30,13 +30,15 @@ std::optional<int64_t> EmulatedMemory(absl::string_view word) {
 
 }  // namespace
 
-void AddDeviceOption(CLI::App* command, std::string* word) {
+void AddDeviceOption(CLI::App* command, std::string* word,
+                     absl::string_view more) {
   *word = kAutoDevice;
   command
       ->add_option("--device", *word,
-                   "where to compute: on the first NVIDIA card (cuda), the "
-                   "processor (cpu), or the card if there is one (auto, "
-                   "default)")
+                   absl::StrCat("where to compute: on the first NVIDIA card "
+                                "(cuda), the processor (cpu), or the card if "
+                                "there is one (auto, default)",
+                                more))
       ->type_name("NAME")
       ->check([](const std::string& value) {
         return EmulatedMemory(value).has_value()

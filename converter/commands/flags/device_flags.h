@@ -24,7 +24,9 @@ namespace narrow {
 
 inline constexpr char kAutoDevice[] = "auto";
 
-void AddDeviceOption(CLI::App* command, std::string* word);
+// `more` follows the help's text.
+void AddDeviceOption(CLI::App* command, std::string* word,
+                     absl::string_view more = "");
 
 // The device that the word names; nothing where it is the processor with code
 // of its own. A card that is there and cannot be used is noted on standard
