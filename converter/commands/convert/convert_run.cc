@@ -133,10 +133,10 @@ class Conversion {
     RETURN_IF_ERROR(
         CheckRecipeFile(*model_, FilesAskedOf(flags_), paths_.front()));
     RETURN_IF_ERROR(Sample());
-    ASSIGN_OR_RETURN(
-        chosen_,
-        ChooseTypes(*model_, recipes_.front(), importance(), allocation_,
-                    solver_, text_->samples, paths_.front(), allocation_run()));
+    ASSIGN_OR_RETURN(chosen_,
+                     ChooseTypes(*model_, recipes_.front(), importance(),
+                                 allocation_, solver_, text_->probed(),
+                                 paths_.front(), allocation_run()));
     recipes_ = {chosen_->allocation.recipe};
     return absl::OkStatus();
   }
@@ -198,7 +198,9 @@ class Conversion {
   absl::Status WriteFiles() {
     if (solver_.on) {
       SolvedJob job = solved_job();
-      if (chosen_.has_value() && chosen_->fisher.has_value()) {
+      // (Weights that were of the very samples.)
+      if (chosen_.has_value() && chosen_->fisher.has_value() &&
+          text_->n_cover == 0) {
         job.fisher = &*chosen_->fisher;
       }
       ASSIGN_OR_RETURN(outcomes_,
@@ -210,7 +212,7 @@ class Conversion {
       return absl::OkStatus();
     }
     return JudgeChoice(*model_, FilesOf(outputs_.front()).front(), solver_,
-                       text_->samples, allocation_run(), &*chosen_);
+                       text_->probed(), allocation_run(), &*chosen_);
   }
 
   // One part of the output, instead of the output; the plan is checked.

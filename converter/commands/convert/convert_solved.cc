@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -132,6 +131,14 @@ static absl::StatusOr<CalibrationSamples> TakeJudges(
   return judges;
 }
 
+// They count nothing among the samples.
+static void AppendJudges(const CalibrationSamples& judges,
+                         CalibrationSamples* samples) {
+  samples->ids.insert(samples->ids.end(), judges.ids.begin(), judges.ids.end());
+  samples->counts.resize(samples->ids.size(), 0);
+  samples->hash = HashSamples(*samples);
+}
+
 absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
                                             const SolverRequest& request) {
   SolverText text;
@@ -144,14 +151,18 @@ absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
   if (request.verify_windows > 0) {
     ASSIGN_OR_RETURN(judges, TakeJudges(model, request, &samples));
   }
-  RETURN_IF_ERROR(AddCoverWindows(model, text.n_cover, request.cover_every,
-                                  of_text.seed, &samples));
+  if (text.n_cover > 0) {
+    text.undrawn = samples;
+    RETURN_IF_ERROR(AddCoverWindows(model, text.n_cover, request.cover_every,
+                                    of_text.seed, &samples));
+  }
   if (request.verify_windows > 0) {
-    samples.ids.insert(samples.ids.end(), judges.ids.begin(), judges.ids.end());
-    samples.counts.resize(samples.ids.size(), 0);
     text.verify.n_windows = request.verify_windows;
-    text.verify.counts = std::move(judges.counts);
-    samples.hash = HashSamples(samples);
+    text.verify.counts = judges.counts;
+    AppendJudges(judges, &samples);
+    if (text.undrawn.has_value()) {
+      AppendJudges(judges, &*text.undrawn);
+    }
   }
   return text;
 }

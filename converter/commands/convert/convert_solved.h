@@ -29,8 +29,15 @@ namespace narrow {
 // What is calibrated and judged on.
 struct SolverText {
   CalibrationSamples samples;
-  int64_t n_cover = 0;   // of them, drawn from the vocabulary
+  int64_t n_cover = 0;  // of them, drawn from the vocabulary
+  // The same without these, where there are any.
+  std::optional<CalibrationSamples> undrawn;
   VerifyWindows verify;  // the last of the samples
+
+  // What losses are measured on: they are to be those of the text.
+  const CalibrationSamples& probed() const {
+    return undrawn.has_value() ? *undrawn : samples;
+  }
 };
 
 struct SolvedJob {
