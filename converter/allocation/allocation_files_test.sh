@@ -82,11 +82,12 @@ check "the recipe gives the same file" cmp a.gguf again.gguf
 choose dry.gguf --target-bpw 4.25 --dry-run --quiet --write-recipe dry.txt
 check "a dry run ends with the choice" test -s dry.txt -a ! -e dry.gguf
 
+# Where all windows are the text's, the solver takes the losses' weights.
 choose solved.gguf --target-size "$size" --solver compensated --order one-shot \
-  --probe solved.json --quiet
+  --probe solved.json --cover 0 --quiet
 check "with a solver" test "$(stat -c %s solved.gguf)" -le "$size"
 choose solved2.gguf --target-size "$size" --solver compensated \
-  --order one-shot --probe solved.json --quiet
+  --order one-shot --probe solved.json --cover 0 --quiet
 check "token weights that the losses came of are those computed anew" \
   cmp solved.gguf solved2.gguf
 check "of which the losses are others" test -s solved.json
