@@ -469,7 +469,8 @@ void AddRunFlags(CLI::App* command, Flags* flags) {
   command->get_option("--device")
       ->description(
           "where calibration, solvers that have code for it and --measure "
-          "compute: auto (default), cpu or cuda; the file is the same");
+          "compute: auto (default), cpu or cuda; the file is the same "
+          "unless --precision is fast");
   AddJsonOption(command, &flags->json);
 }
 
