@@ -17,6 +17,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/device_fma.h"
+
 #if defined(__CUDACC__)
 #define NARROW_ATTENTION_FUNCTION __host__ __device__ __forceinline__
 #else
@@ -135,7 +137,7 @@ NARROW_ATTENTION_FUNCTION void Score(const AttentionTask& task,
   for (int d = 0; d < kHeadDim; ++d) {
     const float q = tiles->q[i][d];
     for (int j = 0; j < kKeys / kShare; ++j) {
-      dots[j] = fmaf(q, tiles->k[thread % kShare + j * kShare][d], dots[j]);
+      dots[j] = Fma(q, tiles->k[thread % kShare + j * kShare][d], dots[j]);
     }
   }
   for (int j = 0; j < kKeys / kShare; ++j) {
@@ -182,7 +184,7 @@ NARROW_ATTENTION_FUNCTION void Sum(int thread, const Tiles<kHeadDim>& tiles,
     sums->weight += weight;
     for (int d = 0; d < kHeadDim / kShare; ++d) {
       sums->out[d] =
-          fmaf(weight, tiles.v[j][thread % kShare + d * kShare], sums->out[d]);
+          Fma(weight, tiles.v[j][thread % kShare + d * kShare], sums->out[d]);
     }
   }
 }

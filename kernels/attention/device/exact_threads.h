@@ -20,6 +20,7 @@
 #include <cstdint>
 
 #include "kernels/attention/device/attention_threads.h"
+#include "kernels/device_fma.h"
 #include "kernels/rows/device/row_math.h"
 
 namespace narrow {
@@ -131,7 +132,7 @@ NARROW_ATTENTION_FUNCTION float ScoreOf(const AttentionTask& task, int thread,
   const float* k = tiles.rows[thread % kLanes];
   float sum = 0;
   for (int d = 0; d < kHeadDim; ++d) {
-    sum = fmaf(q[d], k[d], sum);
+    sum = Fma(q[d], k[d], sum);
   }
   return task.soft_cap > 0 ? row_threads::SoftCap(task.soft_cap, sum) : sum;
 }
@@ -207,7 +208,7 @@ NARROW_ATTENTION_FUNCTION void Sum(int first_col, int thread,
     const float weight = tiles.weights[thread / kLanes][first_col + j];
     for (int m = 0; m < kHeadDim / kLanes; ++m) {
       sums->out[m] =
-          fmaf(weight, tiles.rows[j][lane + m * kLanes], sums->out[m]);
+          Fma(weight, tiles.rows[j][lane + m * kLanes], sums->out[m]);
     }
   }
 }

@@ -14,6 +14,7 @@
 
 #include <cstdint>
 
+#include "kernels/device_fma.h"
 #include "kernels/grid/device/grid_lanes.h"
 
 #if defined(__CUDACC__)
@@ -287,7 +288,7 @@ struct FeedTask {
         NARROW_GRID_UNROLL
         for (int k = j + 1; k < kStrip; ++k) {
           if (k < n_strip) {
-            target[k] = fmaf(square[j * shape.n_cols + k], error, target[k]);
+            target[k] = Fma(square[j * shape.n_cols + k], error, target[k]);
           }
         }
       }
@@ -440,7 +441,7 @@ struct SweepTask {
         NARROW_GRID_UNROLL
         for (int k = 0; k < kStrip; ++k) {
           if (k < n_strip) {
-            g[k] = fmaf(square[j * shape.n_cols + k], change, g[k]);
+            g[k] = Fma(square[j * shape.n_cols + k], change, g[k]);
           }
         }
       }

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/device_fma.h"
 #include "kernels/linalg/update.h"
 
 #if defined(__CUDACC__)
@@ -274,13 +275,6 @@ NARROW_CHAIN_FUNCTION int ColOf(int thread, int j) {
   return (j / S::kVector * S::kThreadCols + thread % S::kThreadCols) *
              S::kVector +
          j % S::kVector;
-}
-
-NARROW_CHAIN_FUNCTION float Fma(float a, float b, float c) {
-  return fmaf(a, b, c);
-}
-NARROW_CHAIN_FUNCTION double Fma(double a, double b, double c) {
-  return fma(a, b, c);
 }
 
 template <typename T>

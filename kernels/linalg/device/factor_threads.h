@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kernels/device_fma.h"
 #include "kernels/linalg/device/chain_threads.h"
 
 namespace narrow {
@@ -116,7 +117,7 @@ struct Block {
       const double y = -solved[k];
       NARROW_CHAIN_UNROLL
       for (int c = 0; c < kPart; ++c) {
-        mine->x[c] = fma(y, factors.values[k][c], mine->x[c]);
+        mine->x[c] = Fma(y, factors.values[k][c], mine->x[c]);
       }
     }
   }
@@ -131,7 +132,7 @@ struct Block {
       NARROW_CHAIN_UNROLL
       for (int i = 0; i < kPart; ++i) {
         if (kTransposed ? i < j : i > j) {
-          mine->x[i] = fma(-mine->x[j], factors.values[j][i], mine->x[i]);
+          mine->x[i] = Fma(-mine->x[j], factors.values[j][i], mine->x[i]);
         }
       }
     }
@@ -204,7 +205,7 @@ struct Square {
     NARROW_CHAIN_UNROLL
     for (int k = 0; k < kPart; ++k) {
       if (k < j) {
-        mine->x[k] = fma(-mine->x[j], shared.column[k], mine->x[k]);
+        mine->x[k] = Fma(-mine->x[j], shared.column[k], mine->x[k]);
       }
     }
   }

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/device_fma.h"
 #include "kernels/warp/fragments.h"
 
 #if defined(__CUDACC__)
@@ -150,7 +151,7 @@ NARROW_TILE_FUNCTION void AddStripes(const Stripes& stripes, int thread,
     }
     for (int i = 0; i < kSide; ++i) {
       for (int j = 0; j < kSide; ++j) {
-        sums->at[i][j] = fmaf(left[i], right[j], sums->at[i][j]);
+        sums->at[i][j] = Fma(left[i], right[j], sums->at[i][j]);
       }
     }
   }
