@@ -64,22 +64,22 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/compensated/matrix/check_problem.h"
-#include "converter/compensated/matrix/couple_rows.h"
 #include "converter/compensated/matrix/factor_cache.h"
 #include "converter/compensated/matrix/metric.h"
 #include "converter/compensated/matrix/plain_blocks.h"
 #include "converter/solvers/drift.h"
 #include "formats/base/status.h"
 #include "kernels/compensated/compensated.h"
+#include "kernels/feedback/couple_rows.h"
 
 namespace narrow {
 namespace {
 
 // A matrix on its way.
-class Solve {
+class MatrixSolve {
  public:
-  Solve(const CompensatedProblem& problem, const Metric& metric,
-        std::vector<float> targets, CompensatedResult* result)
+  MatrixSolve(const CompensatedProblem& problem, const Metric& metric,
+              std::vector<float> targets, CompensatedResult* result)
       : p_(problem),
         metric_(metric),
         targets_(std::move(targets)),
@@ -213,36 +213,77 @@ class Solve {
     if (p_.output_moments == nullptr) {
       return false;
     }
-    double trace = 0;
-    for (int64_t i = 0; i < p_.n_rows * p_.n_rows; ++i) {
-      trace += i % (p_.n_rows + 1) == 0 ? p_.output_moments[i] : 0;
-      if (!std::isfinite(p_.output_moments[i])) {
-        result_.notes.push_back("the outputs' moments hold no numbers");
-        return false;
+    const bool can = CanCouple(p_.output_moments, p_.n_rows);
+    if (!can) {
+      result_.notes.push_back("the outputs' moments hold no numbers");
+    }
+    return can;
+  }
+
+  // Some rows' blocks, solved as this solves them.
+  class BlockRows final : public StoredRows {
+   public:
+    BlockRows(const MatrixSolve* solve, std::vector<uint8_t> bytes)
+        : solve_(*solve), bytes_(std::move(bytes)) {}
+
+    std::unique_ptr<StoredRows> Take(
+        absl::Span<const int64_t> rows) const override {
+      const size_t n = solve_.row_bytes_;
+      std::vector<uint8_t> taken(rows.size() * n);
+      for (size_t i = 0; i < rows.size(); ++i) {
+        std::memcpy(taken.data() + i * n,
+                    bytes_.data() + static_cast<size_t>(rows[i]) * n, n);
+      }
+      return std::make_unique<BlockRows>(&solve_, std::move(taken));
+    }
+    void Put(absl::Span<const int64_t> rows, const StoredRows& from) override {
+      const size_t n = solve_.row_bytes_;
+      const auto& bytes = static_cast<const BlockRows&>(from).bytes_;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        std::memcpy(bytes_.data() + static_cast<size_t>(rows[i]) * n,
+                    bytes.data() + i * n, n);
       }
     }
-    return trace > 0;
-  }
+    void Decode(float* values) const override {
+      const BlockCodec& codec = *solve_.p_.codec;
+      codec.Decode(bytes_.data(), n_rows() * solve_.p_.n_cols / codec.block,
+                   values);
+    }
+    void Solve(const float* targets) override {
+      solve_.SolveRows(targets, n_rows(), bytes_.data());
+    }
+    void Descend(const float* targets, const DescendOptions& options) override {
+      DescendRows(*solve_.p_.codec, targets, n_rows(), solve_.p_.n_cols,
+                  solve_.gram_.data(), options, bytes_.data(), solve_.p_.pool);
+    }
+
+    std::vector<uint8_t> TakeBytes() { return std::move(bytes_); }
+
+   private:
+    int64_t n_rows() const {
+      return static_cast<int64_t>(bytes_.size() / solve_.row_bytes_);
+    }
+
+    const MatrixSolve& solve_;
+    std::vector<uint8_t> bytes_;
+  };
 
   void CoupleOutputs() {
     for (int number = 1; number < p_.options->n_orders; ++number) {
       orders_.push_back(FactorOfOrder(number));
     }
     CoupleProblem couple;
-    couple.codec = p_.codec;
     couple.targets = targets_.data();
     couple.n_rows = p_.n_rows;
     couple.n_cols = p_.n_cols;
     couple.gram = gram_.data();
     couple.moments = p_.output_moments;
-    couple.solve = [this](const float* targets, int64_t n_rows,
-                          uint8_t* bytes) {
-      SolveRows(targets, n_rows, bytes);
-    };
-    couple.descend.refit = p_.options->refit;
-    couple.descend.sweep = p_.options->sweep;
+    couple.refit = p_.options->refit;
+    couple.sweep = p_.options->sweep;
     couple.pool = p_.pool;
-    const CoupleResult coupled = CoupleRows(couple, result_.bytes.data());
+    BlockRows rows(this, std::move(result_.bytes));
+    const CoupleResult coupled = CoupleRows(couple, &rows);
+    result_.bytes = rows.TakeBytes();
     result_.accepted = coupled.fed || coupled.n_kept > 0;
     result_.notes.push_back(absl::StrCat(
         "coupled outputs: ", coupled.fed ? "" : "feedback rejected, ",
@@ -335,7 +376,8 @@ absl::StatusOr<CompensatedResult> SolveCompensated(
     ASSIGN_OR_RETURN(std::string note, CorrectDrift(drift, &targets));
     result.notes.push_back(std::move(note));
   }
-  RETURN_IF_ERROR(Solve(problem, metric, std::move(targets), &result).Run());
+  RETURN_IF_ERROR(
+      MatrixSolve(problem, metric, std::move(targets), &result).Run());
   return result;
 }
 

@@ -1,12 +1,12 @@
-#include "converter/compensated/matrix/couple_rows.h"
+#include "kernels/feedback/couple_rows.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstring>
+#include <memory>
+#include <numeric>
 #include <vector>
 
-#include "formats/quant_type.h"
 #include "kernels/linalg/cholesky.h"
 #include "kernels/linalg/gemm.h"
 
@@ -29,58 +29,23 @@ int64_t BatchRows(int64_t n_rows) {
                     kLeastBatch, kMostBatch);
 }
 
-// The row at each place: the more the errors of its blocks weigh, the earlier,
-// as all rows behind it can make up for them.
-std::vector<int64_t> OrderOfRows(const CoupleProblem& p, const uint8_t* bytes) {
-  const std::vector<RowError> errors = MeasureRows(
-      *p.codec, p.targets, p.n_rows, p.n_cols, p.gram, bytes, p.pool);
-  std::vector<double> weights;
-  std::vector<int64_t> order;
-  for (int64_t row = 0; row < p.n_rows; ++row) {
-    const double weight =
-        errors[static_cast<size_t>(row)].gram * p.moments[row * p.n_rows + row];
-    weights.push_back(std::isfinite(weight) ? weight : INFINITY);
-    order.push_back(row);
-  }
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return weights[static_cast<size_t>(a)] > weights[static_cast<size_t>(b)];
-  });
-  return order;
-}
-
 // Rows stand in the order of batches in all that is kept here.
 class RowCoupling {
  public:
-  RowCoupling(const CoupleProblem& problem, const uint8_t* bytes)
+  RowCoupling(const CoupleProblem& problem, StoredRows* rows)
       : p_(problem),
+        rows_(*rows),
         batch_(BatchRows(p_.n_rows)),
-        order_(OrderOfRows(p_, bytes)),
-        row_bytes_(p_.n_cols / p_.codec->block *
-                   Geometry(p_.codec->type).block_bytes),
-        bytes_(static_cast<size_t>(p_.n_rows * row_bytes_)),
-        targets_(static_cast<size_t>(p_.n_rows * p_.n_cols)),
+        order_(static_cast<size_t>(p_.n_rows)),
+        targets_(p_.targets, p_.targets + p_.n_rows * p_.n_cols),
         moments_(static_cast<size_t>(p_.n_rows * p_.n_rows)),
         errors_(targets_.size()),
         products_(targets_.size()) {
-    double mean = 0;
-    for (int64_t i = 0; i < p_.n_rows; ++i) {
-      mean += p_.moments[i * p_.n_rows + i] / static_cast<double>(p_.n_rows);
-    }
-    for (int64_t i = 0; i < p_.n_rows; ++i) {
-      const int64_t row = order_[static_cast<size_t>(i)];
-      for (int64_t j = 0; j < p_.n_rows; ++j) {
-        const int64_t other = order_[static_cast<size_t>(j)];
-        moments_[static_cast<size_t>(i * p_.n_rows + j)] =
-            static_cast<float>(p_.moments[row * p_.n_rows + other] / mean +
-                               (i == j ? kDamping : 0));
-      }
-      const float* const targets = p_.targets + row * p_.n_cols;
-      std::copy(targets, targets + p_.n_cols, targets_.data() + i * p_.n_cols);
-      std::memcpy(bytes_.data() + i * row_bytes_, bytes + row * row_bytes_,
-                  static_cast<size_t>(row_bytes_));
-    }
-    TakeErrors(0, p_.n_rows);
+    std::iota(order_.begin(), order_.end(), int64_t{0});
+    TakeErrors(rows_, 0, p_.n_rows);
     Multiply(errors_.data(), p_.n_rows, products_.data());
+    TakeOrder();
+    TakeMoments();
   }
 
   CoupleResult Run() {
@@ -103,28 +68,69 @@ class RowCoupling {
     return result;
   }
 
-  // In the matrix's own order.
-  void Store(uint8_t* bytes) const {
+ private:
+  // The more a row's errors weigh, the earlier it comes, as all rows behind it
+  // can make up for them. Rows that hold no numbers are the first.
+  void TakeOrder() {
+    std::vector<double> weights(order_.size());
+    for (size_t row = 0; row < order_.size(); ++row) {
+      const size_t n = static_cast<size_t>(p_.n_cols);
+      double sum = 0;
+      for (size_t at = row * n; at < (row + 1) * n; ++at) {
+        sum += double{errors_[at]} * double{products_[at]};
+      }
+      const double weight =
+          sum * p_.moments[row * (static_cast<size_t>(p_.n_rows) + 1)];
+      weights[row] = std::isfinite(weight) ? weight : INFINITY;
+    }
+    std::stable_sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) {
+      return weights[static_cast<size_t>(a)] > weights[static_cast<size_t>(b)];
+    });
+    PutInOrder(&targets_);
+    PutInOrder(&errors_);
+    PutInOrder(&products_);
+  }
+  void PutInOrder(std::vector<float>* rows) const {
+    const std::vector<float> own = *rows;
     for (size_t i = 0; i < order_.size(); ++i) {
-      std::memcpy(bytes + order_[i] * row_bytes_,
-                  bytes_.data() + static_cast<int64_t>(i) * row_bytes_,
-                  static_cast<size_t>(row_bytes_));
+      std::copy_n(own.begin() + order_[i] * p_.n_cols, p_.n_cols,
+                  rows->begin() + static_cast<int64_t>(i) * p_.n_cols);
     }
   }
 
- private:
-  // What bytes decode to less targets.
-  void Misses(const uint8_t* bytes, int64_t first, int64_t n_rows,
+  void TakeMoments() {
+    double mean = 0;
+    for (int64_t i = 0; i < p_.n_rows; ++i) {
+      mean += p_.moments[i * p_.n_rows + i] / static_cast<double>(p_.n_rows);
+    }
+    for (int64_t i = 0; i < p_.n_rows; ++i) {
+      const int64_t row = order_[static_cast<size_t>(i)];
+      for (int64_t j = 0; j < p_.n_rows; ++j) {
+        const int64_t other = order_[static_cast<size_t>(j)];
+        moments_[static_cast<size_t>(i * p_.n_rows + j)] =
+            static_cast<float>(p_.moments[row * p_.n_rows + other] / mean +
+                               (i == j ? kDamping : 0));
+      }
+    }
+  }
+
+  // Rows of the matrix at places [first, first + n_rows).
+  absl::Span<const int64_t> RowsAt(int64_t first, int64_t n_rows) const {
+    return absl::MakeConstSpan(order_.data() + first,
+                               static_cast<size_t>(n_rows));
+  }
+
+  // What rows decode to less the targets of the places from `first` on.
+  void Misses(const StoredRows& rows, int64_t first, int64_t n_rows,
               float* misses) const {
-    p_.codec->Decode(bytes, n_rows * p_.n_cols / p_.codec->block, misses);
+    rows.Decode(misses);
     const float* const targets = targets_.data() + first * p_.n_cols;
     for (int64_t i = 0; i < n_rows * p_.n_cols; ++i) {
       misses[i] -= targets[i];
     }
   }
-  void TakeErrors(int64_t first, int64_t n_rows) {
-    Misses(bytes_.data() + first * row_bytes_, first, n_rows,
-           errors_.data() + first * p_.n_cols);
+  void TakeErrors(const StoredRows& rows, int64_t first, int64_t n_rows) {
+    Misses(rows, first, n_rows, errors_.data() + first * p_.n_cols);
   }
 
   // Rows times the Gram matrix.
@@ -165,7 +171,7 @@ class RowCoupling {
   // changes). Moments that are none have no factor: rows are by themselves
   // then, as where making up for others did not help.
   bool Feed(double before) {
-    const std::vector<uint8_t> was = bytes_;
+    const std::unique_ptr<StoredRows> was = rows_.Take(RowsAt(0, p_.n_rows));
     std::vector<double> r(moments_.begin(), moments_.end());
     const bool has_factor =
         FactorUpper(p_.pool, p_.n_rows, r.data()).failed_at < 0;
@@ -173,8 +179,8 @@ class RowCoupling {
         FeedBatches(nullptr, before)) {
       return true;
     }
-    bytes_ = was;
-    TakeErrors(0, p_.n_rows);
+    rows_.Put(RowsAt(0, p_.n_rows), *was);
+    TakeErrors(*was, 0, p_.n_rows);
     Multiply(errors_.data(), p_.n_rows, products_.data());
     return false;
   }
@@ -183,8 +189,11 @@ class RowCoupling {
     for (int64_t first = 0; first < p_.n_rows; first += batch_) {
       const int64_t n_rows = std::min(batch_, p_.n_rows - first);
       const std::vector<float> targets = FedTargets(r, first, n_rows);
-      p_.solve(targets.data(), n_rows, bytes_.data() + first * row_bytes_);
-      TakeErrors(first, n_rows);
+      const auto at = RowsAt(first, n_rows);
+      const std::unique_ptr<StoredRows> batch = rows_.Take(at);
+      batch->Solve(targets.data());
+      rows_.Put(at, *batch);
+      TakeErrors(*batch, first, n_rows);
     }
     Multiply(errors_.data(), p_.n_rows, products_.data());
     const double is = Form();
@@ -248,16 +257,16 @@ class RowCoupling {
 
   bool TryBatch(int64_t first, int64_t n_rows, float share, bool refit) {
     const std::vector<float> targets = TargetsOf(first, n_rows, share);
-    uint8_t* const own = bytes_.data() + first * row_bytes_;
-    std::vector<uint8_t> trial(own, own + n_rows * row_bytes_);
-    DescendOptions descend = p_.descend;
-    descend.refit = descend.refit && refit;
+    const auto at = RowsAt(first, n_rows);
+    const std::unique_ptr<StoredRows> trial = rows_.Take(at);
+    DescendOptions descend;
     descend.rounds = refit ? 2 : 1;
-    DescendRows(*p_.codec, targets.data(), n_rows, p_.n_cols, p_.gram, descend,
-                trial.data(), p_.pool);
+    descend.refit = p_.refit && refit;
+    descend.sweep = p_.sweep;
+    trial->Descend(targets.data(), descend);
     const size_t n = static_cast<size_t>(n_rows * p_.n_cols);
     std::vector<float> moved(n);
-    Misses(trial.data(), first, n_rows, moved.data());
+    Misses(*trial, first, n_rows, moved.data());
     float* const errors = errors_.data() + first * p_.n_cols;
     float* const products = products_.data() + first * p_.n_cols;
     for (size_t i = 0; i < n; ++i) {
@@ -275,7 +284,7 @@ class RowCoupling {
     if (!(gain < 0)) {
       return false;
     }
-    std::memcpy(own, trial.data(), trial.size());
+    rows_.Put(at, *trial);
     for (size_t i = 0; i < n; ++i) {
       errors[i] += moved[i];
       products[i] += change[i];
@@ -284,10 +293,9 @@ class RowCoupling {
   }
 
   const CoupleProblem& p_;
+  StoredRows& rows_;
   const int64_t batch_;
-  const std::vector<int64_t> order_;
-  const int64_t row_bytes_;
-  std::vector<uint8_t> bytes_;
+  std::vector<int64_t> order_;  // the row at each place
   std::vector<float> targets_;
   std::vector<float> moments_;   // over their mean diagonal, damped
   std::vector<float> errors_;    // values less targets
@@ -296,11 +304,19 @@ class RowCoupling {
 
 }  // namespace
 
-CoupleResult CoupleRows(const CoupleProblem& problem, uint8_t* bytes) {
-  RowCoupling coupling(problem, bytes);
-  const CoupleResult result = coupling.Run();
-  coupling.Store(bytes);
-  return result;
+bool CanCouple(const double* moments, int64_t n_rows) {
+  double trace = 0;
+  for (int64_t i = 0; i < n_rows * n_rows; ++i) {
+    trace += i % (n_rows + 1) == 0 ? moments[i] : 0;
+    if (!std::isfinite(moments[i])) {
+      return false;
+    }
+  }
+  return trace > 0;
+}
+
+CoupleResult CoupleRows(const CoupleProblem& problem, StoredRows* rows) {
+  return RowCoupling(problem, rows).Run();
 }
 
 }  // namespace narrow

@@ -1,8 +1,8 @@
 // The outputs of a layer weigh together.
 //
-//   CoupleProblem problem = {codec, targets, n_rows, n_cols, gram, moments,
-//                            solve, {}, &pool};
-//   CoupleResult r = CoupleRows(problem, bytes);
+//   CoupleProblem problem = {targets, n_rows, n_cols, gram, moments,
+//                            true, true, &pool};
+//   CoupleResult r = CoupleRows(problem, &rows);   // a StoredRows of n_rows
 //
 // Where H_O = <g g^T>, g the gradient of the loss at the layer's outputs, is
 // known, the loss moves by tr(H_O E H E^T) to second order, not by the sum of
@@ -16,8 +16,8 @@
 // leave to be made up for: error feedback over rows, as over columns. Rows are
 // solved in batches, whose members know nothing of each other. The last row's
 // price is all of H_O[s, s], the first one's what no row behind it can make up
-// for: so rows come in falling order of H_O[s, s] times what the given blocks
-// miss.
+// for: so rows come in falling order of H_O[s, s] times what they miss to begin
+// with.
 //
 // Then, given all others, what row b should aim at is
 //
@@ -39,33 +39,50 @@
 // 0.231; of 16 0.229, 0.218; of 8 0.223, 0.213; with moments by the size of
 // inputs 0.226, 0.216; then in falling order 0.225, 0.207.
 //
-// Tested by solve_tensor_test.cc.
+// Tested by couple_rows_test.cc, and with codecs and grids by their solvers'
+// tests.
 
-#ifndef NARROW_CONVERTER_COMPENSATED_MATRIX_COUPLE_ROWS_H_
-#define NARROW_CONVERTER_COMPENSATED_MATRIX_COUPLE_ROWS_H_
+#ifndef NARROW_KERNELS_FEEDBACK_COUPLE_ROWS_H_
+#define NARROW_KERNELS_FEEDBACK_COUPLE_ROWS_H_
 
 #include <cstdint>
-#include <functional>
+#include <memory>
 
+#include "absl/types/span.h"
 #include "formats/base/parallel.h"
-#include "kernels/compensated/compensated.h"
-#include "kernels/quant/codec.h"
+#include "kernels/feedback/feedback.h"
 
 namespace narrow {
 
+// Rows of a matrix as some format holds them, and what a solver does to rows
+// that are independent of each other. Belongs to one thread.
+class StoredRows {
+ public:
+  virtual ~StoredRows() = default;
+
+  // Copies of some rows, in that order.
+  virtual std::unique_ptr<StoredRows> Take(
+      absl::Span<const int64_t> rows) const = 0;
+  // Rows `rows` become those of `from`, which Take gave for as many.
+  virtual void Put(absl::Span<const int64_t> rows, const StoredRows& from) = 0;
+  // What a reader of the file will see, [n_rows, n_cols].
+  virtual void Decode(float* values) const = 0;
+  // Solved for targets [n_rows, n_cols], from the beginning or from what the
+  // rows are, whichever is better.
+  virtual void Solve(const float* targets) = 0;
+  // Improved from where they are (feedback.h).
+  virtual void Descend(const float* targets, const DescendOptions& options) = 0;
+};
+
 // Borrows everything.
 struct CoupleProblem {
-  const BlockCodec* codec = nullptr;
   const float* targets = nullptr;  // [n_rows, n_cols]
   int64_t n_rows = 0;
   int64_t n_cols = 0;
   const float* gram = nullptr;      // [n_cols, n_cols], damped
   const double* moments = nullptr;  // H_O, [n_rows, n_rows], symmetric
-  // Blocks for targets [n_rows, n_cols] of rows that are independent, in the
-  // place of those in `bytes`.
-  std::function<void(const float* targets, int64_t n_rows, uint8_t* bytes)>
-      solve;
-  DescendOptions descend;
+  bool refit = true;                // of descent: as DescendOptions has them
+  bool sweep = true;
   ThreadPool* pool = nullptr;
 };
 
@@ -78,10 +95,13 @@ struct CoupleResult {
   double after = 0;
 };
 
-// Improves `bytes`, all rows' blocks. REQUIRES: finite moments with a mean
-// diagonal above 0.
-CoupleResult CoupleRows(const CoupleProblem& problem, uint8_t* bytes);
+// Whether moments [n_rows, n_rows] are numbers, some of them above 0 on the
+// diagonal.
+bool CanCouple(const double* moments, int64_t n_rows);
+
+// Improves all rows of the matrix. REQUIRES: CanCouple.
+CoupleResult CoupleRows(const CoupleProblem& problem, StoredRows* rows);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMPENSATED_MATRIX_COUPLE_ROWS_H_
+#endif  // NARROW_KERNELS_FEEDBACK_COUPLE_ROWS_H_
