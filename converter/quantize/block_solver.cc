@@ -49,8 +49,9 @@ struct BlockSolver::Member {
   const LayerStats* stats = nullptr;
   float global_scale = 0;
   BlockOutput out;
-  std::vector<float> shown;    // what the file computes
-  std::vector<float> weights;  // until then
+  std::vector<float> shown;     // what the file computes
+  std::vector<float> weights;   // until then
+  std::vector<double> moments;  // of outputs; empty: not known
 };
 
 BlockSolver::BlockSolver(const ModelInput* input, const QuantizePlan* plan,
@@ -253,9 +254,30 @@ static void Unfold(const FoldType& fold, int64_t n_rows, size_t n_cols,
   });
 }
 
+// Weights, and the moments of what they will give: an output that is divided
+// by s has a gradient s times as large.
+absl::Status BlockSolver::ReadMember(const Work& work, ThreadPool* pool,
+                                     Member* member) const {
+  RETURN_IF_ERROR(ReadFolded(member->known, work, &member->weights, pool));
+  if (moments_ == nullptr || !LayerOf(member->known).solver->couples_outputs) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(member->moments, moments_->Read(Linear(member->known)));
+  const auto fold = work.folds.find(member->known);
+  if (fold == work.folds.end() || fold->second.rows.empty()) {
+    return absl::OkStatus();
+  }
+  const std::vector<float>& rows = fold->second.rows;
+  for (size_t at = 0; at < member->moments.size(); ++at) {
+    member->moments[at] *=
+        double{rows[at / rows.size()]} * double{rows[at % rows.size()]};
+  }
+  return absl::OkStatus();
+}
+
 absl::Status BlockSolver::SolveMember(const Work& work, ThreadPool* pool,
                                       Member* member) const {
-  RETURN_IF_ERROR(ReadFolded(member->known, work, &member->weights, pool));
+  RETURN_IF_ERROR(ReadMember(work, pool, member));
   ASSIGN_OR_RETURN(SolvedLayer solved, SolveLayer(ProblemOf(*member), pool));
   return FinishMember(work, std::move(solved), pool, member);
 }
@@ -264,7 +286,7 @@ absl::Status BlockSolver::SolveMembers(
     const Work& work, absl::Span<Member* const> members) const {
   std::vector<LayerProblem> problems;
   for (Member* member : members) {
-    RETURN_IF_ERROR(ReadFolded(member->known, work, &member->weights, &pool_));
+    RETURN_IF_ERROR(ReadMember(work, &pool_, member));
     problems.push_back(ProblemOf(*member));
   }
   ASSIGN_OR_RETURN(std::vector<SolvedLayer> solved,
@@ -283,6 +305,8 @@ LayerProblem BlockSolver::ProblemOf(const Member& member) const {
   problem.weights = member.weights.data();
   problem.stats = member.stats;
   problem.global_scale = member.global_scale;
+  problem.output_moments =
+      member.moments.empty() ? nullptr : member.moments.data();
   problem.device = device_;
   return problem;
 }
@@ -301,6 +325,7 @@ absl::Status BlockSolver::FinishMember(const Work& work, SolvedLayer solved,
   }
   const int64_t n_rows = solved.matrix.n_rows;
   const size_t n_cols = static_cast<size_t>(solved.matrix.n_cols);
+  member->moments = {};
   std::vector<float>& weights = member->weights;
   pool->ParallelFor(n_rows, [&](int64_t r) {
     DequantizeRows(solved.matrix, r, 1,

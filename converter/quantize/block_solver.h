@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "calibration/blockwise/layer_stats.h"
+#include "converter/quantize/layer_moments.h"
 #include "converter/quantize/layer_solver.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
@@ -48,6 +49,9 @@ class BlockSolver {
               OverlaySource* overlay, ThreadPool* pool,
               const std::atomic<bool>* cancelled,
               const Device* device = nullptr);
+
+  // Of outputs, for the solvers that couple them; borrowed.
+  void set_moments(const LayerMoments* moments) { moments_ = moments; }
 
   // Statistics are freed as soon as they are used. Cancelled between layers.
   // With `names` (GGUF's) only these layers, of those that `stats` are of.
@@ -90,6 +94,8 @@ class BlockSolver {
                           Work* work);
   // A member of a group on its way.
   struct Member;
+  absl::Status ReadMember(const Work& work, ThreadPool* pool,
+                          Member* member) const;
   absl::Status SolveMember(const Work& work, ThreadPool* pool,
                            Member* member) const;
   absl::Status SolveMembers(const Work& work,
@@ -114,6 +120,7 @@ class BlockSolver {
   ThreadPool& pool_;
   const std::atomic<bool>* cancelled_;
   const Device* const device_;
+  const LayerMoments* moments_ = nullptr;
   std::vector<int> layer_of_;  // by known; -1: stays dense
 };
 

@@ -1,5 +1,6 @@
 #include "converter/quantize/calibrated_run.h"
 
+#include <algorithm>
 #include <chrono>
 #include <iterator>
 #include <utility>
@@ -8,6 +9,7 @@
 #include "calibration/backward/fisher_file.h"
 #include "calibration/blockwise/observe_request.h"
 #include "calibration/text/sample_text.h"
+#include "converter/quantize/layer_moments.h"
 #include "formats/base/file.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
@@ -20,6 +22,8 @@ using Clock = std::chrono::steady_clock;
 
 // The last of so many samples judges corrections of the drift.
 constexpr int64_t kHeldOutEvery = 8;
+// Outputs of the largest layers whose moments are gathered: 134 MB of them.
+constexpr int64_t kMostCoupledOutputs = 4096;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -254,6 +258,12 @@ absl::Status CalibratedRun::WeighTokens(uint64_t run_fingerprint,
   }
   FisherOptions options;
   options.per_input = true;
+  if (std::any_of(plan_.layers.begin(), plan_.layers.end(),
+                  [](const PlannedLayer& layer) {
+                    return layer.solver->couples_outputs;
+                  })) {
+    options.max_moment_outputs = kMostCoupledOutputs;
+  }
   options.hidden_bytes = options_.hidden_bytes;
   options.n_threads = pool_.n_threads();
   options.cancelled = options_.cancelled;
@@ -293,6 +303,8 @@ absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
   }
   BlockSolver solver(&input_, &plan_, overlay_, &pool_, options_.cancelled,
                      options_.device.has_value() ? &*options_.device : nullptr);
+  const LayerMoments moments(fisher_.moments.get(), model_.get());
+  solver.set_moments(&moments);
   const int64_t n_blocks = calibrator->n_blocks();
   while (calibrator->next_block() < n_blocks) {
     RETURN_IF_ERROR(OneBlock(calibrator.get(), &solver, store));

@@ -78,6 +78,7 @@ SolverProblem ToSolve(const LayerProblem& problem, const SolverOptions* options,
   to_solve.scheme = layer.scheme;
   to_solve.stats = problem.stats;
   to_solve.importance = problem.importance;
+  to_solve.output_moments = problem.output_moments;
   to_solve.global_scale = problem.global_scale;
   to_solve.options = options;
   to_solve.pool = pool;

@@ -43,6 +43,7 @@ struct LayerProblem {
   const float* weights;  // [n_rows, n_cols]
   const LayerStats* stats = nullptr;
   const float* importance = nullptr;
+  const double* output_moments = nullptr;  // as SolverProblem has them
   float global_scale = 0;          // of fused siblings, see FusedGlobalScale
   const Device* device = nullptr;  // of the solver; nullptr: none
 };

@@ -24,6 +24,10 @@
 // scales those are taken, too, that the matrix would have had without nesting,
 // if all rows together are better for it.
 //
+// Where second moments of the outputs' gradients are known, rows are then
+// solved anew to make up for each other's errors (couple_outputs.h): one form
+// of all rows falls, and a row's own error may rise.
+//
 // Measured: docs/measurements.md, packings through one core.
 //
 // Tested by solver_test.cc and compensated_test.cc.
@@ -38,6 +42,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "converter/solvers/couple_outputs.h"
 #include "converter/solvers/gram_metric.h"
 #include "converter/solvers/grid_problem.h"
 #include "converter/solvers/matrix_rows.h"
@@ -117,7 +122,8 @@ class Solve {
     if (!OwnScales(p_) || plain_.scheme.nested_scales) {
       return RunUnderScales();
     }
-    ASSIGN_OR_RETURN(const GridRows rows, Improve(p_, plain_, false));
+    ASSIGN_OR_RETURN(GridRows rows, Improve(p_, plain_, false));
+    RETURN_IF_ERROR(Couple(p_, false, &rows));
     return TakeRows(rows, plain_);
   }
 
@@ -141,36 +147,68 @@ class Solve {
     return sum;
   }
 
+  // The factor that the two kinds of feedback need.
+  absl::StatusOr<GramFactor> DescendingFactor(SolverReport* report) {
+    return FactorGram(p_, Descending(GramDiagonal(p_)), &metric_, report);
+  }
+  absl::StatusOr<GramFactor> NaturalFactor(SolverReport* report) {
+    return FactorGram(p_, {}, &metric_, report);
+  }
+
   // Codes by feedback in descending order, of scales that are there or found
   // first.
-  absl::StatusOr<GridRows> FeedInDescendingOrder(const SolverProblem& problem,
-                                                 GridRows rows,
-                                                 bool keep_scales) {
-    ASSIGN_OR_RETURN(
-        const GramFactor factor,
-        FactorGram(p_, Descending(GramDiagonal(p_)), &metric_, &report_));
+  void FeedInDescendingOrder(const SolverProblem& problem,
+                             const GramFactor& factor, const float* targets,
+                             bool keep_scales, GridRows* rows) const {
     if (!keep_scales) {
       const std::vector<float> weights = factor.PivotsByColumn();
-      FitScales(problem, targets_.data(),
-                p_.options->weighted_fit ? weights.data() : nullptr, &rows);
+      FitScales(problem, targets,
+                p_.options->weighted_fit ? weights.data() : nullptr, rows);
     }
     FeedbackOptions options;
     options.fit_on_entry = false;
-    Feedback(targets_.data(), factor.view(), options, &rows, p_.pool);
-    return rows;
+    Feedback(targets, factor.view(), options, rows, p_.pool);
   }
 
-  absl::StatusOr<GridRows> FeedGroupByGroup(GridRows rows) {
-    ASSIGN_OR_RETURN(const GramFactor factor,
-                     FactorGram(p_, {}, &metric_, &report_));
+  void FeedGroupByGroup(const GramFactor& factor, const float* targets,
+                        GridRows* rows) const {
     FeedbackOptions options;
     options.weight_by_pivots = p_.options->weighted_fit;
     options.fit = p_.options->fit;
     options.block_rounds = p_.options->rounds > 0 ? kGroupRounds : 0;
     options.block_refit = p_.options->refit;
     options.block_sweep = p_.options->sweep;
-    Feedback(targets_.data(), factor.view(), options, &rows, p_.pool);
-    return rows;
+    Feedback(targets, factor.view(), options, rows, p_.pool);
+  }
+
+  // Where the outputs' moments are known: rows that make up for each other.
+  absl::Status Couple(const SolverProblem& problem, bool keep_scales,
+                      GridRows* rows) {
+    if (p_.output_moments == nullptr) {
+      return absl::OkStatus();
+    }
+    const bool by_groups = !keep_scales && rows->n_groups > 1;
+    SolverReport noted;  // as the attempts noted it
+    ASSIGN_OR_RETURN(const GramFactor factor, by_groups
+                                                  ? NaturalFactor(&noted)
+                                                  : DescendingFactor(&noted));
+    OutputCoupling coupling;
+    coupling.problem = &problem;
+    coupling.targets = targets_.data();
+    coupling.gram = gram_.data();
+    coupling.keep_scales = keep_scales;
+    coupling.feed = [&](const float* targets, GridRows* some) {
+      if (by_groups) {
+        FeedGroupByGroup(factor, targets, some);
+      } else {
+        FeedInDescendingOrder(problem, factor, targets, keep_scales, some);
+      }
+    };
+    if (CoupleOutputs(coupling, rows, &report_.notes)) {
+      n_plain_ = 0;
+      report_.relative_error = Ratio(Total(ErrorsOf(rows)), Energy());
+    }
+    return absl::OkStatus();
   }
 
   void DescendFrom(GridRows* rows, bool keep_scales) const {
@@ -191,12 +229,16 @@ class Solve {
     const bool keep_scales = fixed || !OwnScales(problem);
     std::vector<GridRows> attempts;
     if (!keep_scales && plain.n_groups > 1) {
-      ASSIGN_OR_RETURN(GridRows rows, FeedGroupByGroup(plain));
-      attempts.push_back(std::move(rows));
+      ASSIGN_OR_RETURN(const GramFactor factor, NaturalFactor(&report_));
+      attempts.push_back(plain);
+      FeedGroupByGroup(factor, targets_.data(), &attempts.back());
     }
-    ASSIGN_OR_RETURN(GridRows rows,
-                     FeedInDescendingOrder(problem, plain, keep_scales));
-    attempts.push_back(std::move(rows));
+    {
+      ASSIGN_OR_RETURN(const GramFactor factor, DescendingFactor(&report_));
+      attempts.push_back(plain);
+      FeedInDescendingOrder(problem, factor, targets_.data(), keep_scales,
+                            &attempts.back());
+    }
     gram_ = ScaledGram(p_, metric_);
     GridRows best = plain;
     std::vector<RowError> least = ErrorsOf(&best);
@@ -208,7 +250,8 @@ class Solve {
       for (size_t row = 0; row < errors.size(); ++row) {
         if (errors[row].gram < least[row].gram &&
             Undamped(errors[row]) <= Undamped(baseline[row])) {
-          CopyRow(attempt, static_cast<int64_t>(row), &best);
+          const int64_t at = static_cast<int64_t>(row);
+          CopyRow(attempt, at, at, &best);
           least[row] = errors[row];
         }
       }
@@ -224,7 +267,8 @@ class Solve {
                              GridRows* rows) {
     for (size_t row = 0; row < errors.size(); ++row) {
       if (others[row].gram < errors[row].gram) {
-        CopyRow(other, static_cast<int64_t>(row), rows);
+        const int64_t at = static_cast<int64_t>(row);
+        CopyRow(other, at, at, rows);
       }
     }
   }
@@ -241,7 +285,7 @@ class Solve {
     QuantizedMatrix solved = plain_;
     solved.codes = rows.codes;
     if (!other.has_value()) {
-      return solved;
+      return CoupledUnderScales(problem, std::move(solved));
     }
     const SolverReport kept = report_;
     const double least = total_;
@@ -258,6 +302,14 @@ class Solve {
       report_ = kept;
       n_plain_ = n_plain;
     }
+    return CoupledUnderScales(problem, std::move(solved));
+  }
+
+  absl::StatusOr<QuantizedMatrix> CoupledUnderScales(
+      const SolverProblem& problem, QuantizedMatrix solved) {
+    ASSIGN_OR_RETURN(GridRows rows, MakeRows(problem, AsStored(solved)));
+    RETURN_IF_ERROR(Couple(problem, true, &rows));
+    solved.codes = std::move(rows.codes);
     return solved;
   }
 
@@ -288,6 +340,12 @@ class Solve {
     return matrix;
   }
 
+  double Energy() const {
+    const std::vector<float> zeros(targets_.size(), 0.0f);
+    return GramError(targets_.data(), zeros.data(), p_.n_rows, p_.n_cols,
+                     gram_.data(), p_.pool);
+  }
+
   void Report(const std::vector<RowError>& baseline,
               const std::vector<RowError>& errors) {
     n_plain_ = 0;
@@ -295,9 +353,7 @@ class Solve {
       n_plain_ += errors[row].gram == baseline[row].gram;
     }
     total_ = Total(errors);
-    const std::vector<float> zeros(targets_.size(), 0.0f);
-    const double energy = GramError(targets_.data(), zeros.data(), p_.n_rows,
-                                    p_.n_cols, gram_.data(), p_.pool);
+    const double energy = Energy();
     report_.relative_error_before = Ratio(Total(baseline), energy);
     report_.relative_error = Ratio(total_, energy);
     report_.damping = metric_.damping;
@@ -347,7 +403,8 @@ extern const Solver kCompensatedSolver;
 const Solver kCompensatedSolver = {
     "compensated", "error feedback and descent, never worse than plain",
     Needs,         Supports,
-    SolveMatrix,
+    SolveMatrix,   nullptr,
+    true,
 };
 
 }  // namespace narrow

@@ -37,6 +37,8 @@
 //     a regression on the calibration text, so it can fit its noise: lambda
 //     is drift_damping times the mean of H's diagonal, `drift` shrinks it, and
 //     drift.h says what else keeps it sound.
+//   - Where second moments of the outputs' gradients are known, rows are then
+//     solved anew to make up for each other's errors (couple_outputs.h).
 //
 // When things go wrong: gram_metric.h. Columns without input are rounded to
 // the nearest; so are all if no input was ever seen, and the report says that.
@@ -81,6 +83,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "converter/solvers/couple_outputs.h"
 #include "converter/solvers/device/device_gptq.h"
 #include "converter/solvers/gram_metric.h"
 #include "converter/solvers/grid_problem.h"
@@ -172,7 +175,7 @@ struct Work {
 };
 
 // Codes by feedback; `rows` gets its scales before or on the way.
-void RoundWithFeedback(const Work& work, GridRows* rows) {
+void RoundWithFeedback(const Work& work, const float* targets, GridRows* rows) {
   const SolverProblem& problem = *work.problem;
   const SolverOptions& options = *problem.options;
   FeedbackOptions feedback;
@@ -180,8 +183,14 @@ void RoundWithFeedback(const Work& work, GridRows* rows) {
       !options.static_groups && !SharesScales(problem.scheme);
   feedback.weight_by_pivots = options.weighted_fit;
   feedback.fit = options.fit;
-  Feedback(work.targets.data(), work.factor.view(), feedback, rows,
-           problem.pool);
+  Feedback(targets, work.factor.view(), feedback, rows, problem.pool);
+}
+
+void FitWeighted(const Work& work, const float* targets, GridRows* rows) {
+  const std::vector<float> weights = work.factor.PivotsByColumn();
+  FitScales(*work.problem, targets,
+            work.problem->options->weighted_fit ? weights.data() : nullptr,
+            rows);
 }
 
 double Energy(const Work& work, const std::vector<float>& gram) {
@@ -200,18 +209,37 @@ double ErrorOf(const Work& work, const std::vector<float>& gram,
                    gram.data(), work.problem->pool);
 }
 
+// Where the outputs' moments are known: rows that make up for each other.
+void Couple(const Work& work, const std::vector<float>& gram, double energy,
+            GridRows* rows, SolverReport* report) {
+  OutputCoupling coupling;
+  coupling.problem = work.problem;
+  coupling.targets = work.targets.data();
+  coupling.gram = gram.data();
+  coupling.keep_scales = SharesScales(work.problem->scheme);
+  coupling.feed = [&](const float* targets, GridRows* some) {
+    if (!coupling.keep_scales) {
+      FitWeighted(work, targets, some);
+    }
+    RoundWithFeedback(work, targets, some);
+  };
+  if (CoupleOutputs(coupling, rows, &report->notes)) {
+    report->relative_error = Ratio(ErrorOf(work, gram, *rows), energy);
+  }
+}
+
 // All after the factor: feedback, descent, what it came to.
 GridRows SolveWork(Work* work, SolverReport* report) {
   const SolverProblem& problem = *work->problem;
   const SolverOptions& options = *problem.options;
   GridRows rows = MakeGridRows(problem);
-  const std::vector<float> weights = work->factor.PivotsByColumn();
-  FitScales(problem, work->targets.data(),
-            options.weighted_fit ? weights.data() : nullptr, &rows);
+  FitWeighted(*work, work->targets.data(), &rows);
   GridRows nearest = rows;
   RoundRows(work->targets.data(), rows.n_cols, &nearest, problem.pool);
-  RoundWithFeedback(*work, &rows);
-  work->factor = GramFactor();  // its memory goes to the Gram matrix
+  RoundWithFeedback(*work, work->targets.data(), &rows);
+  if (problem.output_moments == nullptr) {
+    work->factor = GramFactor();  // its memory goes to the Gram matrix
+  }
   const std::vector<float> gram = ScaledGram(problem, work->metric);
 
   const double energy = Energy(*work, gram);
@@ -241,6 +269,7 @@ GridRows SolveWork(Work* work, SolverReport* report) {
     result = improve(&rows);
   }
   report->relative_error = Ratio(result.error_after, energy);
+  Couple(*work, gram, energy, &rows, report);
   return rows;
 }
 
@@ -308,7 +337,23 @@ absl::StatusOr<SolvedMatrix> SolveOnProcessor(const SolverProblem& problem) {
   return solved;
 }
 
-// What the device has no room for is the processor's.
+// Of rows that a device solved, with its factor made once more.
+absl::Status CoupleFromDevice(Work* work, GridRows* rows,
+                              SolverReport* report) {
+  const SolverProblem& problem = *work->problem;
+  if (problem.output_moments == nullptr) {
+    return absl::OkStatus();
+  }
+  SolverReport noted;  // as the device noted it
+  ASSIGN_OR_RETURN(work->factor, FactorGram(problem, std::move(work->order),
+                                            &work->metric, &noted));
+  const std::vector<float> gram = ScaledGram(problem, work->metric);
+  Couple(*work, gram, Energy(*work, gram), rows, report);
+  return absl::OkStatus();
+}
+
+// What the device has no room for is the processor's, as is the coupling of
+// outputs.
 absl::StatusOr<std::vector<SolvedMatrix>> SolveMany(
     absl::Span<const SolverProblem> problems) {
   std::vector<SolvedMatrix> solved(problems.size());
@@ -331,6 +376,8 @@ absl::StatusOr<std::vector<SolvedMatrix>> SolveMany(
   for (size_t i = 0; i < problems.size(); ++i) {
     if (status.ok()) {
       RETURN_IF_ERROR(
+          CoupleFromDevice(&works[i], &on_device[i].rows, &solved[i].report));
+      RETURN_IF_ERROR(
           Finish(works[i], std::move(on_device[i].rows), &solved[i]));
       continue;
     }
@@ -350,8 +397,12 @@ absl::StatusOr<SolvedMatrix> Solve(const SolverProblem& problem) {
 
 }  // namespace
 
-const Solver kGptqSolver = {"gptq", "GPTQ (Frantar et al., 2023)",
-                            &Needs, &Supports,
-                            &Solve, &SolveMany};
+const Solver kGptqSolver = {"gptq",
+                            "GPTQ (Frantar et al., 2023)",
+                            &Needs,
+                            &Supports,
+                            &Solve,
+                            &SolveMany,
+                            /*couples_outputs=*/true};
 
 }  // namespace narrow

@@ -58,9 +58,9 @@ QuantizedMatrix TakeRows(const GridRows& rows, const QuantizedMatrix& matrix) {
   return taken;
 }
 
-void CopyRow(const GridRows& from, int64_t row, GridRows* to) {
-  const auto copy = [row](const auto& source, int64_t n, auto* target) {
-    std::copy_n(source.begin() + row * n, n, target->begin() + row * n);
+void CopyRow(const GridRows& from, int64_t row, int64_t to_row, GridRows* to) {
+  const auto copy = [row, to_row](const auto& source, int64_t n, auto* target) {
+    std::copy_n(source.begin() + row * n, n, target->begin() + to_row * n);
   };
   copy(from.codes, from.n_cols, &to->codes);
   copy(from.scales, from.n_groups, &to->scales);

@@ -31,8 +31,8 @@ absl::StatusOr<GridRows> MakeRows(const SolverProblem& problem,
 // has its own.
 QuantizedMatrix TakeRows(const GridRows& rows, const QuantizedMatrix& matrix);
 
-// REQUIRES: the same shape and grid.
-void CopyRow(const GridRows& from, int64_t row, GridRows* to);
+// Row `row` to row `to_row`. REQUIRES: the same columns and grid.
+void CopyRow(const GridRows& from, int64_t row, int64_t to_row, GridRows* to);
 
 }  // namespace narrow
 

@@ -88,6 +88,9 @@ struct SolverProblem {
   const float* importance = nullptr;
   // NVFP4: shared by fused siblings; 0: the matrix's own.
   float global_scale = 0;
+  // Second moments of the gradients of the loss at the outputs, [n_rows,
+  // n_rows], symmetric; nullptr: outputs weigh alike, each by itself.
+  const double* output_moments = nullptr;
   const SolverOptions* options = nullptr;
   ThreadPool* pool = nullptr;
   // A card, or the processor as one (kernels/device.h), for solvers that know
@@ -129,6 +132,8 @@ struct Solver {
   // one or more, with the same device, all fast or none.
   absl::StatusOr<std::vector<SolvedMatrix>> (*solve_many)(
       absl::Span<const SolverProblem> problems) = nullptr;
+  // Whether it knows what to do with output_moments.
+  bool couples_outputs = false;
 };
 
 #define NARROW_SOLVER(variable) extern const Solver variable;

@@ -48,6 +48,8 @@ void Run() {
   for (double& value : stats.cross) {
     value *= 0.01;
   }
+  const std::vector<double> moments =
+      TestStats(kRows, 2 * kRows, kSeed + 1).gram;
   ThreadPool pool(2);
   for (const bool other : {false, true}) {
     SolverOptions options;
@@ -68,6 +70,7 @@ void Run() {
       problem.n_cols = kCols;
       problem.scheme = c.scheme;
       problem.stats = &stats;
+      problem.output_moments = other ? moments.data() : nullptr;
       problem.options = &options;
       problem.pool = &pool;
       for (const Solver* solver : AllSolvers()) {

@@ -103,6 +103,67 @@ TEST_P(SolverTest, EverySolverGivesLegalMatricesOrSaysWhyNot) {
   }
 }
 
+// tr(H_O E H E^T), H_O damped as the coupling has it.
+double CoupledError(const SolverProblem& problem, const double* moments,
+                    const QuantizedMatrix& matrix) {
+  const size_t n_rows = static_cast<size_t>(problem.n_rows);
+  const size_t n_cols = static_cast<size_t>(problem.n_cols);
+  std::vector<float> values(n_rows * n_cols);
+  DequantizeRows(matrix, 0, problem.n_rows, values.data());
+  std::vector<double> products(values.size());  // E H
+  for (size_t i = 0; i < n_rows; ++i) {
+    for (size_t k = 0; k < n_cols; ++k) {
+      const double miss = double{values[i * n_cols + k]} -
+                          double{problem.weights[i * n_cols + k]};
+      for (size_t j = 0; j < n_cols; ++j) {
+        products[i * n_cols + j] += miss * problem.stats->gram[k * n_cols + j];
+      }
+    }
+  }
+  double mean = 0;
+  for (size_t i = 0; i < n_rows; ++i) {
+    mean += moments[i * n_rows + i] / static_cast<double>(n_rows);
+  }
+  double sum = 0;
+  for (size_t i = 0; i < n_rows; ++i) {
+    for (size_t k = 0; k < n_rows; ++k) {
+      double form = 0;
+      for (size_t j = 0; j < n_cols; ++j) {
+        form += products[k * n_cols + j] *
+                (double{values[i * n_cols + j]} -
+                 double{problem.weights[i * n_cols + j]});
+      }
+      sum += (moments[i * n_rows + k] / mean + (i == k ? 0.1 : 0)) * form;
+    }
+  }
+  return sum;
+}
+
+TEST_P(SolverTest, OutputsThatWeighTogetherLowerTheirForm) {
+  const std::vector<double> moments =
+      TestStats(kRows, 2 * kRows, kSeed + 1).gram;
+  for (const Solver* solver : AllSolvers()) {
+    if (!solver->couples_outputs ||
+        !solver->supports(problem_.scheme, options_).ok()) {
+      continue;
+    }
+    SCOPED_TRACE(solver->name);
+    problem_.output_moments = nullptr;
+    const QuantizedMatrix alone = Solve(solver->name);
+    problem_.output_moments = moments.data();
+    const QuantizedMatrix coupled = Solve(solver->name);
+    // Inputs here share more than those of most models: half and less.
+    EXPECT_LT(CoupledError(problem_, moments.data(), coupled),
+              0.9 * CoupledError(problem_, moments.data(), alone));
+    EXPECT_NE(report_.notes.back().find("coupled outputs"), std::string::npos);
+    // Numbers that are none couple nothing.
+    std::vector<double> broken = moments;
+    broken[7] = std::numeric_limits<double>::quiet_NaN();
+    problem_.output_moments = broken.data();
+    EXPECT_EQ(Solve(solver->name).codes, alone.codes);
+  }
+}
+
 TEST_P(SolverTest, ThreadsDoNotShow) {
   for (const Solver* solver : AllSolvers()) {
     if (!solver->supports(problem_.scheme, options_).ok()) {
