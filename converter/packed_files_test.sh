@@ -57,6 +57,14 @@ check "which changes the codes" differ gptq/$weights awq-gptq/$weights
 check "the same again" calibrate -o again --threads 1
 check "gives the same bytes" cmp gptq/$weights again/$weights
 
+# Everything that lowers the error.
+check "gptq, thorough" calibrate -o thorough --preset thorough \
+  --json thorough.json
+check "which couples outputs" grep -q "coupled outputs" thorough.json
+check "gptq, thorough, without drawn windows" calibrate -o undrawn \
+  --preset thorough --cover 0
+check "which changes the codes" differ thorough/$weights undrawn/$weights
+
 # Any method's codes by error feedback.
 check "nf4" calibrate -o nf4 -m nf4
 check "nf4 with error feedback" calibrate -o nf4-fed -m nf4 --solver compensated

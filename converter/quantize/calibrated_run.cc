@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "calibration/backward/fisher_file.h"
 #include "calibration/blockwise/observe_request.h"
+#include "calibration/text/cover_windows.h"
 #include "calibration/text/sample_text.h"
 #include "converter/quantize/layer_moments.h"
 #include "formats/base/file.h"
@@ -81,8 +82,19 @@ absl::StatusOr<SampleOptions> SampleOptionsOf(
     options.pack = settings.pack();
   }
   options.assistant_only = settings.assistant_only();
+  options.spread = settings.spread();
   options.window_bos = !settings.has_window_bos() || settings.window_bos();
   return options;
+}
+
+absl::Status CheckCover(const CalibrationSettings& settings) {
+  return settings.cover() == 1 || settings.cover() < 0
+             ? absl::InvalidArgumentError(absl::StrCat(
+                   "cover is ", settings.cover(),
+                   ": of every so many windows one is drawn from the "
+                   "vocabulary, the others are the text's; 4 is usual, 0 for "
+                   "none"))
+             : absl::OkStatus();
 }
 
 absl::StatusOr<Precision> PrecisionOf(const CalibrationSettings& settings) {
@@ -140,6 +152,7 @@ absl::Status CalibratedRun::Open() {
   const CalibrationSettings& settings = plan_.recipe.calibration();
   RETURN_IF_ERROR(OrderOf(settings).status());
   RETURN_IF_ERROR(CheckTokenWeights(settings));
+  RETURN_IF_ERROR(CheckCover(settings));
   ASSIGN_OR_RETURN(const SampleOptions samples, SampleOptionsOf(settings));
   CheckpointOptions options;
   options.intermediate = "exact";
@@ -165,11 +178,20 @@ absl::Status CalibratedRun::Open() {
   RETURN_IF_ERROR(merging);
   RETURN_IF_ERROR(opened.status());
   model_ = *std::move(opened);
+  return TakeSamples(samples);
+}
+
+absl::Status CalibratedRun::TakeSamples(SampleOptions of_text) {
+  const CalibrationSettings& settings = plan_.recipe.calibration();
+  const int64_t n_cover = CoverWindows(of_text.n_samples, settings.cover());
+  of_text.n_samples -= n_cover;
   ASSIGN_OR_RETURN(
       samples_,
       SampleTexts(*model_, {settings.file().begin(), settings.file().end()},
-                  samples));
-  return absl::OkStatus();
+                  of_text));
+  return n_cover == 0 ? absl::OkStatus()
+                      : AddCoverWindows(*model_, n_cover, settings.cover(),
+                                        of_text.seed, &samples_);
 }
 
 absl::StatusOr<BlockOutput> CalibratedRun::AtOnce(BlockCalibrator* calibrator,

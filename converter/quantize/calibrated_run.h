@@ -24,6 +24,7 @@
 #include "calibration/backward/fisher_weights.h"
 #include "calibration/blockwise/block_calibrator.h"
 #include "calibration/blockwise/samples.h"
+#include "calibration/text/sample_text.h"
 #include "converter/quantize/block_solver.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
@@ -78,6 +79,7 @@ class CalibratedRun {
   int64_t n_resumed() const { return n_resumed_; }
 
  private:
+  absl::Status TakeSamples(SampleOptions of_text);
   absl::Status WeighTokens(uint64_t run_fingerprint, WorkStore* store);
   // Nullptr unless tokens were weighed.
   const TokenWeights* weights() const {

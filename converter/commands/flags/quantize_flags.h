@@ -40,6 +40,7 @@ struct QuantizeFlags {
   std::vector<std::string> texts;
   int64_t samples = 0;
   int64_t sample_tokens = 0;
+  int64_t cover = 0;
   uint64_t seed = 0;
   std::string text_kind;
   std::string text_field;

@@ -24,7 +24,7 @@ constexpr Preset kPresets[] = {
     // Everything that lowers the error, for about three times the work.
     {"thorough", R"(
         solver { drift: 1 residual: 0.5 }
-        calibration { token_weights: "fisher" })",
+        calibration { token_weights: "fisher" cover: 4 spread: true })",
      true},
     {"gptqmodel", R"(
         rule { method: "gptq" bits: 4 group_size: 128 symmetric: true }
