@@ -5,17 +5,10 @@
 #include <cmath>
 #include <cstddef>
 
-#include "kernels/compensated/compensated.h"
-
 namespace narrow {
 
-bool SupportsCompensation(const BlockCodec& codec) {
-  // A plain number has nothing to fit, and no neighbours that share it.
-  return codec.block > 1;
-}
-
 BlockRuleSet::BlockRuleSet(const BlockCodec& codec) {
-  assert(SupportsCompensation(codec));
+  assert(codec.block > 1);
   const FieldRanges& ranges = codec.ranges;
   rules_.block = codec.block;
   rules_.n_sub = ranges.n_sub_blocks;

@@ -21,6 +21,11 @@ FeedProblem ProblemOf(const float* targets, int64_t n_rows,
 
 }  // namespace
 
+bool SupportsCompensation(const BlockCodec& codec) {
+  // A plain number has nothing to fit, and no neighbours that share it.
+  return codec.block > 1;
+}
+
 void FeedRows(const BlockCodec& codec, const float* targets, int64_t n_rows,
               const FeedFactor& factor, const FeedOptions& options,
               uint8_t* bytes, ThreadPool* pool) {

@@ -13,7 +13,6 @@
 
 #include "kernels/compensated/block_kernels.h"
 #include "kernels/compensated/block_panel.h"
-#include "kernels/compensated/compensated.h"
 #include "kernels/compensated/unit_rules.h"
 #include "kernels/feedback/matrix_format.h"
 #include "kernels/quant/codec.h"
