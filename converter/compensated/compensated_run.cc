@@ -255,6 +255,8 @@ absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
   solver.solve = options_.solve;
   solver.moments = fisher_ == nullptr ? nullptr : fisher_->moments.get();
   solver.cancelled = options_.cancelled;
+  solver.device = options_.device;
+  solver.on_device_note = options_.on_device_note;
   solver_ = std::make_unique<TensorSolver>(&model_, &pool_, solver);
   if (options_.verify.n_windows > 0 && !store->Has(calibrator_->n_blocks())) {
     ASSIGN_OR_RETURN(

@@ -64,8 +64,8 @@ struct CompensatedRunOptions {
   SolveFn solve;  // SolveCompensated, but for tests
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
-  // Where statistics are gathered and blocks judged, with the same bits
-  // (block_calibrator.h); matrices are solved by the processor.
+  // Where statistics are gathered, matrices solved and blocks judged, with the
+  // same bits (block_calibrator.h, placed_rows.h).
   std::optional<Device> device;
   std::function<void(absl::string_view)> on_device_note;
   std::function<void(const SolveProgress&)> on_block;

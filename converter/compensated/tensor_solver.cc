@@ -20,6 +20,8 @@ namespace {
 
 // Rows that a thread reads, encodes or decodes at once.
 constexpr int64_t kRowsAtOnce = 64;
+// Experts whose baselines a device encodes side by side.
+constexpr int kEncoders = 2;
 
 int64_t MatricesOf(const TensorMeta& meta) {
   return meta.shape.size() > 2 ? meta.shape[0] : 1;
@@ -129,6 +131,10 @@ absl::Status TensorSolver::SolveMatrix(const PlannedTensor& planned,
   problem.options = &options_.solver;
   problem.pool = pool;
   problem.factors = factors;
+  if (options_.device.has_value()) {
+    problem.device = &*options_.device;
+    problem.encoders = encoders_.get();
+  }
   const std::string& name = planned.source->meta.name;
   const int expert = ExpertOf(meta, matrix);
   std::vector<double> moments;
@@ -300,6 +306,11 @@ SolvedTensor TensorSolver::Join(const PlannedTensor& planned,
 
 absl::StatusOr<std::vector<SolvedTensor>> TensorSolver::Solve(
     const std::vector<const PlannedTensor*>& tensors, const BlockStats& stats) {
+  if (options_.device.has_value() && encoders_ == nullptr) {
+    ASSIGN_OR_RETURN(encoders_,
+                     SharedEncoders::Create(*options_.device, kEncoders,
+                                            options_.on_device_note));
+  }
   // By input, in order of appearance: layers that see the same one have the
   // same statistics.
   std::vector<std::vector<size_t>> groups;

@@ -18,10 +18,13 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "calibration/backward/output_moments.h"
 #include "calibration/blockwise/layer_stats.h"
@@ -31,6 +34,8 @@
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
+#include "kernels/device.h"
+#include "kernels/quant/device/shared_encoders.h"
 
 namespace narrow {
 
@@ -44,6 +49,11 @@ struct TensorSolverOptions {
   // Of outputs' gradients; nullptr: outputs are not coupled.
   const OutputMoments* moments = nullptr;
   const std::atomic<bool>* cancelled = nullptr;
+  // Where matrices are solved, with the same bytes; none: the processor.
+  // `on_device_note` is told what its memory is too short for when the baseline
+  // is encoded, by any thread.
+  std::optional<Device> device;
+  std::function<void(absl::string_view)> on_device_note;
   // What experts solved side by side may take.
   int64_t batch_bytes = int64_t{2} << 30;
 };
@@ -103,6 +113,7 @@ class TensorSolver {
   const Checkpoint& model_;
   ThreadPool* const pool_;
   const TensorSolverOptions options_;
+  std::unique_ptr<SharedEncoders> encoders_;  // with a device, once needed
 };
 
 }  // namespace narrow

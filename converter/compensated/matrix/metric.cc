@@ -9,7 +9,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
+#include "kernels/device.h"
 #include "kernels/linalg/cholesky.h"
+#include "kernels/linalg/device/device_factor.h"
 
 namespace narrow {
 namespace {
@@ -25,10 +27,31 @@ constexpr double kDampingStep = 0.01;
 constexpr double kFeedDamping = 0.1;
 constexpr int kLargeBlock = 256;
 
-// R of H in `h`, its rows and columns in an order (empty: the natural one).
-FactorResult Factor(const CompensatedProblem& problem, const Metric& metric,
-                    const std::vector<int32_t>& order, std::vector<double>* h) {
+// The upper triangle of `h` to R on a device, the bits of FactorUpper; after an
+// error `h` is as it was.
+absl::Status FactorOnDevice(const Device& device, absl::string_view name,
+                            int64_t n, double* h, FactorResult* result) {
+  const size_t n_bytes = static_cast<size_t>(8 * n * n);
+  ASSIGN_OR_RETURN(DeviceStream stream, device.NewStream());
+  ASSIGN_OR_RETURN(DeviceBuffer buffer, device.Allocate(n_bytes, name));
+  ASSIGN_OR_RETURN(const auto factors, DeviceFactors::New(device, 1));
+  RETURN_IF_ERROR(stream.Copy(h, n_bytes, buffer.data()));
+  RETURN_IF_ERROR(factors->FactorUpper(n, buffer.as<double>(), n * n, &stream));
+  ASSIGN_OR_RETURN(const auto results, factors->Results(&stream));
+  RETURN_IF_ERROR(stream.Copy(buffer.data(), n_bytes, h));
+  RETURN_IF_ERROR(stream.Synchronize(name));
+  *result = results[0];
+  return absl::OkStatus();
+}
+
+// R of H in `h`, its rows and columns in an order (empty: the natural one). The
+// processor does what a device has no memory for.
+absl::StatusOr<FactorResult> Factor(const CompensatedProblem& problem,
+                                    const Metric& metric,
+                                    const std::vector<int32_t>& order,
+                                    std::vector<double>* h) {
   const int64_t n = metric.n;
+  FactorResult result;
   h->resize(static_cast<size_t>(n * n));
   problem.pool->ParallelFor(n, [&](int64_t i) {
     for (int64_t j = i; j < n; ++j) {
@@ -39,6 +62,14 @@ FactorResult Factor(const CompensatedProblem& problem, const Metric& metric,
     }
     (*h)[static_cast<size_t>(i * n + i)] += metric.feed_damping * metric.mean;
   });
+  if (problem.device != nullptr) {
+    const absl::Status status =
+        FactorOnDevice(*problem.device, problem.name, n, h->data(), &result);
+    if (!absl::IsResourceExhausted(status)) {
+      RETURN_IF_ERROR(status);
+      return result;
+    }
+  }
   return FactorUpper(problem.pool, n, h->data());
 }
 
@@ -76,7 +107,7 @@ absl::StatusOr<FeedFactor> FactorMetric(const CompensatedProblem& problem,
   FactorResult result;
   double step = kDampingStep;
   for (int tries = 0; tries < kMaxTries; ++tries, step *= 2) {
-    result = Factor(problem, *metric, {}, &h);
+    ASSIGN_OR_RETURN(result, Factor(problem, *metric, {}, &h));
     if (result.failed_at < 0) {
       break;
     }
@@ -101,7 +132,8 @@ std::optional<FeedFactor> FactorInOrder(const CompensatedProblem& problem,
                                         const Metric& metric,
                                         std::vector<int32_t> order) {
   std::vector<double> r;
-  if (Factor(problem, metric, order, &r).failed_at >= 0) {
+  const auto result = Factor(problem, metric, order, &r);
+  if (!result.ok() || result->failed_at >= 0) {
     return std::nullopt;
   }
   return MakeFactor(problem, metric, r, std::move(order));

@@ -47,7 +47,8 @@ absl::StatusOr<FeedFactor> FactorMetric(const CompensatedProblem& problem,
 // mean squares first, backwards, then shuffles.
 std::vector<int32_t> MakeOrder(const CompensatedProblem& problem,
                                const Metric& metric, int number);
-// The factor in an order; none if the metric has none as it is.
+// The factor in an order; none if the metric has none as it is, or a device
+// fails.
 std::optional<FeedFactor> FactorInOrder(const CompensatedProblem& problem,
                                         const Metric& metric,
                                         std::vector<int32_t> order);

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "formats/base/status.h"
 #include "formats/quant_type.h"
+#include "kernels/quant/device/shared_encoders.h"
 
 namespace narrow {
 namespace {
@@ -26,8 +28,8 @@ std::vector<float> Importance(const Metric& metric) {
 
 }  // namespace
 
-std::vector<uint8_t> EncodePlainly(const CompensatedProblem& problem,
-                                   const Metric& metric) {
+absl::StatusOr<std::vector<uint8_t>> EncodePlainly(
+    const CompensatedProblem& problem, const Metric& metric) {
   const BlockCodec& codec = *problem.codec;
   const int64_t n = problem.n_cols;
   std::vector<float> squares;
@@ -41,6 +43,12 @@ std::vector<uint8_t> EncodePlainly(const CompensatedProblem& problem,
   }
   const int64_t row_bytes = n / codec.block * Geometry(codec.type).block_bytes;
   std::vector<uint8_t> bytes(static_cast<size_t>(problem.n_rows * row_bytes));
+  if (problem.encoders != nullptr && problem.encoders->Supports(codec.type)) {
+    RETURN_IF_ERROR(problem.encoders->EncodeRows(
+        codec, {problem.weights, /*is_bf16=*/false}, problem.n_rows, n,
+        importance, bytes.data(), problem.name));
+    return bytes;
+  }
   problem.pool->ParallelFor(
       (problem.n_rows + kRowsAtOnce - 1) / kRowsAtOnce, [&](int64_t part) {
         const int64_t first = part * kRowsAtOnce;

@@ -7,14 +7,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "converter/compensated/matrix/metric.h"
 #include "converter/compensated/matrix/solve_tensor.h"
 
 namespace narrow {
 
-// Of problem.importance where it is given. Rows are shared out to threads.
-std::vector<uint8_t> EncodePlainly(const CompensatedProblem& problem,
-                                   const Metric& metric);
+// Of problem.importance where it is given. Rows are shared out to threads, or
+// go to the problem's encoders, whose errors are returned.
+absl::StatusOr<std::vector<uint8_t>> EncodePlainly(
+    const CompensatedProblem& problem, const Metric& metric);
 
 }  // namespace narrow
 

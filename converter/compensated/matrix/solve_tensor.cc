@@ -66,6 +66,7 @@
 #include "converter/compensated/matrix/check_problem.h"
 #include "converter/compensated/matrix/factor_cache.h"
 #include "converter/compensated/matrix/metric.h"
+#include "converter/compensated/matrix/placed_rows.h"
 #include "converter/compensated/matrix/plain_blocks.h"
 #include "converter/solvers/drift.h"
 #include "formats/base/status.h"
@@ -90,6 +91,8 @@ class MatrixSolve {
   absl::Status Run() {
     RETURN_IF_ERROR(TakeFactor());
     gram_ = GramInFloat(p_, metric_);
+    rows_ = std::make_unique<PlacedRows>(p_, gram_.data());
+    natural_ = rows_->Place({factored_, &factored_->factor});
     result_.bytes = plain_;
     const std::vector<RowError> plain = MeasurePlain();
     const bool coupled = HasMoments();
@@ -104,7 +107,9 @@ class MatrixSolve {
       errors = KeepPlainWhereNoWorse(plain, std::move(errors));
     }
     Report(plain, errors);
-    return absl::OkStatus();
+    const std::vector<std::string> notes = rows_->notes();
+    result_.notes.insert(result_.notes.end(), notes.begin(), notes.end());
+    return rows_->status();
   }
 
  private:
@@ -118,14 +123,18 @@ class MatrixSolve {
     return absl::OkStatus();
   }
 
-  std::optional<FeedFactor> FactorOfOrder(int number) const {
-    return FactorInOrder(p_, metric_, MakeOrder(p_, metric_, number));
+  std::optional<PlacedFactor> FactorOfOrder(int number) const {
+    std::optional<FeedFactor> factor =
+        FactorInOrder(p_, metric_, MakeOrder(p_, metric_, number));
+    if (!factor.has_value()) {
+      return std::nullopt;
+    }
+    return rows_->Place(std::make_shared<const FeedFactor>(*std::move(factor)));
   }
 
   std::vector<RowError> Measure(const float* targets, int64_t n_rows,
                                 const uint8_t* bytes) const {
-    return MeasureRows(*p_.codec, targets, n_rows, p_.n_cols, gram_.data(),
-                       bytes, p_.pool);
+    return rows_->Measure(targets, n_rows, bytes);
   }
 
   // The baseline's errors; infinite where its encoder overflowed.
@@ -156,15 +165,14 @@ class MatrixSolve {
       feed.block_rounds = 0;
     }
     std::vector<uint8_t> fed(static_cast<size_t>(n_rows) * row_bytes_);
-    FeedRows(*p_.codec, targets, n_rows, factored_->factor, feed, fed.data(),
-             p_.pool);
+    rows_->Feed(targets, n_rows, natural_, feed, fed.data());
     TakeBetter(targets, n_rows, fed, bytes);
     Descend(targets, n_rows, bytes);
     for (int number = 1; number < p_.options->n_orders; ++number) {
       const size_t at = static_cast<size_t>(number - 1);
-      const std::optional<FeedFactor> made =
+      const std::optional<PlacedFactor> made =
           orders_.empty() ? FactorOfOrder(number) : std::nullopt;
-      const std::optional<FeedFactor>& factor =
+      const std::optional<PlacedFactor>& factor =
           orders_.empty() ? made : orders_[at];
       if (factor.has_value()) {
         TryOrder(*factor, targets, n_rows, bytes);
@@ -178,17 +186,16 @@ class MatrixSolve {
     descend.refit = p_.options->refit;
     descend.sweep = p_.options->sweep;
     if (descend.rounds > 0 && (descend.refit || descend.sweep)) {
-      DescendRows(*p_.codec, targets, n_rows, p_.n_cols, gram_.data(), descend,
-                  bytes, p_.pool);
+      rows_->Descend(targets, n_rows, descend, bytes);
     }
   }
 
   // Codes found anew under the present fields, columns in another order.
-  void TryOrder(const FeedFactor& factor, const float* targets, int64_t n_rows,
-                uint8_t* bytes) const {
+  void TryOrder(const PlacedFactor& factor, const float* targets,
+                int64_t n_rows, uint8_t* bytes) const {
     std::vector<uint8_t> tried(
         bytes, bytes + static_cast<size_t>(n_rows) * row_bytes_);
-    RefeedRows(*p_.codec, targets, n_rows, factor, tried.data(), p_.pool);
+    rows_->Refeed(targets, n_rows, factor, tried.data());
     Descend(targets, n_rows, tried.data());
     TakeBetter(targets, n_rows, tried, bytes);
   }
@@ -253,8 +260,7 @@ class MatrixSolve {
       solve_.SolveRows(targets, n_rows(), bytes_.data());
     }
     void Descend(const float* targets, const DescendOptions& options) override {
-      DescendRows(*solve_.p_.codec, targets, n_rows(), solve_.p_.n_cols,
-                  solve_.gram_.data(), options, bytes_.data(), solve_.p_.pool);
+      solve_.rows_->Descend(targets, n_rows(), options, bytes_.data());
     }
 
     std::vector<uint8_t> TakeBytes() { return std::move(bytes_); }
@@ -340,9 +346,11 @@ class MatrixSolve {
   const std::vector<uint8_t>& plain_;
   const size_t row_bytes_;
   std::shared_ptr<const FactoredMetric> factored_;
+  std::unique_ptr<PlacedRows> rows_;
+  PlacedFactor natural_;
   // Of column orders besides the natural one, where they are used many times;
   // otherwise there is one at a time.
-  std::vector<std::optional<FeedFactor>> orders_;
+  std::vector<std::optional<PlacedFactor>> orders_;
   std::vector<float> gram_;
 };
 
@@ -353,7 +361,7 @@ absl::StatusOr<CompensatedResult> SolveCompensated(
   RETURN_IF_ERROR(CheckProblem(problem));
   CompensatedResult result;
   const Metric metric = MakeMetric(problem);
-  result.plain_bytes = EncodePlainly(problem, metric);
+  ASSIGN_OR_RETURN(result.plain_bytes, EncodePlainly(problem, metric));
   if (problem.n_rows == 0 || !(metric.mean > 0)) {
     result.bytes = result.plain_bytes;
   }

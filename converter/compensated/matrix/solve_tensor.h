@@ -21,6 +21,7 @@
 #include "absl/strings/string_view.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "formats/base/parallel.h"
+#include "kernels/device.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
@@ -38,7 +39,8 @@ struct CompensatedOptions {
   int n_orders = 1;  // column orders tried; the best row is kept
 };
 
-class FactorCache;  // factor_cache.h
+class FactorCache;     // factor_cache.h
+class SharedEncoders;  // kernels/quant/device/shared_encoders.h
 
 // Borrows everything.
 struct CompensatedProblem {
@@ -58,6 +60,11 @@ struct CompensatedProblem {
   const double* output_moments = nullptr;
   // Shared by problems of the same statistics and options; may be nullptr.
   FactorCache* factors = nullptr;
+  // Where rows are solved and the Gram matrix is factored, and what encodes the
+  // baseline there, with the same bytes (placed_rows.h); nullptr: the
+  // processor.
+  const Device* device = nullptr;
+  SharedEncoders* encoders = nullptr;
 };
 
 struct CompensatedResult {

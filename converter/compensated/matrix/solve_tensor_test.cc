@@ -17,6 +17,8 @@
 #include "converter/compensated/matrix/factor_cache.h"
 #include "formats/quant_type.h"
 #include "kernels/compensated/compensated.h"
+#include "kernels/device.h"
+#include "kernels/quant/device/shared_encoders.h"
 
 namespace narrow {
 namespace {
@@ -505,6 +507,57 @@ TEST(SolveCompensatedTest, OutputsThatHaveNothingInCommonAreNotCoupled) {
   // More rounds of descent, if anything.
   EXPECT_LE(coupled->relative_error, alone->relative_error * 1.0001);
   EXPECT_GT(coupled->relative_error, alone->relative_error * 0.95);
+}
+
+// Bytes, errors and notes are the processor's, whatever fits into the device's
+// memory: notes then say what did not.
+void ExpectTheSameOnADevice(Case* c, const std::vector<int64_t>& limits) {
+  c->problem.device = nullptr;
+  c->problem.encoders = nullptr;
+  const auto want = SolveCompensated(c->problem);
+  ASSERT_TRUE(want.ok()) << want.status();
+  for (const int64_t limit : limits) {
+    SCOPED_TRACE(limit);
+    const Device device = Device::Cpu(limit);
+    const auto encoders = SharedEncoders::Create(device, 1, nullptr);
+    ASSERT_TRUE(encoders.ok()) << encoders.status();
+    c->problem.device = &device;
+    c->problem.encoders = encoders->get();
+    const auto got = SolveCompensated(c->problem);
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ(got->bytes, want->bytes);
+    EXPECT_EQ(got->plain_bytes, want->plain_bytes);
+    EXPECT_EQ(got->relative_error, want->relative_error);
+    EXPECT_EQ(got->accepted, want->accepted);
+    std::vector<std::string> notes = got->notes;
+    if (limit > 0) {
+      ASSERT_EQ(notes.size(), want->notes.size() + 1);
+      EXPECT_TRUE(absl::StrContains(notes.back(), "by the processor: "))
+          << notes.back();
+      notes.pop_back();
+    }
+    EXPECT_EQ(notes, want->notes);
+  }
+}
+
+TEST(SolveCompensatedTest, ADeviceDoesNotMatter) {
+  std::vector<double> moments(kRows * kRows, 0.5);
+  for (int64_t i = 0; i < kRows; ++i) {
+    moments[static_cast<size_t>(i * kRows + i)] = 1;
+  }
+  {
+    Case c(QuantType::kQ4_0);
+    c.options.n_orders = 2;
+    // (Room for one factor, not for that of another order; for none.)
+    ExpectTheSameOnADevice(&c, {0, 850000, 300000});
+    c.problem.output_moments = moments.data();
+    ExpectTheSameOnADevice(&c, {0, 300000});
+  }
+  {
+    Case c(QuantType::kIQ3_S);
+    c.options.rounds = 1;
+    ExpectTheSameOnADevice(&c, {0});
+  }
 }
 
 TEST(SolveCompensatedTest, BytesDoNotDependOnThreads) {

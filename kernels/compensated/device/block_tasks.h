@@ -171,7 +171,7 @@ struct FeedTask {
         NARROW_BLOCK_UNROLL
         for (int k = j + 1; k < kStrip; ++k) {
           if (k < strip.n) {
-            target[k] = fmaf(square[j * strip.n_cols + k], error, target[k]);
+            target[k] = Fma(square[j * strip.n_cols + k], error, target[k]);
           }
         }
       }
@@ -239,7 +239,7 @@ struct FeedUnitsTask {
     float sum = *target;
     for (int i = 0; i < rules.unit; ++i) {
       sum =
-          fmaf(strip.m[(from + i) * strip.n_cols + to], errors[i * of.ld], sum);
+          Fma(strip.m[(from + i) * strip.n_cols + to], errors[i * of.ld], sum);
     }
     *target = sum;
   }
@@ -266,7 +266,7 @@ struct SolveStripTask {
         NARROW_BLOCK_UNROLL
         for (int k = j + 1; k < kStrip; ++k) {
           if (k < n_strip) {
-            values[k] = fmaf(square[j * stride + k], -values[j], values[k]);
+            values[k] = Fma(square[j * stride + k], -values[j], values[k]);
           }
         }
       }
@@ -349,7 +349,7 @@ struct RefitSubTask {
     for (int64_t j = begin; j < end; ++j) {
       float sum = 0;
       for (int64_t k = begin; k < end; ++k) {
-        sum = fmaf(block.h[k * block.h_stride + j],
+        sum = Fma(block.h[k * block.h_stride + j],
                    block.direction[k * ld + lane], sum);
       }
       block.curvature[j * ld + lane] = sum;
@@ -388,7 +388,7 @@ struct SweepTask {
         NARROW_BLOCK_UNROLL
         for (int k = 0; k < kStrip; ++k) {
           if (k < n_strip) {
-            g[k] = fmaf(h[k], change, g[k]);
+            g[k] = Fma(h[k], change, g[k]);
           }
         }
       }
@@ -469,7 +469,7 @@ struct SweepUnitsTask {
         float sum = *gradient;
         for (int i = 0; i < rules.unit; ++i) {
           sum =
-              fmaf(h[i * block.h_stride + j], unit.changes[i * ld + lane], sum);
+              Fma(h[i * block.h_stride + j], unit.changes[i * ld + lane], sum);
         }
         *gradient = sum;
       }
