@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "kernels/compensated/device/block_lanes.h"
+#include "kernels/device_fma.h"
 
 #if defined(__CUDACC__)
 #define NARROW_BLOCK_FUNCTION __host__ __device__ __forceinline__
@@ -350,7 +351,7 @@ struct RefitSubTask {
       float sum = 0;
       for (int64_t k = begin; k < end; ++k) {
         sum = Fma(block.h[k * block.h_stride + j],
-                   block.direction[k * ld + lane], sum);
+                  block.direction[k * ld + lane], sum);
       }
       block.curvature[j * ld + lane] = sum;
     }
