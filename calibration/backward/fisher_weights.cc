@@ -25,6 +25,10 @@ constexpr int64_t kGroupTokens = 4096;
 // block's weights again, which is little work beside that of one group.
 constexpr int64_t kMostBatchBytes = int64_t{1} << 30;
 
+int64_t GroupSamples(const CalibrationSamples& samples) {
+  return std::max<int64_t>(1, kGroupTokens / samples.sample_tokens);
+}
+
 absl::Status CheckInputs(const Checkpoint& model,
                          const CalibrationSamples& samples,
                          const FisherOptions& options) {
@@ -55,7 +59,7 @@ class Computation {
         gradient_(gradient),
         norms_(norms),
         moments_(moments),
-        group_(std::max<int64_t>(1, kGroupTokens / samples.sample_tokens)) {
+        group_(GroupSamples(samples)) {
     // Samples behind the last that counts give nothing.
     for (int64_t t = static_cast<int64_t>(samples.counts.size()); t-- > 0;) {
       if (samples.counts[static_cast<size_t>(t)] != 0) {
@@ -163,21 +167,22 @@ absl::Status Computation::Forward(int64_t first, int64_t n,
                                   HiddenStore* store) {
   ModelRunner* runner = gradient_->runner();
   HiddenStates hidden;
-  RETURN_IF_ERROR(ForEachGroup(n, 0, [&](int64_t at, int64_t n_group) {
-    const auto ids = absl::MakeConstSpan(samples_.ids)
-                         .subspan((first + at) * shape_.sample_tokens,
-                                  n_group * shape_.sample_tokens);
-    const absl::Status status =
-        runner->Embed(ids, shape_.sample_tokens, &hidden);
-    return status.ok() ? store->Write(at, n_group, hidden.values.data())
-                       : status;
-  }));
+  RETURN_IF_ERROR(
+      ForEachGroup(n, 0, [&](int64_t at, int64_t n_group) -> absl::Status {
+        const auto ids = absl::MakeConstSpan(samples_.ids)
+                             .subspan((first + at) * shape_.sample_tokens,
+                                      n_group * shape_.sample_tokens);
+        RETURN_IF_ERROR(runner->Embed(ids, shape_.sample_tokens, &hidden));
+        RETURN_IF_ERROR(runner->Fetch(&hidden));
+        return store->Write(at, n_group, hidden.values.data());
+      }));
   for (int64_t b = 0; b < gradient_->n_blocks(); ++b) {
     RETURN_IF_ERROR(
         ForEachGroup(n, 1, [&](int64_t at, int64_t n_group) -> absl::Status {
           RETURN_IF_ERROR(store->Read(b * n + at, n_group, &hidden));
           hidden.first_window = first + at;
           RETURN_IF_ERROR(runner->RunBlock(b, /*observer=*/nullptr, &hidden));
+          RETURN_IF_ERROR(runner->Fetch(&hidden));
           return store->Write((b + 1) * n + at, n_group, hidden.values.data());
         }));
     gradient_->ForgetWeights();
@@ -248,16 +253,19 @@ std::vector<std::vector<std::string>> SharedInputs(const ModelRunner& runner) {
   return sets;
 }
 
-}  // namespace
-
-absl::StatusOr<FisherWeights> ComputeFisherWeights(
-    const Checkpoint* model, const CalibrationSamples& samples,
-    const FisherOptions& options, const FisherProgressFn& progress) {
-  RETURN_IF_ERROR(CheckInputs(*model, samples, options));
+// On options.device, or on the processor.
+absl::StatusOr<FisherWeights> ComputeWith(const Checkpoint* model,
+                                          const CalibrationSamples& samples,
+                                          const FisherOptions& options,
+                                          const FisherProgressFn& progress) {
   GradientOptions gradient_options;
   gradient_options.n_threads = options.n_threads;
   gradient_options.max_cached_bytes = options.max_cached_bytes;
   gradient_options.seed = options.seed;
+  gradient_options.device = options.device;
+  gradient_options.n_windows = GroupSamples(samples);
+  gradient_options.window_tokens = samples.sample_tokens;
+  gradient_options.on_device_note = options.on_device_note;
   ASSIGN_OR_RETURN(const auto gradient,
                    ModelGradient::Create(model, gradient_options));
   std::shared_ptr<OutputMoments> moments;
@@ -289,6 +297,26 @@ absl::StatusOr<FisherWeights> ComputeFisherWeights(
   }
   result.moments = std::move(moments);
   return result;
+}
+
+}  // namespace
+
+absl::StatusOr<FisherWeights> ComputeFisherWeights(
+    const Checkpoint* model, const CalibrationSamples& samples,
+    const FisherOptions& options, const FisherProgressFn& progress) {
+  RETURN_IF_ERROR(CheckInputs(*model, samples, options));
+  auto weights = ComputeWith(model, samples, options, progress);
+  if (!options.device.has_value() ||
+      !absl::IsResourceExhausted(weights.status())) {
+    return weights;
+  }
+  if (options.on_device_note) {
+    options.on_device_note(absl::StrCat("tokens are weighed by the processor: ",
+                                        weights.status().message()));
+  }
+  FisherOptions on_processor = options;
+  on_processor.device.reset();
+  return ComputeWith(model, samples, on_processor, progress);
 }
 
 }  // namespace narrow

@@ -39,15 +39,18 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "calibration/backward/output_moments.h"
 #include "calibration/blockwise/samples.h"
 #include "calibration/blockwise/token_weights.h"
 #include "formats/arch/checkpoint.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -69,6 +72,11 @@ struct FisherOptions {
   std::string spill_folder;
   int n_threads = 0;                            // < 1: all processors
   int64_t max_cached_bytes = int64_t{5} << 28;  // of decoded weights
+  // Where it runs; none: the processor, which a device's memory that is too
+  // short leads to, too. The result is the same, bit for bit.
+  std::optional<Device> device;
+  // Told where memory is short. May be empty.
+  std::function<void(absl::string_view)> on_device_note;
   // Looked at between groups; Cancelled once it is true. May be null.
   const std::atomic<bool>* cancelled = nullptr;
 };

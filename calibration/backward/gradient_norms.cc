@@ -10,6 +10,7 @@
 #include "calibration/backward/layers/row_gradients.h"
 #include "formats/base/elementary.h"
 #include "formats/base/status.h"
+#include "kernels/gradients/device/device_gradients.h"
 
 namespace narrow {
 namespace {
@@ -66,13 +67,39 @@ TokenWeights::Values Mean(const std::vector<std::string>& names,
 
 }  // namespace
 
-absl::Status GradientNorms::OnGradient(const LayerGradient& gradient) {
-  std::vector<int64_t> counted;  // rows
+std::vector<int64_t> GradientNorms::Counted(
+    const LayerGradient& gradient) const {
+  std::vector<int64_t> counted;
   for (int64_t r = 0; r < gradient.n_rows; ++r) {
     if ((*counts_)[static_cast<size_t>(first_token_ + gradient.token(r))]) {
       counted.push_back(r);
     }
   }
+  return counted;
+}
+
+void GradientNorms::Note(const LayerGradient& gradient,
+                         const std::vector<int64_t>& counted,
+                         const std::vector<float>& norms) {
+  const std::string name(gradient.name);
+  if (gradient.expert >= 0) {
+    ExpertNorms& expert = experts_[{name, gradient.expert}];
+    for (size_t i = 0; i < counted.size(); ++i) {
+      expert.tokens.push_back(first_token_ + gradient.token(counted[i]));
+      expert.norms.push_back(norms[i]);
+    }
+    return;
+  }
+  std::vector<float>& layer = layers_[name];
+  layer.resize(counts_->size());
+  for (size_t i = 0; i < counted.size(); ++i) {
+    layer[static_cast<size_t>(first_token_ + gradient.token(counted[i]))] =
+        norms[i];
+  }
+}
+
+absl::Status GradientNorms::OnGradient(const LayerGradient& gradient) {
+  const std::vector<int64_t> counted = Counted(gradient);
   std::vector<float> norms(counted.size());
   pool_->ParallelFor(static_cast<int64_t>(counted.size()), [&](int64_t i) {
     const float* row =
@@ -81,24 +108,107 @@ absl::Status GradientNorms::OnGradient(const LayerGradient& gradient) {
         static_cast<float>(std::sqrt(SquaredNorm(row, gradient.n_cols)));
   });
   AddSquares(gradient, counted, 1);
-  const std::string name(gradient.name);
-  if (gradient.expert >= 0) {
-    ExpertNorms& expert = experts_[{name, gradient.expert}];
-    for (size_t i = 0; i < counted.size(); ++i) {
-      expert.tokens.push_back(first_token_ + gradient.token(counted[i]));
-      expert.norms.push_back(norms[i]);
+  Note(gradient, counted, norms);
+  return WantsMoments(gradient) ? AddMoments(gradient, counted)
+                                : absl::OkStatus();
+}
+
+absl::StatusOr<bool> GradientNorms::Reserve(const Device& device,
+                                            const std::vector<size_t>& sizes) {
+  buffers_.resize(std::max(buffers_.size(), sizes.size()));
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    if (buffers_[i].n_bytes() >= sizes[i]) {
+      continue;
     }
-  } else {
-    std::vector<float>& layer = layers_[name];
-    layer.resize(counts_->size());
-    for (size_t i = 0; i < counted.size(); ++i) {
-      layer[static_cast<size_t>(first_token_ + gradient.token(counted[i]))] =
-          norms[i];
+    buffers_[i] = DeviceBuffer();
+    auto memory = device.Allocate(sizes[i], "sums of gradients");
+    if (!memory.ok()) {
+      return absl::IsResourceExhausted(memory.status())
+                 ? absl::StatusOr<bool>(false)
+                 : memory.status();
+    }
+    buffers_[i] = *std::move(memory);
+  }
+  return true;
+}
+
+absl::StatusOr<bool> GradientNorms::OnDevice(const GradientOnDevice& there) {
+  const LayerGradient& gradient = there.gradient;
+  const std::vector<int64_t> counted = Counted(gradient);
+  const auto n_counted = static_cast<int64_t>(counted.size());
+  if (n_counted == 0) {
+    return false;
+  }
+  const bool moments = WantsMoments(gradient);
+  const auto n_cols = static_cast<size_t>(gradient.n_cols);
+  ASSIGN_OR_RETURN(
+      const bool fits,
+      Reserve(*there.device,
+              {counted.size() * sizeof(int64_t),
+               static_cast<size_t>(gradient.n_rows) * sizeof(float),
+               n_cols * sizeof(double),
+               moments ? counted.size() * n_cols * sizeof(float) : 0}));
+  if (!fits) {
+    return false;
+  }
+  RETURN_IF_ERROR(there.stream->Copy(
+      counted.data(), counted.size() * sizeof(int64_t), buffers_[0].data()));
+  if (moments) {
+    // First, as it may find no room.
+    ASSIGN_OR_RETURN(const bool added, AddMoments(there, n_counted));
+    if (!added) {
+      return false;
     }
   }
-  return moments_ != nullptr && gradient.n_cols <= max_moment_outputs_
-             ? AddMoments(gradient, counted)
-             : absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<float> all, SumOnDevice(there, counted));
+  std::vector<float> norms;
+  for (const int64_t r : counted) {
+    norms.push_back(all[static_cast<size_t>(r)]);
+  }
+  Note(gradient, counted, norms);
+  return true;
+}
+
+absl::StatusOr<bool> GradientNorms::AddMoments(const GradientOnDevice& there,
+                                               int64_t n_counted) {
+  const LayerGradient& gradient = there.gradient;
+  RETURN_IF_ERROR(RunGradients(
+      gradient_threads::PickScaledTask{
+          gradient.rows, buffers_[0].as<int64_t>(), n_counted, gradient.n_cols,
+          gradient.stride, gradient.input_norms, /*by_place=*/false,
+          buffers_[3].as<float>()},
+      there.stream));
+  return moments_->AddOnDevice(gradient.name, gradient.expert,
+                               buffers_[3].as<float>(), n_counted,
+                               gradient.n_cols, *there.device, there.stream);
+}
+
+absl::StatusOr<std::vector<float>> GradientNorms::SumOnDevice(
+    const GradientOnDevice& there, const std::vector<int64_t>& counted) {
+  const LayerGradient& gradient = there.gradient;
+  std::vector<double>& sums =
+      squares_[{std::string(gradient.name), gradient.expert}];
+  sums.resize(static_cast<size_t>(gradient.n_cols));
+  const size_t n_bytes = sums.size() * sizeof(double);
+  double* const on_device = buffers_[2].as<double>();
+  RETURN_IF_ERROR(there.stream->Copy(sums.data(), n_bytes, on_device));
+  RETURN_IF_ERROR(RunGradients(
+      gradient_threads::ColumnSquaresTask{
+          gradient.rows, buffers_[0].as<int64_t>(),
+          static_cast<int64_t>(counted.size()), gradient.n_cols,
+          gradient.stride, 1, on_device},
+      there.stream));
+  RETURN_IF_ERROR(RunGradients(
+      gradient_threads::RowNormTask{gradient.rows, gradient.n_rows,
+                                    gradient.n_cols, gradient.stride,
+                                    buffers_[1].as<float>()},
+      there.stream));
+  std::vector<float> norms(static_cast<size_t>(gradient.n_rows));
+  RETURN_IF_ERROR(there.stream->Copy(on_device, n_bytes, sums.data()));
+  RETURN_IF_ERROR(there.stream->Copy(
+      buffers_[1].data(), norms.size() * sizeof(float), norms.data()));
+  RETURN_IF_ERROR(there.stream->Synchronize("norms of gradients"));
+  return norms;
 }
 
 void GradientNorms::AddSquares(absl::string_view name, const float* rows,
@@ -108,13 +218,7 @@ void GradientNorms::AddSquares(absl::string_view name, const float* rows,
   gradient.rows = rows;
   gradient.n_rows = n_tokens;
   gradient.n_cols = gradient.stride = n_cols;
-  std::vector<int64_t> counted;
-  for (int64_t r = 0; r < n_tokens; ++r) {
-    if ((*counts_)[static_cast<size_t>(first_token_ + r)]) {
-      counted.push_back(r);
-    }
-  }
-  AddSquares(gradient, counted, scale * scale);
+  AddSquares(gradient, Counted(gradient), scale * scale);
 }
 
 // A column's sum is one chain over the tokens, and squares of floats are exact

@@ -41,6 +41,8 @@ class GradientNorms : public GradientObserver {
   // layer in rising order.
   void BeginGroup(int64_t first_token) { first_token_ = first_token; }
   absl::Status OnGradient(const LayerGradient& gradient) override;
+  // Norms and sums alone come to the host.
+  absl::StatusOr<bool> OnDevice(const GradientOnDevice& gradient) override;
   // Adds the squares of [n_tokens, n_cols] gradients, times scale^2, to those
   // of `name` by columns. `first_token`: of the group.
   void AddSquares(absl::string_view name, const float* rows, int64_t n_tokens,
@@ -61,6 +63,23 @@ class GradientNorms : public GradientObserver {
     std::vector<float> norms;
   };
 
+  // Rows that count.
+  std::vector<int64_t> Counted(const LayerGradient& gradient) const;
+  // Keeps the norms of these.
+  void Note(const LayerGradient& gradient, const std::vector<int64_t>& counted,
+            const std::vector<float>& norms);
+  bool WantsMoments(const LayerGradient& gradient) const {
+    return moments_ != nullptr && gradient.n_cols <= max_moment_outputs_;
+  }
+  // Memory of at least so many bytes for each; false: the device has not.
+  absl::StatusOr<bool> Reserve(const Device& device,
+                               const std::vector<size_t>& sizes);
+  absl::StatusOr<bool> AddMoments(const GradientOnDevice& gradient,
+                                  int64_t n_counted);
+  // Norms of all rows; squares are added.
+  absl::StatusOr<std::vector<float>> SumOnDevice(
+      const GradientOnDevice& gradient, const std::vector<int64_t>& counted);
+
   void AddSquares(const LayerGradient& gradient,
                   const std::vector<int64_t>& counted, double scale);
   absl::Status AddMoments(const LayerGradient& gradient,
@@ -74,6 +93,9 @@ class GradientNorms : public GradientObserver {
   std::map<std::string, std::vector<float>> layers_;  // one a token of all
   std::map<std::pair<std::string, int>, ExpertNorms> experts_;
   std::map<std::pair<std::string, int>, std::vector<double>> squares_;  // sums
+  // Memory of a device: rows that count, norms, sums of columns, and the rows
+  // of moments.
+  std::vector<DeviceBuffer> buffers_;
 };
 
 // Gives the layers of each set one vector, the mean of theirs; likewise expert

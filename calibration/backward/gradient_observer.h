@@ -7,8 +7,10 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -37,9 +39,23 @@ struct LayerGradient {
   }
 };
 
+// A LayerGradient whose rows and input norms lie on a device.
+struct GradientOnDevice {
+  LayerGradient gradient;
+  const Device* device = nullptr;
+  // Where the rows' work is queued: they are there for what is put into it
+  // during the call.
+  DeviceStream* stream = nullptr;
+};
+
 class GradientObserver {
  public:
   virtual ~GradientObserver() = default;
+  // For rows that lie on a device: true if they are taken there. Otherwise
+  // OnGradient follows.
+  virtual absl::StatusOr<bool> OnDevice(const GradientOnDevice& /*gradient*/) {
+    return false;
+  }
   // Called in a fixed order from one thread, while the pool is idle; a
   // tensor's rows come in order of tokens.
   virtual absl::Status OnGradient(const LayerGradient& gradient) = 0;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "calibration/attention_layer.h"
+#include "calibration/backward/device/device_gradient.h"
 #include "calibration/backward/layers/attention_gradient.h"
 #include "calibration/backward/layers/decoded_weights.h"
 #include "calibration/backward/layers/feed_forward_gradient.h"
@@ -13,6 +14,7 @@
 #include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/rope_table.h"
+#include "calibration/runner_parts.h"
 #include "formats/base/status.h"
 
 namespace narrow {
@@ -136,6 +138,10 @@ absl::Status Gradient::Block(int64_t block, const HiddenStates& input,
 
 absl::StatusOr<std::unique_ptr<ModelGradient>> ModelGradient::Create(
     const Checkpoint* model, const GradientOptions& options) {
+  if (options.device.has_value()) {
+    ASSIGN_OR_RETURN(ModelTensors tensors, FindRunnableTensors(*model));
+    return NewDeviceGradient(model, std::move(tensors), options);
+  }
   // Checks the configuration too.
   ASSIGN_OR_RETURN(std::unique_ptr<ModelRunner> runner,
                    ModelRunner::Create(model, OptionsOf(options)));

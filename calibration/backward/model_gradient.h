@@ -22,14 +22,18 @@
 #define NARROW_CALIBRATION_BACKWARD_MODEL_GRADIENT_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "calibration/backward/gradient_observer.h"
 #include "calibration/model_runner.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -37,11 +41,19 @@ struct GradientOptions {
   int n_threads = 0;                            // < 1: all processors
   int64_t max_cached_bytes = int64_t{5} << 28;  // as RunnerOptions'
   uint64_t seed = 1;                            // of the labels drawn
+  // Where it runs; none: the processor.
+  std::optional<Device> device;
+  // With a device: the hidden states that come, at most, and told where its
+  // memory is short. May be empty.
+  int64_t n_windows = 0;
+  int64_t window_tokens = 0;
+  std::function<void(absl::string_view)> on_device_note;
 };
 
 class ModelGradient {
  public:
-  // `model` must outlive the result. Errors as ModelRunner::Create's.
+  // `model` must outlive the result. Errors as ModelRunner::Create's;
+  // ResourceExhausted: a device has no room for one window and one block.
   static absl::StatusOr<std::unique_ptr<ModelGradient>> Create(
       const Checkpoint* model, const GradientOptions& options);
   virtual ~ModelGradient() = default;

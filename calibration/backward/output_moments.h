@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +25,7 @@
 #include "formats/base/file.h"
 #include "formats/base/parallel.h"
 #include "formats/base/temp_file.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -56,6 +58,13 @@ class OutputMoments {
   // REQUIRES: made by Create.
   absl::Status Add(absl::string_view name, int expert, const float* rows,
                    int64_t n_rows, int64_t n_outputs, ThreadPool* pool);
+  // The same of rows that lie on a device, without gaps, and with the same
+  // bits; the sums stay there until Flush. False, and nothing is added, where
+  // the device has no room for them. Waits for the work in `stream`.
+  absl::StatusOr<bool> AddOnDevice(absl::string_view name, int expert,
+                                   const float* rows, int64_t n_rows,
+                                   int64_t n_outputs, const Device& device,
+                                   DeviceStream* stream);
   // Moves what is in memory to the file: at the end of a block, and of all.
   absl::Status Flush();
 
@@ -68,13 +77,25 @@ class OutputMoments {
   absl::StatusOr<std::vector<double>> ReadSums(const Layer& layer) const;
 
  private:
+  using Key = std::pair<std::string, int>;
+
   OutputMoments() = default;
+
+  // The layer's entry, made where there is none.
+  Layer* Find(const Key& key, int64_t n_outputs);
+  // Its sums so far, wherever they are on the host; empty: none.
+  absl::StatusOr<std::vector<double>> TakeSums(const Key& key,
+                                               const Layer& layer);
+  // Moves sums on a device to in_memory_.
+  absl::Status Fetch(const Key& key, const DeviceBuffer& sums);
 
   std::unique_ptr<TempFile> own_file_;  // one of the two
   std::shared_ptr<const MappedFile> their_file_;
   int64_t file_bytes_ = 0;
   Layers layers_;
-  std::map<std::pair<std::string, int>, std::vector<double>> in_memory_;
+  std::map<Key, std::vector<double>> in_memory_;
+  std::map<Key, DeviceBuffer> on_device_;  // instead
+  std::optional<Device> device_;           // of these
 };
 
 }  // namespace narrow

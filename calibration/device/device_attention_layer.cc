@@ -49,11 +49,14 @@ absl::Status DeviceAttentionLayer::Run(int64_t block,
                                        absl::Span<const DeviceMatrix> matrices,
                                        const Rope& rope, PartEnd end,
                                        DeviceObserving* observing,
-                                       HiddenStates* hidden) {
+                                       HiddenStates* hidden,
+                                       const DeviceAttentionTrace* trace) {
   const ScopedTimer timer(&context_->host()->times->attention);
   const int64_t n_tokens = hidden->window_tokens;
   const int64_t n_all = hidden->n_windows * n_tokens;
   float* const states = hidden->on_device.as<float>();
+  const DeviceAttentionTrace kept =
+      trace == nullptr ? DeviceAttentionTrace() : *trace;
   ASSIGN_OR_RETURN(const int64_t windows, Reserve(*hidden));
   ASSIGN_OR_RETURN(FiniteFlags flags, FiniteFlags::Begin(context_, 2, n_all));
   for (int64_t first = 0; first < n_all; first += windows * n_tokens) {
@@ -68,18 +71,22 @@ absl::Status DeviceAttentionLayer::Run(int64_t block,
       continue;
     }
     RETURN_IF_ERROR(Project(step, normed));
+    RETURN_IF_ERROR(Keep(step, Room::kQkv, Width(), kept.projected_qkv));
     RETURN_IF_ERROR(NormAndRotate(step, rope, n_tokens));
+    RETURN_IF_ERROR(Keep(step, Room::kQkv, Width(), kept.qkv));
     RETURN_IF_ERROR(flags.Look(kQkvSet, first, context_->at<float>(Room::kQkv),
                                step.n_rows, Width(), Width()));
     ASSIGN_OR_RETURN(
         const DeviceRows attended,
         Attend(step, IsSliding(context_->config(), block), n_tokens));
     const WeightRows& output = tensors.attn_output.weight;
+    RETURN_IF_ERROR(
+        Keep(step, Room::kAttended, output.n_cols(), kept.attended));
     observing->Take(attended.floats, step.n_rows, output.n_cols(), first);
     RETURN_IF_ERROR(
         observing->Show(output.name(), tensors.post_attn_norm.empty()));
     if (end == PartEnd::kOutput) {
-      RETURN_IF_ERROR(AddOutput(step, attended, rows));
+      RETURN_IF_ERROR(AddOutput(step, attended, kept.output, rows));
     }
   }
   RETURN_IF_ERROR(flags.Look(kHiddenSet, 0, states, n_all, hidden->hidden_size,
@@ -131,7 +138,7 @@ absl::Status DeviceAttentionLayer::End(int64_t block,
         context_->Round(context_->at<float>(Room::kAttended), step.n_rows,
                         n_cols, Room::kAttendedHalves));
     RETURN_IF_ERROR(
-        AddOutput(step, attended,
+        AddOutput(step, attended, /*kept=*/nullptr,
                   hidden->on_device.as<float>() + first * hidden->hidden_size));
   }
   RETURN_IF_ERROR(flags.Look(kHiddenSet, 0, hidden->on_device.as<float>(),
@@ -273,15 +280,27 @@ absl::StatusOr<bool> DeviceAttentionLayer::AttendInHalves(
 
 absl::Status DeviceAttentionLayer::AddOutput(const Step& step,
                                              const DeviceRows& attended,
-                                             float* hidden) {
+                                             float* kept, float* hidden) {
   const LinearTensors& layer = step.tensors.attn_output;
   const int64_t n_hidden = context_->config().hidden_size;
   float* const projected = context_->at<float>(Room::kProjected);
   RETURN_IF_ERROR(context_->Multiply(attended,
                                      step.matrices[DeviceContext::kAttnOutput],
                                      projected, n_hidden, layer.bias));
+  RETURN_IF_ERROR(Keep(step, Room::kProjected, n_hidden, kept));
   return context_->AddToHidden(projected, step.tensors.post_attn_norm,
                                step.n_rows, hidden);
+}
+
+absl::Status DeviceAttentionLayer::Keep(const Step& step, Room room,
+                                        int64_t n_cols, float* all) {
+  if (all == nullptr) {
+    return absl::OkStatus();
+  }
+  return context_->stream()->Copy(
+      context_->at<float>(room),
+      static_cast<size_t>(step.n_rows * n_cols) * sizeof(float),
+      all + step.first_row * n_cols);
 }
 
 }  // namespace narrow

@@ -17,6 +17,15 @@
 
 namespace narrow {
 
+// What AttentionTrace (attention_layer.h) has, on the device, rows of all the
+// hidden states; nullptr where it is not wanted.
+struct DeviceAttentionTrace {
+  float* projected_qkv = nullptr;
+  float* qkv = nullptr;
+  float* output = nullptr;
+  float* attended = nullptr;
+};
+
 class DeviceAttentionLayer {
  public:
   explicit DeviceAttentionLayer(DeviceContext* context) : context_(context) {}
@@ -31,7 +40,8 @@ class DeviceAttentionLayer {
   absl::Status Run(int64_t block, const BlockTensors& tensors,
                    absl::Span<const DeviceMatrix> matrices, const Rope& rope,
                    PartEnd end, DeviceObserving* observing,
-                   HiddenStates* hidden);
+                   HiddenStates* hidden,
+                   const DeviceAttentionTrace* trace = nullptr);
   absl::Status End(int64_t block, const BlockTensors& tensors,
                    absl::Span<const DeviceMatrix> matrices, const float* inner,
                    HiddenStates* hidden);
@@ -59,8 +69,11 @@ class DeviceAttentionLayer {
   // fit them.
   absl::StatusOr<bool> AttendInHalves(
       const attention_threads::AttentionTask& task);
+  // `kept`, which may be null, gets what the layer gives.
   absl::Status AddOutput(const Step& step, const DeviceRows& attended,
-                         float* hidden);
+                         float* kept, float* hidden);
+  // Copies a step's rows to their place among all, if that is not null.
+  absl::Status Keep(const Step& step, Room room, int64_t n_cols, float* all);
   int64_t Width() const;
 
   DeviceContext* const context_;

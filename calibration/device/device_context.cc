@@ -100,12 +100,15 @@ absl::Status DeviceContext::Open(const Checkpoint* model,
 absl::Status DeviceContext::CopyVectors(const ModelTensors& tensors) {
   std::vector<float> all;
   std::vector<std::pair<const float*, size_t>> places;
+  std::vector<const std::vector<float>*> vectors = {&tensors.output_norm};
   for (const BlockTensors& block : tensors.blocks) {
-    for (const std::vector<float>* values : VectorsOf(block)) {
-      if (!values->empty()) {
-        places.emplace_back(values->data(), all.size());
-        all.insert(all.end(), values->begin(), values->end());
-      }
+    const auto its = VectorsOf(block);
+    vectors.insert(vectors.end(), its.begin(), its.end());
+  }
+  for (const std::vector<float>* values : vectors) {
+    if (!values->empty()) {
+      places.emplace_back(values->data(), all.size());
+      all.insert(all.end(), values->begin(), values->end());
     }
   }
   const size_t n_bytes = all.size() * sizeof(float);

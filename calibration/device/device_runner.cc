@@ -17,8 +17,8 @@ namespace {
 
 class DeviceRunner : public ModelRunner {
  public:
-  DeviceRunner(std::unique_ptr<const ModelTensors> tensors,
-               std::unique_ptr<DeviceContext> context)
+  DeviceRunner(std::shared_ptr<const ModelTensors> tensors,
+               std::shared_ptr<DeviceContext> context)
       : tensors_(std::move(tensors)),
         context_(std::move(context)),
         observing_(context_.get()),
@@ -107,8 +107,8 @@ class DeviceRunner : public ModelRunner {
                          HiddenStates* hidden);
   absl::Status PrepareRope(int64_t window_tokens);
 
-  const std::unique_ptr<const ModelTensors> tensors_;
-  const std::unique_ptr<DeviceContext> context_;
+  const std::shared_ptr<const ModelTensors> tensors_;
+  const std::shared_ptr<DeviceContext> context_;
   DeviceObserving observing_;
   DeviceAttentionLayer attention_;
   DeviceFeedForward feed_forward_;
@@ -227,8 +227,13 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> NewDeviceRunner(
   auto kept = std::make_unique<const ModelTensors>(std::move(tensors));
   ASSIGN_OR_RETURN(auto context,
                    DeviceContext::Create(model, kept.get(), options));
-  return std::unique_ptr<ModelRunner>(
-      std::make_unique<DeviceRunner>(std::move(kept), std::move(context)));
+  return NewDeviceRunner(std::move(kept), std::move(context));
+}
+
+std::unique_ptr<ModelRunner> NewDeviceRunner(
+    std::shared_ptr<const ModelTensors> tensors,
+    std::shared_ptr<DeviceContext> context) {
+  return std::make_unique<DeviceRunner>(std::move(tensors), std::move(context));
 }
 
 }  // namespace narrow

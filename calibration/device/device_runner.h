@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "calibration/block_tensors.h"
+#include "calibration/device/device_context.h"
 #include "calibration/model_runner.h"
 
 namespace narrow {
@@ -24,6 +25,12 @@ namespace narrow {
 absl::StatusOr<std::unique_ptr<ModelRunner>> NewDeviceRunner(
     const Checkpoint* model, ModelTensors tensors,
     const RunnerOptions& options);
+
+// One that shares its context, whose tensors these are, with others who take
+// turns with it.
+std::unique_ptr<ModelRunner> NewDeviceRunner(
+    std::shared_ptr<const ModelTensors> tensors,
+    std::shared_ptr<DeviceContext> context);
 
 }  // namespace narrow
 

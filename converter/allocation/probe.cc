@@ -144,6 +144,8 @@ absl::Status Probe::Weigh() {
   options.hidden_bytes = options_.hidden_bytes;
   options.n_threads = options_.n_threads;
   options.cancelled = options_.cancelled;
+  options.device = options_.device;
+  options.on_device_note = options_.on_device_note;
   ASSIGN_OR_RETURN(fisher_, ComputeFisherWeights(&model_, samples_, options,
                                                  [this](double share) {
                                                    Show(share * kFisherShare);

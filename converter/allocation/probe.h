@@ -28,15 +28,18 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "calibration/backward/fisher_weights.h"
 #include "calibration/blockwise/samples.h"
 #include "converter/allocation/loss_table.h"
 #include "converter/compensated/matrix/solve_tensor.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -55,6 +58,9 @@ struct ProbeOptions {
   int64_t max_moment_outputs = 0;
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
+  // Of the reverse pass; none: the processor.
+  std::optional<Device> device;
+  std::function<void(absl::string_view)> on_device_note;  // may be empty
   std::function<void(double share)> on_progress;  // may be empty
   const std::atomic<bool>* cancelled = nullptr;
 };

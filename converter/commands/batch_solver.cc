@@ -9,6 +9,7 @@
 #include "calibration/backward/fisher_file.h"
 #include "calibration/backward/fisher_weights.h"
 #include "converter/commands/convert/convert_solved.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/solver_flags.h"
 #include "converter/progress.h"
 #include "converter/version.h"
@@ -62,6 +63,8 @@ absl::StatusOr<FisherWeights> TokenWeightsOf(const SolveTargetsRequest& request,
   options.hidden_bytes = solver.hidden_bytes;
   options.n_threads = job.n_threads;
   options.cancelled = job.cancelled;
+  options.device = job.device;
+  options.on_device_note = PrintDeviceNote;
   constexpr int64_t kWhole = 1000;
   Progress bar("weighing tokens", "/1000", kWhole, job.quiet);
   ASSIGN_OR_RETURN(FisherWeights fisher,

@@ -130,6 +130,8 @@ class Conversion {
     options.hidden_bytes = options_.run.hidden_bytes;
     options.n_threads = options_.run.n_threads;
     options.cancelled = options_.run.cancelled;
+    options.device = options_.run.device;
+    options.on_device_note = options_.run.on_device_note;
     ASSIGN_OR_RETURN(fisher_, ComputeFisherWeights(&model_, samples_, options,
                                                    options_.on_weights));
     return absl::OkStatus();

@@ -289,6 +289,8 @@ absl::Status CalibratedRun::WeighTokens(uint64_t run_fingerprint,
   options.hidden_bytes = options_.hidden_bytes;
   options.n_threads = pool_.n_threads();
   options.cancelled = options_.cancelled;
+  options.device = options_.device;
+  options.on_device_note = options_.on_device_note;
   ASSIGN_OR_RETURN(fisher_, ComputeFisherWeights(model_.get(), samples_,
                                                  options, options_.on_weights));
   return WriteFisherWeights(fisher_, run_fingerprint, store->fisher_path());

@@ -25,9 +25,9 @@ double Dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
-// Gradients at a row's weights, 0 for experts that were not chosen, become
-// those at its logits. `shares`: what the weights are the chosen ones of.
-void SoftmaxGradient(const float* shares, int64_t n, float* gradient) {
+}  // namespace
+
+void RouterSoftmaxGradient(const float* shares, int64_t n, float* gradient) {
   const double mean = Dot(shares, gradient, n);
   for (int64_t e = 0; e < n; ++e) {
     gradient[e] = static_cast<float>(static_cast<double>(shares[e]) *
@@ -35,8 +35,7 @@ void SoftmaxGradient(const float* shares, int64_t n, float* gradient) {
   }
 }
 
-// The softmax of a row, in place.
-void Softmax(int64_t n, float* row) {
+void RouterSoftmax(int64_t n, float* row) {
   const double top = *std::max_element(row, row + n);
   double total = 0;
   for (int64_t e = 0; e < n; ++e) {
@@ -46,8 +45,6 @@ void Softmax(int64_t n, float* row) {
     row[e] = static_cast<float>(Exp(static_cast<double>(row[e]) - top) / total);
   }
 }
-
-}  // namespace
 
 class FeedForwardGradient::Dense : public FeedForwardTrace {
  public:
@@ -145,7 +142,7 @@ class FeedForwardGradient::Experts : public FeedForwardTrace {
       ForEachRow(&owner_->context_->pool, n_rows, [&](int64_t r) {
         float* row = shares_.data() + (first_token + r) * n_experts_;
         std::copy_n(logits + r * n_experts_, n_experts_, row);
-        Softmax(n_experts_, row);
+        RouterSoftmax(n_experts_, row);
       });
     }
     return absl::OkStatus();
@@ -177,8 +174,8 @@ class FeedForwardGradient::Experts : public FeedForwardTrace {
   absl::Status AddRouter() {
     ForwardContext* context = owner_->context_;
     ForEachRow(&context->pool, n_rows_, [&](int64_t r) {
-      SoftmaxGradient(shares_.data() + r * n_experts_, n_experts_,
-                      router_.data() + r * n_experts_);
+      RouterSoftmaxGradient(shares_.data() + r * n_experts_, n_experts_,
+                            router_.data() + r * n_experts_);
     });
     FeedForwardStep all;
     all.n_rows = n_rows_;

@@ -25,6 +25,12 @@
 
 namespace narrow {
 
+// The softmax of a row of the router's logits, in place.
+void RouterSoftmax(int64_t n, float* row);
+// Gradients at a row's weights, 0 for experts that were not chosen, become
+// those at its logits. `shares`: what the weights are the chosen ones of.
+void RouterSoftmaxGradient(const float* shares, int64_t n, float* gradient);
+
 class FeedForwardGradient {
  public:
   FeedForwardGradient(ForwardContext* context, DecodedWeights* weights)

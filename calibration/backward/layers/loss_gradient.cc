@@ -11,6 +11,7 @@
 #include "calibration/linear.h"
 #include "formats/base/elementary.h"
 #include "formats/base/status.h"
+#include "kernels/gradients/device/draw_math.h"
 #include "kernels/linalg/gemm.h"
 
 namespace narrow {
@@ -23,48 +24,19 @@ constexpr int64_t kMostRows = 1024;
 // float32; the sums are added in double.
 constexpr int64_t kSliceTokens = 4096;
 // Probabilities are summed in parts of so many, for draws to pass over.
-constexpr int64_t kPartTokens = 1024;
-
-// Uniform in [0, 1), of 53 bits: splitmix64's output function (calibration/
-// text/seeded_choice.h) of a counter, so that draws have no order.
-double Uniform(uint64_t seed, int64_t token) {
-  uint64_t z = seed + (static_cast<uint64_t>(token) + 1) * 0x9e3779b97f4a7c15u;
-  for (int round = 0; round < 2; ++round) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-  }
-  return static_cast<double>(z >> 11) * 0x1p-53;
-}
-
-// The index at which the running sum of terms passes `target`; `parts` are
-// the sums of kPartTokens terms each.
-int32_t Draw(const float* terms, int64_t n, const std::vector<double>& parts,
-             double target) {
-  size_t part = 0;
-  while (part + 1 < parts.size() && target >= parts[part]) {
-    target -= parts[part++];
-  }
-  int64_t i = static_cast<int64_t>(part) * kPartTokens;
-  const int64_t end = std::min(n, i + kPartTokens);
-  int64_t last = i;  // one that can be drawn, should rounding lead past the end
-  for (; i < end; ++i) {
-    if (terms[i] > 0) {
-      last = i;
-      target -= static_cast<double>(terms[i]);
-      if (target < 0) {
-        break;
-      }
-    }
-  }
-  return static_cast<int32_t>(last);
-}
+using gradient_threads::kPartTokens;
+static_assert(LossGradient::kDraws == gradient_threads::kDraws,
+              "a device has as many");
 
 }  // namespace
 
 uint64_t LossGradient::SeedOfDraw(uint64_t seed, int i) {
-  // No multiple of Uniform's step, which would be another token's draw.
-  return seed + static_cast<uint64_t>(i) * 0xd1342543de82ef95u;
+  return gradient_threads::SeedOfDraw(seed, i);
+}
+
+int64_t LossGradient::MostRows(int64_t n_vocab) {
+  const int64_t row_bytes = n_vocab * static_cast<int64_t>(sizeof(float));
+  return std::clamp<int64_t>(kLogitBytes / row_bytes, 1, kMostRows);
 }
 
 absl::Status LossGradient::Run(const HiddenStates& hidden,
@@ -86,9 +58,7 @@ absl::Status LossGradient::Run(const HiddenStates& hidden,
     counted.push_back(t);
   }
   std::fill_n(gradient, n_tokens * hidden.hidden_size, 0.0f);
-  const int64_t row_bytes = n_vocab * static_cast<int64_t>(sizeof(float));
-  const int64_t most_rows =
-      std::clamp<int64_t>(kLogitBytes / row_bytes, 1, kMostRows);
+  const int64_t most_rows = MostRows(n_vocab);
   const absl::Span<const int64_t> all(counted);
   for (size_t first = 0; first < counted.size();
        first += static_cast<size_t>(most_rows)) {
@@ -260,8 +230,10 @@ double LossGradient::Softmax(float* logits, int64_t token, int32_t* label,
   if (*label < 0) {
     draws->drawn = true;
     for (int d = 0; d < kDraws; ++d) {
-      const int32_t drawn =
-          Draw(logits, n, parts, Uniform(SeedOfDraw(seed_, d), token) * total);
+      const int32_t drawn = gradient_threads::Draw(
+          n, parts.data(), static_cast<int64_t>(parts.size()),
+          gradient_threads::Uniform(SeedOfDraw(seed_, d), token) * total,
+          [logits](int64_t i) { return logits[i]; });
       draws->tokens[d] = drawn;
       draws->factors[d] = (d % 2 == 0 ? -1 : 1) / std::sqrt(float{kDraws});
       if (cap > 0) {

@@ -49,6 +49,8 @@ namespace narrow {
 class LossGradient {
  public:
   static constexpr int kDraws = 16;  // an even number
+  // Logits of rows that are held, and shown, at a time.
+  static int64_t MostRows(int64_t n_vocab);
   // Of draw i; with it as the seed, that draw is the first one.
   static uint64_t SeedOfDraw(uint64_t seed, int i);
 
