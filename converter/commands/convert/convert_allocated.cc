@@ -10,6 +10,7 @@
 #include "calibration/text/fresh_windows.h"
 #include "converter/allocation/measure_divergence.h"
 #include "converter/allocation/probe.h"
+#include "converter/commands/flags/device_flags.h"
 #include "converter/gguf/output_paths.h"
 #include "converter/pipeline.h"
 #include "converter/plan.h"
@@ -65,6 +66,8 @@ absl::StatusOr<LossTable> Losses(const Checkpoint& model,
   options.n_threads = run.n_threads;
   options.hidden_bytes = solver.hidden_bytes;
   options.cancelled = run.cancelled;
+  options.device = run.device;
+  options.on_device_note = PrintDeviceNote;
   constexpr int64_t kWhole = 1000;
   auto bar = std::make_unique<Progress>("measuring losses", "/1000", kWhole,
                                         run.quiet);

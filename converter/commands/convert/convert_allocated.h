@@ -27,6 +27,7 @@
 #include "converter/recipe.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/json/json_writer.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -34,6 +35,7 @@ struct AllocationRun {
   int n_threads = 0;
   bool quiet = false;
   const std::atomic<bool>* cancelled = nullptr;
+  std::optional<Device> device;  // of the reverse pass; none: the processor
 };
 
 struct Chosen {

@@ -308,7 +308,7 @@ class Conversion {
     return job;
   }
   AllocationRun allocation_run() const {
-    return {flags_.n_threads, flags_.quiet, CatchSignals()};
+    return {flags_.n_threads, flags_.quiet, CatchSignals(), device_};
   }
 
   const CLI::App& command_;

@@ -281,4 +281,23 @@ absl::Status RunFactorPass(const factor::MetricTask& task,
   return RunEach(task, stream);
 }
 
+absl::Status RunFactorPass(const factor::WidenTask& task,
+                           DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+
+absl::Status RunFactorPass(const factor::MoveTask& task, DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+
+absl::Status RunFactorPass(const factor::EnergyTask& task,
+                           DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+
+absl::Status RunFactorPass(const factor::LimitTask& task,
+                           DeviceStream* stream) {
+  return RunEach(task, stream);
+}
+
 }  // namespace narrow

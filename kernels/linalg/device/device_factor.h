@@ -74,6 +74,11 @@ absl::Status RunSolveRows(const SolveRowsTask& task, DeviceStream* stream);
 absl::Status RunFactorPass(const factor::UnitTask& task, DeviceStream* stream);
 absl::Status RunFactorPass(const factor::MetricTask& task,
                            DeviceStream* stream);
+absl::Status RunFactorPass(const factor::WidenTask& task, DeviceStream* stream);
+absl::Status RunFactorPass(const factor::MoveTask& task, DeviceStream* stream);
+absl::Status RunFactorPass(const factor::EnergyTask& task,
+                           DeviceStream* stream);
+absl::Status RunFactorPass(const factor::LimitTask& task, DeviceStream* stream);
 
 }  // namespace narrow
 

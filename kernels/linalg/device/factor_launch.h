@@ -36,6 +36,10 @@ absl::Status Launch(const ReverseTask& task, void* stream);
 absl::Status Launch(const OutcomeTask& task, void* stream);
 absl::Status Launch(const UnitTask& task, void* stream);
 absl::Status Launch(const MetricTask& task, void* stream);
+absl::Status Launch(const WidenTask& task, void* stream);
+absl::Status Launch(const MoveTask& task, void* stream);
+absl::Status Launch(const EnergyTask& task, void* stream);
+absl::Status Launch(const LimitTask& task, void* stream);
 
 NARROW_CHAIN_FUNCTION Square At(const SquareBatch& squares, int64_t batch) {
   Square square = squares.square;

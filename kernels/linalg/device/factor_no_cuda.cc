@@ -33,6 +33,18 @@ absl::Status Launch(const UnitTask& /*task*/, void* /*stream*/) {
 absl::Status Launch(const MetricTask& /*task*/, void* /*stream*/) {
   return NoCuda();
 }
+absl::Status Launch(const WidenTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const MoveTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const EnergyTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
+absl::Status Launch(const LimitTask& /*task*/, void* /*stream*/) {
+  return NoCuda();
+}
 
 }  // namespace factor
 }  // namespace narrow

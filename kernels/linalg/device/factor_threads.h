@@ -354,6 +354,80 @@ struct MetricTask {
   }
 };
 
+// What the correction of a drift is but for its products (converter/solvers/
+// drift.h): rows in double ...
+struct WidenTask {
+  const float* from;
+  int64_t n_numbers;
+  double* to;
+
+  NARROW_CHAIN_FUNCTION int64_t n() const { return n_numbers; }
+  NARROW_CHAIN_FUNCTION void Run(int64_t i) const {
+    to[i] = static_cast<double>(from[i]);
+  }
+};
+
+// ... moved = moved * share + other * other_share ...
+struct MoveTask {
+  double* moved;
+  double share;
+  const double* other;  // or null
+  double other_share;
+  int64_t n_numbers;
+
+  NARROW_CHAIN_FUNCTION int64_t n() const { return n_numbers; }
+  NARROW_CHAIN_FUNCTION void Run(int64_t i) const {
+    double value = moved[i] * share;
+    if (other != nullptr) {
+      value += other_share * other[i];
+    }
+    moved[i] = value;
+  }
+};
+
+// ... energies[r] = sum of rows[r, j] * products[r, j], one chain ...
+struct EnergyTask {
+  const double* rows;
+  const double* products;
+  int64_t n_rows;
+  int64_t n_cols;
+  double* energies;
+
+  NARROW_CHAIN_FUNCTION int64_t n() const { return n_rows; }
+  NARROW_CHAIN_FUNCTION void Run(int64_t r) const {
+    double sum = 0;
+    for (int64_t i = r * n_cols; i < (r + 1) * n_cols; ++i) {
+      sum += rows[i] * products[i];
+    }
+    energies[r] = sum;
+  }
+};
+
+// ... and rows whose energy is above max_share of another scaled down to it.
+struct LimitTask {
+  const double* moved;  // [n_rows, n_cols]
+  const double* own;    // [n_rows], energies
+  const double* much;
+  int64_t n_rows;
+  int64_t n_cols;
+  double max_share;
+  float* change;     // [n_rows, n_cols]
+  uint8_t* limited;  // [n_rows]
+
+  NARROW_CHAIN_FUNCTION int64_t n() const { return n_rows * n_cols; }
+  NARROW_CHAIN_FUNCTION void Run(int64_t i) const {
+    const int64_t r = i / n_cols;
+    const double limit = max_share * own[r];
+    const double is = much[r];
+    // (A row without output of its own stays as it is.)
+    const double scale = is <= limit ? 1 : limit > 0 ? sqrt(limit / is) : 0;
+    change[i] = static_cast<float>(scale * moved[i]);
+    if (i == r * n_cols) {
+      limited[r] = scale < 1 ? 1 : 0;
+    }
+  }
+};
+
 }  // namespace factor
 }  // namespace narrow
 
