@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "converter/solvers/device/device_drift.h"
 #include "formats/base/status.h"
 #include "kernels/linalg/cholesky.h"
 #include "kernels/linalg/gemm.h"
@@ -65,25 +66,6 @@ double MeanDiagonal(const DriftProblem& problem) {
   return sum / static_cast<double>(problem.n_cols);
 }
 
-// R of H + lambda; lambda is doubled until there is one.
-absl::StatusOr<std::vector<double>> FactorOf(const DriftProblem& problem,
-                                             double* lambda) {
-  const size_t n = static_cast<size_t>(problem.n_cols);
-  std::vector<double> r;
-  for (int tries = 0; tries < kMaxTries; ++tries, *lambda *= 2) {
-    r = problem.stats->gram;
-    for (size_t i = 0; i < n; ++i) {
-      r[i * n + i] += *lambda;
-    }
-    if (FactorUpper(problem.pool, problem.n_cols, r.data()).failed_at < 0) {
-      return r;
-    }
-  }
-  return absl::DataLossError(
-      absl::StrCat("the Gram matrix of tensor ", QuotedName(problem.name),
-                   " is not positive, even with ", *lambda, " added"));
-}
-
 // x H x^T of rows, through products [n_rows, n] in double.
 std::vector<double> Energies(const DriftProblem& problem,
                              const std::vector<double>& rows, int64_t n_rows) {
@@ -139,26 +121,62 @@ int64_t CorrectionOfRows(const DriftProblem& problem,
   return n_scaled;
 }
 
+// What DeviceDrift does, on the processor.
+class ProcessorDrift {
+ public:
+  explicit ProcessorDrift(const DriftProblem& problem) : problem_(problem) {}
+
+  absl::StatusOr<bool> Factor(double lambda) {
+    const size_t n = static_cast<size_t>(problem_.n_cols);
+    r_ = problem_.stats->gram;
+    for (size_t i = 0; i < n; ++i) {
+      r_[i * n + i] += lambda;
+    }
+    return FactorUpper(problem_.pool, problem_.n_cols, r_.data()).failed_at < 0;
+  }
+  absl::StatusOr<int64_t> Correct(float* change) {
+    int64_t n_scaled = 0;
+    for (int64_t first = 0; first < problem_.n_rows; first += kRowsAtOnce) {
+      n_scaled += CorrectionOfRows(
+          problem_, r_, first, std::min(kRowsAtOnce, problem_.n_rows - first),
+          change);
+    }
+    return n_scaled;
+  }
+  absl::Status Multiply(const float* held, int64_t n_held, const float* matrix,
+                        float* out) {
+    const int64_t n = problem_.n_cols;
+    GemmNT(problem_.pool, Update::kSet, n_held, problem_.n_rows, n, held, n,
+           matrix, n, out, problem_.n_rows);
+    return absl::OkStatus();
+  }
+
+ private:
+  const DriftProblem& problem_;
+  std::vector<double> r_;
+};
+
 // The share of the correction in 0 ... 1 that leaves the least error on rows
 // held out: with a = W x + (r - s) - W z and b what the correction adds,
 // |a - share b|^2 is least at a.b / b.b.
-double BestShare(const DriftProblem& problem, const std::vector<float>& change,
-                 const HeldOutRows& held) {
-  const int64_t n_rows = problem.n_rows;
-  const int64_t n = problem.n_cols;
+template <typename Arithmetic>
+absl::StatusOr<double> BestShare(const DriftProblem& problem,
+                                 const std::vector<float>& change,
+                                 const HeldOutRows& held,
+                                 Arithmetic* arithmetic) {
   std::vector<float> drift(held.inputs.size(), 0.0f);
   if (held.originals.size() == held.inputs.size()) {
     for (size_t i = 0; i < drift.size(); ++i) {
       drift[i] = held.originals[i] - held.inputs[i];
     }
   }
-  const size_t n_outputs = static_cast<size_t>(held.n_rows * n_rows);
+  const size_t n_outputs = static_cast<size_t>(held.n_rows * problem.n_rows);
   std::vector<float> missing(n_outputs);
   std::vector<float> added(n_outputs);
-  GemmNT(problem.pool, Update::kSet, held.n_rows, n_rows, n, drift.data(), n,
-         problem.weights, n, missing.data(), n_rows);
-  GemmNT(problem.pool, Update::kSet, held.n_rows, n_rows, n, held.inputs.data(),
-         n, change.data(), n, added.data(), n_rows);
+  RETURN_IF_ERROR(arithmetic->Multiply(drift.data(), held.n_rows,
+                                       problem.weights, missing.data()));
+  RETURN_IF_ERROR(arithmetic->Multiply(held.inputs.data(), held.n_rows,
+                                       change.data(), added.data()));
   const bool with_residual = held.residual.size() == n_outputs;
   double both = 0;
   double square = 0;
@@ -174,7 +192,7 @@ double BestShare(const DriftProblem& problem, const std::vector<float>& change,
     square += weight * b * b;
   }
   if (!(square > 0) || !std::isfinite(both)) {
-    return 0;
+    return 0.0;
   }
   return std::min(std::max(both / square, 0.0), 1.0);
 }
@@ -184,6 +202,72 @@ bool CanJudge(const DriftProblem& problem) {
   return held != nullptr && held->n_rows > 0 &&
          held->inputs.size() ==
              static_cast<size_t>(held->n_rows * problem.n_cols);
+}
+
+DriftInputs InputsOf(const DriftProblem& problem) {
+  DriftInputs inputs;
+  inputs.gram = problem.stats->gram.data();
+  inputs.cross = UsesCross(problem) ? problem.stats->cross.data() : nullptr;
+  inputs.residual =
+      UsesResidual(problem) ? problem.stats->residual.data() : nullptr;
+  inputs.weights = problem.weights;
+  inputs.n_rows = problem.n_rows;
+  inputs.n_cols = problem.n_cols;
+  inputs.drift = problem.drift;
+  inputs.residual_share = problem.residual;
+  inputs.max_share = kMaxShare;
+  return inputs;
+}
+
+// The factor of H + lambda; lambda is doubled until there is one.
+template <typename Arithmetic>
+absl::Status FactorBy(const DriftProblem& problem, Arithmetic* arithmetic,
+                      double* lambda) {
+  for (int tries = 0; tries < kMaxTries; ++tries, *lambda *= 2) {
+    ASSIGN_OR_RETURN(const bool is_factor, arithmetic->Factor(*lambda));
+    if (is_factor) {
+      return absl::OkStatus();
+    }
+  }
+  return absl::DataLossError(
+      absl::StrCat("the Gram matrix of tensor ", QuotedName(problem.name),
+                   " is not positive, even with ", *lambda, " added"));
+}
+
+template <typename Arithmetic>
+absl::StatusOr<std::string> CorrectBy(const DriftProblem& problem, double mean,
+                                      Arithmetic* arithmetic,
+                                      std::vector<float>* targets) {
+  double lambda = std::max(problem.damping, 1e-9) * mean;
+  RETURN_IF_ERROR(FactorBy(problem, arithmetic, &lambda));
+  std::vector<float> change(targets->size());
+  ASSIGN_OR_RETURN(const int64_t n_scaled, arithmetic->Correct(change.data()));
+  double share = 1;
+  std::string judged;
+  if (CanJudge(problem)) {
+    const HeldOutRows& held = *problem.stats->held_out;
+    ASSIGN_OR_RETURN(share, BestShare(problem, change, held, arithmetic));
+    judged = absl::StrCat(", ", held.n_rows, " rows held out ask for ", share,
+                          " of it");
+  }
+  for (size_t i = 0; i < change.size(); ++i) {
+    (*targets)[i] += static_cast<float>(share) * change[i];
+  }
+  return absl::StrCat(
+      UsesResidual(problem) ? "drift of inputs and residual stream"
+                            : "drift of inputs",
+      " corrected with damping ", lambda / mean, judged,
+      n_scaled > 0 ? absl::StrCat("; ", n_scaled, " of ", problem.n_rows,
+                                  " rows at half of their output")
+                   : "");
+}
+
+absl::StatusOr<std::string> CorrectOnDevice(const DriftProblem& problem,
+                                            double mean,
+                                            std::vector<float>* targets) {
+  ASSIGN_OR_RETURN(const auto drift,
+                   DeviceDrift::Open(*problem.device, InputsOf(problem)));
+  return CorrectBy(problem, mean, drift.get(), targets);
 }
 
 }  // namespace
@@ -199,32 +283,18 @@ absl::StatusOr<std::string> CorrectDrift(const DriftProblem& problem,
   if (!(mean > 0)) {
     return std::string("drift: no input was seen, nothing is corrected");
   }
-  double lambda = std::max(problem.damping, 1e-9) * mean;
-  ASSIGN_OR_RETURN(const std::vector<double> r, FactorOf(problem, &lambda));
-  std::vector<float> change(targets->size());
-  int64_t n_scaled = 0;
-  for (int64_t first = 0; first < problem.n_rows; first += kRowsAtOnce) {
-    n_scaled += CorrectionOfRows(problem, r, first,
-                                 std::min(kRowsAtOnce, problem.n_rows - first),
-                                 change.data());
+  std::string short_of;
+  if (problem.device != nullptr) {
+    auto note = CorrectOnDevice(problem, mean, targets);
+    if (!absl::IsResourceExhausted(note.status())) {
+      return note;
+    }
+    short_of = absl::StrCat("; by the processor: ", note.status().message());
   }
-  double share = 1;
-  std::string judged;
-  if (CanJudge(problem)) {
-    share = BestShare(problem, change, *problem.stats->held_out);
-    judged = absl::StrCat(", ", problem.stats->held_out->n_rows,
-                          " rows held out ask for ", share, " of it");
-  }
-  for (size_t i = 0; i < change.size(); ++i) {
-    (*targets)[i] += static_cast<float>(share) * change[i];
-  }
-  return absl::StrCat(
-      UsesResidual(problem) ? "drift of inputs and residual stream"
-                            : "drift of inputs",
-      " corrected with damping ", lambda / mean, judged,
-      n_scaled > 0 ? absl::StrCat("; ", n_scaled, " of ", problem.n_rows,
-                                  " rows at half of their output")
-                   : "");
+  ProcessorDrift drift(problem);
+  ASSIGN_OR_RETURN(const std::string note,
+                   CorrectBy(problem, mean, &drift, targets));
+  return absl::StrCat(note, short_of);
 }
 
 }  // namespace narrow

@@ -24,7 +24,8 @@
 // Sources: Li et al., "GPTAQ" (arXiv 2504.02692); Zhang et al., "Qronos"
 // (arXiv 2505.11695); the residual's part and the limits are ours.
 //
-// Tested by solver_test.cc and compensated/matrix/solve_tensor_test.cc.
+// Tested by solver_test.cc, compensated/matrix/solve_tensor_test.cc and
+// device/device_drift_test.cc.
 
 #ifndef NARROW_CONVERTER_SOLVERS_DRIFT_H_
 #define NARROW_CONVERTER_SOLVERS_DRIFT_H_
@@ -37,6 +38,7 @@
 #include "absl/strings/string_view.h"
 #include "calibration/blockwise/layer_stats.h"
 #include "formats/base/parallel.h"
+#include "kernels/device.h"
 
 namespace narrow {
 
@@ -53,6 +55,9 @@ struct DriftProblem {
   double drift = 1;
   double residual = 0;
   double damping = 0.1;
+  // Where factor, products and rows through the factor are computed, with the
+  // processor's bits; nullptr: the processor, and where its memory is short.
+  const Device* device = nullptr;
 };
 
 // Whether statistics and shares ask for a correction at all.

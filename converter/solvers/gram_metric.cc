@@ -197,6 +197,7 @@ absl::Status CorrectTargets(const SolverProblem& problem,
   drift.drift = problem.options->drift;
   drift.residual = problem.options->residual;
   drift.damping = problem.options->drift_damping;
+  drift.device = problem.device;
   ASSIGN_OR_RETURN(std::string note, CorrectDrift(drift, targets));
   report->notes.push_back(std::move(note));
   return absl::OkStatus();

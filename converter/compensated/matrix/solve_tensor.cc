@@ -380,6 +380,7 @@ absl::StatusOr<CompensatedResult> SolveCompensated(
   drift.drift = problem.options->drift;
   drift.residual = problem.options->residual;
   drift.damping = problem.options->drift_damping;
+  drift.device = problem.device;
   if (WantsCorrection(drift)) {
     ASSIGN_OR_RETURN(std::string note, CorrectDrift(drift, &targets));
     result.notes.push_back(std::move(note));

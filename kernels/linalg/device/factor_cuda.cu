@@ -131,16 +131,16 @@ absl::Status Launch(const MetricTask& task, void* stream) {
   return LaunchEach(task, stream, "Metric");
 }
 absl::Status Launch(const WidenTask& task, void* stream) {
-  return LaunchEach(task, stream, "Metric");
+  return LaunchEach(task, stream, "Widen");
 }
 absl::Status Launch(const MoveTask& task, void* stream) {
-  return LaunchEach(task, stream, "Metric");
+  return LaunchEach(task, stream, "Move");
 }
 absl::Status Launch(const EnergyTask& task, void* stream) {
-  return LaunchEach(task, stream, "Metric");
+  return LaunchEach(task, stream, "Energy");
 }
 absl::Status Launch(const LimitTask& task, void* stream) {
-  return LaunchEach(task, stream, "Metric");
+  return LaunchEach(task, stream, "Limit");
 }
 
 }  // namespace factor
