@@ -85,6 +85,8 @@ class Calibrator : public BlockCalibrator {
 
  private:
   absl::StatusOr<std::unique_ptr<BlockStream>> NewStream(bool original);
+  absl::Status Embed(ModelRunner* runner, const CalibrationSamples& samples,
+                     BlockStream* stream);
   absl::Status AddOriginal();
   absl::Status CheckUsable() const;
   absl::Status CheckRequest(const ObserveRequest& request,
@@ -160,25 +162,45 @@ absl::Status Calibrator::Start(const CalibrationSamples& samples) {
     ASSIGN_OR_RETURN(fast_, FastLinalg::Open(*options_.runner.device));
   }
   ASSIGN_OR_RETURN(main_, NewStream(originals));
+  if (options_.embedding == nullptr || originals) {
+    RETURN_IF_ERROR(Embed(main_->runner(), samples, main_.get()));
+    return options_.keep_original && !originals ? AddOriginal()
+                                                : absl::OkStatus();
+  }
+  {
+    RunnerOptions here = options_.runner;
+    here.device.reset();  // rows are read and multiplied, no more
+    ASSIGN_OR_RETURN(const auto runner,
+                     ModelRunner::Create(options_.embedding, here));
+    RETURN_IF_ERROR(Embed(runner.get(), samples, main_.get()));
+  }
+  if (options_.keep_original) {
+    ASSIGN_OR_RETURN(original_, NewStream(/*original=*/true));
+    const OriginalsShown original(overlay_, true);
+    return Embed(original_->runner(), samples, original_.get());
+  }
+  return absl::OkStatus();
+}
+
+// The samples' tokens by the runner's embedding, to the beginning of a stream.
+absl::Status Calibrator::Embed(ModelRunner* runner,
+                               const CalibrationSamples& samples,
+                               BlockStream* stream) {
   const int64_t width = shape_.sample_tokens;
-  RETURN_IF_ERROR(InGroups(
+  return InGroups(
       GroupSamples(/*recorded=*/false),
       [&](int64_t first, int64_t n) -> absl::Status {
         hidden_.first_window = first;
-        RETURN_IF_ERROR(main_->runner()->Embed(
-            absl::MakeConstSpan(samples.ids)
-                .subspan(static_cast<size_t>(first * width),
-                         static_cast<size_t>(n * width)),
-            width, &hidden_));
-        ASSIGN_OR_RETURN(const float* values, main_->ValuesOf(hidden_));
+        RETURN_IF_ERROR(
+            runner->Embed(absl::MakeConstSpan(samples.ids)
+                              .subspan(static_cast<size_t>(first * width),
+                                       static_cast<size_t>(n * width)),
+                          width, &hidden_));
+        ASSIGN_OR_RETURN(const float* values, stream->ValuesOf(hidden_));
         hidden_.on_device = DeviceBuffer();
-        return main_->store()->Write(first, n, values);
+        return stream->store()->Write(first, n, values);
       },
-      [] { return true; }));
-  if (options_.keep_original && !originals) {
-    RETURN_IF_ERROR(AddOriginal());
-  }
-  return absl::OkStatus();
+      [] { return true; });
 }
 
 // At block 0, where both streams are the same.
@@ -262,7 +284,7 @@ absl::Status Calibrator::CheckRequest(const ObserveRequest& request,
         "corrections of the drift need inputs from the quantized blocks; with "
         "those of the original model there is none");
   }
-  if (next_block_ > 0) {
+  if (next_block_ > 0 || options_.embedding != nullptr) {
     return absl::FailedPreconditionError(
         absl::StrCat("cross moments at block ", next_block_,
                      " need the original's hidden states from block 0 on"));

@@ -79,6 +79,10 @@ struct CalibrationOptions {
   // Cross moments or residuals will be asked for (StatsNeeds::original), which
   // need the original's hidden states too. Asking at block 0 does as well.
   bool keep_original = false;
+  // With kQuantized: a model with the token embedding that the file will have,
+  // where that is another; needed in Create only. The original's stream begins
+  // with the original's. nullptr: `model`.
+  const Checkpoint* embedding = nullptr;
   // An expert with fewer rows than this many times its columns is shrunk
   // towards the statistics of all experts' rows (stats_collector.h).
   double expert_rows_per_column = 1;

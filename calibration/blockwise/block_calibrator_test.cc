@@ -21,6 +21,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "calibration/blockwise/calibrator_fixture.h"
+#include "calibration/weights.h"
+#include "formats/tensor.h"
 
 namespace narrow {
 namespace {
@@ -199,6 +201,76 @@ TEST_P(FamilyTest, DriftVanishesUntilSomethingIsReplaced) {
   }
   EXPECT_GT(most, 0.01);
   EXPECT_EQ(most_first, 0);
+}
+
+// The token embedding in steps of 1/8.
+class RoundedEmbedding : public TensorSource, private RowSource {
+ public:
+  explicit RoundedEmbedding(const Checkpoint* model)
+      : model_(*model), tensor_(*model->Find("token_embd.weight")) {
+    view_.meta = tensor_.meta;
+    view_.meta.type = QuantType::kF32;
+    view_.rows = this;
+  }
+  absl::Span<const TensorView> tensors() const override { return {&view_, 1}; }
+  const TensorView* Find(absl::string_view name) const override {
+    return name == view_.meta.name ? &view_ : nullptr;
+  }
+  const Metadata& metadata() const override { return model_.metadata(); }
+  absl::string_view format() const override { return "gguf"; }
+  void Release(absl::Span<const uint8_t> /*range*/) const override {}
+
+ private:
+  absl::Status ReadRows(int64_t first_row, int64_t n_rows,
+                        float* out) const override {
+    const absl::Status status =
+        narrow::ReadRows(model_, tensor_, first_row, n_rows, out);
+    for (int64_t i = 0; i < n_rows * view_.meta.n_cols(); ++i) {
+      out[i] = std::nearbyint(out[i] * 8) / 8;
+    }
+    return status;
+  }
+
+  const Checkpoint& model_;
+  const CheckpointTensor& tensor_;
+  TensorView view_;
+};
+
+// The quantized stream begins with the file's embedding, the original's with
+// its own.
+TEST_P(FamilyTest, AnEmbeddingOfItsOwnDriftsFromTheBeginning) {
+  const auto rounded = Checkpoint::WithRows(
+      *opened_.model, std::make_unique<RoundedEmbedding>(opened_.model.get()));
+  CalibrationOptions options = Exact(2);
+  const BlockStats plain =
+      Observe(Create(opened_, samples_, options).get(), Gram());
+  const auto of_rounded =
+      BlockCalibrator::Create(rounded.get(), nullptr, samples_, options);
+  ASSERT_TRUE(of_rounded.ok()) << of_rounded.status();
+  const BlockStats expected = Observe(of_rounded->get(), Gram());
+
+  options.keep_original = true;
+  options.embedding = rounded.get();
+  const auto calibrator = Create(opened_, samples_, options);
+  ASSERT_NE(calibrator, nullptr);
+  const BlockStats seen = Observe(calibrator.get(), Gram(/*cross=*/true));
+  const auto energy = [](const std::vector<double>& moments, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      sum += moments[static_cast<size_t>(i * n + i)];
+    }
+    return sum;
+  };
+  bool drifts = false;
+  for (const auto& [key, s] : seen.layers) {
+    EXPECT_EQ(s->gram, expected.Find(key.first, key.second)->gram) << key.first;
+    drifts = drifts || energy(s->cross, s->n_cols) != 0;
+  }
+  EXPECT_TRUE(drifts);
+
+  options.keep_original = false;
+  options.order = CalibrationOrder::kOriginal;
+  ExpectSame(Observe(Create(opened_, samples_, options).get(), Gram()), plain);
 }
 
 TEST_P(FamilyTest, PaddingCountsNothingWhateverItIs) {

@@ -10,8 +10,10 @@
 
 #include "calibration/model_runner.h"
 #include "calibration/weights.h"
+#include "converter/compensated/stored_embedding.h"
 #include "formats/overlay_source.h"
 #include "gtest/gtest.h"
+#include "kernels/quant/codec.h"
 
 namespace narrow {
 namespace {
@@ -97,6 +99,40 @@ TEST_P(CheckpointSourceTest, ReplacedRowsAreNotRounded) {
   EXPECT_NE(Run(*shown_), before);
   overlay_->Restore(name);
   EXPECT_EQ(Run(*shown_), before);
+}
+
+TEST_P(CheckpointSourceTest, AStoredEmbeddingIsWhatTheCodecDecodes) {
+  PlannedTensor planned = {};
+  planned.source = model_->Find("token_embd.weight");
+  planned.meta = planned.source->meta;
+  planned.meta.type = QuantType::kQ4_0;
+  Plan plan;
+  plan.tensors.push_back(planned);
+  const PlannedTensor* found = FindEmbedding(plan);
+  ASSERT_EQ(found, plan.tensors.data());
+  const auto stored = WithStoredEmbedding(*model_, found);
+  const int64_t n_rows = planned.meta.n_rows(), n_cols = planned.meta.n_cols();
+  std::vector<float> values(static_cast<size_t>(n_rows * n_cols));
+  ASSERT_TRUE(
+      ReadRows(*model_, *planned.source, 0, n_rows, values.data()).ok());
+  const BlockCodec& codec = *FindCodec(planned.meta.type);
+  std::vector<uint8_t> bytes(static_cast<size_t>(planned.meta.n_bytes()));
+  codec.EncodeRows(values.data(), n_rows, n_cols, nullptr, bytes.data());
+  codec.Decode(bytes.data(), n_rows * n_cols / codec.block, values.data());
+  std::vector<float> row(static_cast<size_t>(n_cols));
+  for (const int64_t r : {int64_t{0}, n_rows / 2, n_rows - 1}) {
+    ASSERT_TRUE(ReadRows(*stored, *stored->Find(planned.source->meta.name), r,
+                         1, row.data())
+                    .ok());
+    EXPECT_EQ(row, std::vector<float>(values.begin() + r * n_cols,
+                                      values.begin() + (r + 1) * n_cols));
+  }
+  EXPECT_NE(Run(*stored), Run(*model_));
+
+  plan.tensors[0].meta.type = planned.source->stored;
+  EXPECT_EQ(FindEmbedding(plan), nullptr);
+  plan.tensors[0].meta.type = QuantType::kF32;
+  EXPECT_EQ(WithStoredEmbedding(*model_, FindEmbedding(plan)), nullptr);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, CheckpointSourceTest,

@@ -12,6 +12,7 @@
 #include "converter/compensated/block_verifier.h"
 #include "converter/compensated/checkpoint_source.h"
 #include "converter/compensated/solve_targets.h"
+#include "converter/compensated/stored_embedding.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 
@@ -62,11 +63,14 @@ CompensatedRun::CompensatedRun(const Checkpoint* model,
       std::make_unique<CheckpointSource>(&model_, list), list);
   overlay_ = overlay.get();
   shown_ = Checkpoint::WithRows(model_, std::move(overlay));
+  if (!options_.settings.one_shot) {
+    embedding_ = FindEmbedding(*plans_.front());
+  }
 }
 
 absl::StatusOr<uint64_t> CompensatedRun::Fingerprint() const {
   return FingerprintOf(model_, samples_, options_.verify, options_.settings,
-                       jobs_);
+                       jobs_, embedding_);
 }
 
 ObserveRequest CompensatedRun::Request(
@@ -242,6 +246,8 @@ absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
   options.runner.n_threads = pool_.n_threads();
   options.runner.device = options_.device;
   options.runner.on_device_note = options_.on_device_note;
+  const auto stored = WithStoredEmbedding(model_, embedding_);
+  options.embedding = stored.get();
   ASSIGN_OR_RETURN(calibrator_, BlockCalibrator::Create(shown_.get(), overlay_,
                                                         samples_, options));
   if (FileExists(store->calibrator_path())) {

@@ -121,6 +121,9 @@ class CompensatedRun {
   // The model as the runner sees it, and what it shows of solved matrices.
   std::unique_ptr<Checkpoint> shown_;
   OverlaySource* overlay_ = nullptr;
+  // The token embedding as the file will hold it, where that is another and
+  // blocks see it; nullptr: they see the model's.
+  const PlannedTensor* embedding_ = nullptr;
   // From Begin on.
   std::unique_ptr<BlockCalibrator> calibrator_;
   std::unique_ptr<TensorSolver> solver_;

@@ -11,7 +11,7 @@ namespace narrow {
 namespace {
 
 // Changes when the same input gives other bytes than before.
-constexpr char kVersion[] = "narrow convert compensated 4";
+constexpr char kVersion[] = "narrow convert compensated 5";
 
 void AddSettings(const SolveSettings& settings, Fingerprint* print) {
   const CompensatedOptions& o = settings.solver;
@@ -58,7 +58,8 @@ absl::StatusOr<uint64_t> FingerprintOf(const Checkpoint& model,
                                        const CalibrationSamples& samples,
                                        const VerifyWindows& verify,
                                        const SolveSettings& settings,
-                                       const std::vector<SolveJob>& jobs) {
+                                       const std::vector<SolveJob>& jobs,
+                                       const PlannedTensor* embedding) {
   Fingerprint print;
   print.Add(kVersion);
   AddSettings(settings, &print);
@@ -72,6 +73,9 @@ absl::StatusOr<uint64_t> FingerprintOf(const Checkpoint& model,
   }
   for (const SolveJob& job : jobs) {
     RETURN_IF_ERROR(AddJob(model, job, &print));
+  }
+  if (embedding != nullptr) {
+    RETURN_IF_ERROR(AddJob(model, {0, {}, embedding}, &print));
   }
   return print.value();
 }

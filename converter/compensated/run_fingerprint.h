@@ -36,12 +36,14 @@ struct SolveSettings {
   int64_t max_coupled_outputs = 0;
 };
 
-// The same on every machine. DataLoss and others: rows that cannot be read.
+// `embedding`: where blocks see it as the file will hold it; nullptr: as it
+// is. The same on every machine. DataLoss and others: rows that cannot be read.
 absl::StatusOr<uint64_t> FingerprintOf(const Checkpoint& model,
                                        const CalibrationSamples& samples,
                                        const VerifyWindows& verify,
                                        const SolveSettings& settings,
-                                       const std::vector<SolveJob>& jobs);
+                                       const std::vector<SolveJob>& jobs,
+                                       const PlannedTensor* embedding);
 
 }  // namespace narrow
 
