@@ -56,6 +56,8 @@ check "the orders differ" bash -c '! cmp -s sequential.gguf one-shot.gguf'
 solve other.gguf --order one-shot --cover 0
 check "drawn windows change the bytes" \
   bash -c '! cmp -s one-shot.gguf other.gguf'
+solve other.gguf --order one-shot --rounds 8 --column-orders 2
+check "without coupled outputs more is tried" cmp one-shot.gguf other.gguf
 check "no work is left" bash -c '! ls -d *.partial 2>/dev/null'
 
 # Blocks judged by the model's divergence on windows of their own.
