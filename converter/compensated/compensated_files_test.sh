@@ -58,6 +58,9 @@ check "drawn windows change the bytes" \
   bash -c '! cmp -s one-shot.gguf other.gguf'
 solve other.gguf --order one-shot --rounds 8 --column-orders 2
 check "without coupled outputs more is tried" cmp one-shot.gguf other.gguf
+solve other.gguf --order one-shot --column-orders 1
+check "orders of columns change the bytes" \
+  bash -c '! cmp -s one-shot.gguf other.gguf'
 check "no work is left" bash -c '! ls -d *.partial 2>/dev/null'
 
 # Blocks judged by the model's divergence on windows of their own.

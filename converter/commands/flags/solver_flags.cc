@@ -12,9 +12,10 @@ namespace {
 
 constexpr char kPlain[] = "none";
 constexpr char kCompensated[] = "compensated";
-// Without coupled outputs rows are solved once, so more is tried on them.
+// Defaults; without coupled outputs rows are solved once, so more is tried on
+// them.
+constexpr int kOrders = 2;
 constexpr int kRoundsUncoupled = 8;
-constexpr int kOrdersUncoupled = 2;
 
 // Flags that mean nothing without a solver.
 constexpr const char* kSolverOptions[] = {
@@ -139,6 +140,7 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   CompensatedOptions& options = flags->options;
+  options.n_orders = kOrders;
   command
       ->add_option(
           "--rounds", options.rounds,
@@ -155,14 +157,10 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
       ->check(CLI::Range(1e-6, 1e3))
       ->capture_default_str();
   command
-      ->add_option(
-          "--column-orders", options.n_orders,
-          absl::StrCat("solver: orders of columns tried; the best row is kept "
-                       "(default: ",
-                       options.n_orders, "; where no outputs are coupled ",
-                       kOrdersUncoupled, ")"))
-      ->type_name("N")
-      ->check(CLI::Range(1, 16));
+      ->add_option("--column-orders", options.n_orders,
+                   "solver: orders of columns tried; the best row is kept")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
   command
       ->add_option("--drift", options.drift,
                    "sequential: share of the drift of a matrix's inputs that "
@@ -260,12 +258,8 @@ absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
   }
   RETURN_IF_ERROR(AddText(flags, &request));
   request.options = flags.options;
-  if (request.max_coupled_outputs == 0) {
-    request.options.rounds =
-        command.count("--rounds") > 0 ? flags.options.rounds : kRoundsUncoupled;
-    request.options.n_orders = command.count("--column-orders") > 0
-                                   ? flags.options.n_orders
-                                   : kOrdersUncoupled;
+  if (request.max_coupled_outputs == 0 && command.count("--rounds") == 0) {
+    request.options.rounds = kRoundsUncoupled;
   }
   request.held_out_every = flags.held_out;
   if (flags.cover == 1) {
