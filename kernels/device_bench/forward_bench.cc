@@ -19,6 +19,7 @@ absl::StatusOr<double> BenchForward(const Device& device,
   RETURN_IF_ERROR(BenchProducts(sizes, bench.get()));
   RETURN_IF_ERROR(BenchAttention(sizes, bench.get()));
   RETURN_IF_ERROR(BenchRows(sizes, bench.get()));
+  RETURN_IF_ERROR(BenchGradients(sizes, bench.get()));
   RETURN_IF_ERROR(BenchPieces(sizes, bench.get()));
   return BenchModel(sizes, bench.get());
 }

@@ -37,11 +37,12 @@ absl::StatusOr<double> BenchForward(const Device& device,
                                     BenchSummary* summary);
 
 // Its parts: products, alone and of experts, and Gram matrices; attention;
-// passes over rows; weights of packed files; a block and logits, as
+// passes over rows, and back; weights of packed files; a block and logits, as
 // BenchForward returns it.
 absl::Status BenchProducts(const ForwardSizes& sizes, Bench* bench);
 absl::Status BenchAttention(const ForwardSizes& sizes, Bench* bench);
 absl::Status BenchRows(const ForwardSizes& sizes, Bench* bench);
+absl::Status BenchGradients(const ForwardSizes& sizes, Bench* bench);
 absl::Status BenchPieces(const ForwardSizes& sizes, Bench* bench);
 absl::StatusOr<double> BenchModel(const ForwardSizes& sizes, Bench* bench);
 

@@ -1,5 +1,5 @@
 // The reverse pass of a device against the processor's, of every family: the
-// code of a card's threads on the CPU.
+// code of a card's threads on the CPU, and a card where there is one.
 
 #include "calibration/backward/device/device_gradient.h"
 
@@ -30,6 +30,14 @@ std::unique_ptr<Checkpoint> Open(const std::string& path) {
   auto model = Checkpoint::Open(path, options);
   EXPECT_TRUE(model.ok()) << model.status();
   return model.ok() ? *std::move(model) : nullptr;
+}
+
+std::vector<Device> Devices() {
+  std::vector<Device> devices = {Device::Cpu()};
+  if (const auto card = OpenDevice(DeviceChoice::kCuda); card.ok()) {
+    devices.push_back(*card);
+  }
+  return devices;
 }
 
 std::vector<std::string> Models() {
@@ -181,8 +189,11 @@ void ExpectSame(const Outcome& a, const Outcome& b) {
 
 void ExpectSameOn(const Checkpoint& model, int64_t window_tokens, bool given) {
   const std::vector<HiddenStates> states = StatesOf(model, window_tokens);
-  ExpectSame(GoBack(model, states, std::nullopt, given),
-             GoBack(model, states, Device::Cpu(), given));
+  const Outcome wanted = GoBack(model, states, std::nullopt, given);
+  for (const Device& device : Devices()) {
+    SCOPED_TRACE(device.Description());
+    ExpectSame(wanted, GoBack(model, states, device, given));
+  }
 }
 
 TEST(DeviceGradientTest, HasTheProcessorsBitsForEveryFamily) {
