@@ -16,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "calibration/weights.h"
+#include "converter/compensated/matrix/solve_tensor.h"
 #include "formats/base/file.h"
 #include "gtest/gtest.h"
 #include "kernels/device.h"
@@ -138,6 +139,41 @@ TEST_F(CompensatedConvertTest, SolvedRowsLieWherePlainOnesDo) {
         EXPECT_TRUE(report.plain_why.empty()) << report.name;
         EXPECT_NEAR(report.relative_error, 0.5, 1e-9);
       }
+    }
+  }
+}
+
+// Statistics, baselines, experts side by side: a whole file as the processor
+// writes it, with memory for all of it and for little more than a block's
+// weights.
+TEST_F(CompensatedConvertTest, ADeviceSolvesTheSameFile) {
+  const std::pair<const char*, int64_t> folders[] = {
+      {"testdata/arch/llama3", 260000}, {"testdata/arch/mixtral", 560000}};
+  for (const auto& [folder, least] : folders) {
+    SCOPED_TRACE(folder);
+    samples_ = CalibrationSamples();
+    Open(folder);
+    const Plan plan = PlanOf(FileType::kQ4_0, true);
+    const Output output = {&plan, Path("solved.gguf")};
+    CompensatedConvertOptions options = Options(true);
+    options.run.solve = SolveCompensated;
+    options.run.settings.solver.rounds = 1;
+    ASSERT_TRUE(
+        WriteCompensated(*model_, samples_, {&output, 1}, options, {}).ok());
+    const std::string want = Bytes(output.path);
+    for (const int64_t limit : {int64_t{0}, least}) {
+      options.run.device = Device::Cpu(limit);
+      const auto outcomes =
+          WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+      ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+      EXPECT_EQ(Bytes(output.path), want) << limit;
+      int n_notes = 0;
+      for (const SolvedReport& report : outcomes->front().solved) {
+        for (const std::string& note : report.notes) {
+          n_notes += absl::StrContains(note, "limited to") ? 1 : 0;
+        }
+      }
+      EXPECT_EQ(n_notes > 0, limit > 0);
     }
   }
 }

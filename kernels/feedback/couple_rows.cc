@@ -7,7 +7,7 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/linalg/cholesky.h"
+#include "kernels/feedback/couple_products.h"
 #include "kernels/linalg/gemm.h"
 
 namespace narrow {
@@ -40,10 +40,11 @@ class RowCoupling {
         targets_(p_.targets, p_.targets + p_.n_rows * p_.n_cols),
         moments_(static_cast<size_t>(p_.n_rows * p_.n_rows)),
         errors_(targets_.size()),
-        products_(targets_.size()) {
+        products_(targets_.size()),
+        sums_(p_.device, p_.gram, p_.n_rows, p_.n_cols, p_.pool) {
     std::iota(order_.begin(), order_.end(), int64_t{0});
     TakeErrors(rows_, 0, p_.n_rows);
-    Multiply(errors_.data(), p_.n_rows, products_.data());
+    sums_.Multiply(errors_, &products_);
     TakeOrder();
     TakeMoments();
   }
@@ -65,6 +66,7 @@ class RowCoupling {
       }
     }
     result.after = Form();
+    result.note = sums_.note();
     return result;
   }
 
@@ -87,8 +89,10 @@ class RowCoupling {
       return weights[static_cast<size_t>(a)] > weights[static_cast<size_t>(b)];
     });
     PutInOrder(&targets_);
-    PutInOrder(&errors_);
-    PutInOrder(&products_);
+    PutInOrder(errors_.values());
+    PutInOrder(products_.values());
+    sums_.Changed(0, p_.n_rows, &errors_);
+    sums_.Changed(0, p_.n_rows, &products_);
   }
   void PutInOrder(std::vector<float>* rows) const {
     const std::vector<float> own = *rows;
@@ -107,11 +111,12 @@ class RowCoupling {
       const int64_t row = order_[static_cast<size_t>(i)];
       for (int64_t j = 0; j < p_.n_rows; ++j) {
         const int64_t other = order_[static_cast<size_t>(j)];
-        moments_[static_cast<size_t>(i * p_.n_rows + j)] =
+        moments_.data()[i * p_.n_rows + j] =
             static_cast<float>(p_.moments[row * p_.n_rows + other] / mean +
                                (i == j ? kDamping : 0));
       }
     }
+    sums_.Changed(0, p_.n_rows, &moments_);
   }
 
   // Rows of the matrix at places [first, first + n_rows).
@@ -131,25 +136,18 @@ class RowCoupling {
   }
   void TakeErrors(const StoredRows& rows, int64_t first, int64_t n_rows) {
     Misses(rows, first, n_rows, errors_.data() + first * p_.n_cols);
-  }
-
-  // Rows times the Gram matrix.
-  void Multiply(const float* rows, int64_t n_rows, float* products) const {
-    Gemm(p_.pool, Update::kSet, n_rows, p_.n_cols, p_.n_cols, rows, p_.n_cols,
-         p_.gram, p_.n_cols, products, p_.n_cols);
+    sums_.Changed(first, n_rows, &errors_);
   }
 
   // H_O[rows, :] times a matrix of all rows.
   std::vector<float> Couple(int64_t first, int64_t n_rows,
-                            const std::vector<float>& all) const {
+                            const RowMatrix& all) {
     std::vector<float> sums(static_cast<size_t>(n_rows * p_.n_cols));
-    Gemm(p_.pool, Update::kSet, n_rows, p_.n_cols, p_.n_rows,
-         moments_.data() + first * p_.n_rows, p_.n_rows, all.data(), p_.n_cols,
-         sums.data(), p_.n_cols);
+    sums_.Couple(first, n_rows, moments_, all, sums.data());
     return sums;
   }
 
-  double Form() const {
+  double Form() {
     double sum = 0;
     for (int64_t first = 0; first < p_.n_rows; first += kMostBatch) {
       const int64_t n_rows = std::min(kMostBatch, p_.n_rows - first);
@@ -172,16 +170,15 @@ class RowCoupling {
   // then, as where making up for others did not help.
   bool Feed(double before) {
     const std::unique_ptr<StoredRows> was = rows_.Take(RowsAt(0, p_.n_rows));
-    std::vector<double> r(moments_.begin(), moments_.end());
-    const bool has_factor =
-        FactorUpper(p_.pool, p_.n_rows, r.data()).failed_at < 0;
+    std::vector<double> r(moments_.values()->begin(), moments_.values()->end());
+    const bool has_factor = sums_.Factor(&r);
     if ((has_factor && FeedBatches(&r, before)) ||
         FeedBatches(nullptr, before)) {
       return true;
     }
     rows_.Put(RowsAt(0, p_.n_rows), *was);
     TakeErrors(*was, 0, p_.n_rows);
-    Multiply(errors_.data(), p_.n_rows, products_.data());
+    sums_.Multiply(errors_, &products_);
     return false;
   }
 
@@ -195,7 +192,7 @@ class RowCoupling {
       rows_.Put(at, *batch);
       TakeErrors(*batch, first, n_rows);
     }
-    Multiply(errors_.data(), p_.n_rows, products_.data());
+    sums_.Multiply(errors_, &products_);
     const double is = Form();
     return std::isfinite(is) && !(is >= before);
   }
@@ -204,7 +201,7 @@ class RowCoupling {
   // is left of it by the batches before, both as unknowns of one system: the
   // shifts x of its rows, R[B, B]^T x = -R[before, B]^T e.
   std::vector<float> FedTargets(const std::vector<double>* r, int64_t first,
-                                int64_t n_rows) const {
+                                int64_t n_rows) {
     const auto begin = targets_.begin() + first * p_.n_cols;
     std::vector<float> targets(begin, begin + n_rows * p_.n_cols);
     if (r == nullptr || first == 0) {
@@ -231,8 +228,7 @@ class RowCoupling {
       }
     }
     const std::vector<float> rounded(factors.begin(), factors.end());
-    Gemm(p_.pool, Update::kSubtract, n_rows, p_.n_cols, first, rounded.data(),
-         first, errors_.data(), p_.n_cols, targets.data(), p_.n_cols);
+    sums_.Subtract(rounded.data(), n_rows, first, errors_, targets.data());
     return targets;
   }
   double R(const std::vector<double>& r, int64_t k, int64_t s) const {
@@ -240,8 +236,7 @@ class RowCoupling {
   }
 
   // t_b less what other rows' errors ask for.
-  std::vector<float> TargetsOf(int64_t first, int64_t n_rows,
-                               float share) const {
+  std::vector<float> TargetsOf(int64_t first, int64_t n_rows, float share) {
     std::vector<float> targets = Couple(first, n_rows, errors_);
     for (int64_t row = 0; row < n_rows; ++row) {
       const float own = moments_[static_cast<size_t>((first + row) * p_.n_rows +
@@ -273,7 +268,7 @@ class RowCoupling {
       moved[i] -= errors[i];
     }
     std::vector<float> change(n);
-    Multiply(moved.data(), n_rows, change.data());
+    sums_.Multiply(moved.data(), n_rows, change.data());
     std::vector<float> both(n);
     Gemm(p_.pool, Update::kSet, n_rows, p_.n_cols, n_rows,
          moments_.data() + first * p_.n_rows + first, p_.n_rows, change.data(),
@@ -289,6 +284,8 @@ class RowCoupling {
       errors[i] += moved[i];
       products[i] += change[i];
     }
+    sums_.Changed(first, n_rows, &errors_);
+    sums_.Changed(first, n_rows, &products_);
     return true;
   }
 
@@ -297,9 +294,10 @@ class RowCoupling {
   const int64_t batch_;
   std::vector<int64_t> order_;  // the row at each place
   std::vector<float> targets_;
-  std::vector<float> moments_;   // over their mean diagonal, damped
-  std::vector<float> errors_;    // values less targets
-  std::vector<float> products_;  // errors times the Gram matrix
+  RowMatrix moments_;   // over their mean diagonal, damped
+  RowMatrix errors_;    // values less targets
+  RowMatrix products_;  // errors times the Gram matrix
+  CoupleProducts sums_;
 };
 
 }  // namespace

@@ -47,9 +47,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/types/span.h"
 #include "formats/base/parallel.h"
+#include "kernels/device.h"
 #include "kernels/feedback/feedback.h"
 
 namespace narrow {
@@ -84,6 +86,9 @@ struct CoupleProblem {
   bool refit = true;                // of descent: as DescendOptions has them
   bool sweep = true;
   ThreadPool* pool = nullptr;
+  // Where products across rows are taken (couple_products.h); nullptr: the
+  // processor.
+  const Device* device = nullptr;
 };
 
 struct CoupleResult {
@@ -93,6 +98,7 @@ struct CoupleResult {
   // tr(H_O E H E^T) before and after, H_O damped.
   double before = 0;
   double after = 0;
+  std::string note;  // why a device was left; empty if it was not
 };
 
 // Whether moments [n_rows, n_rows] are numbers, some of them above 0 on the

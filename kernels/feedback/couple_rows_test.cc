@@ -126,6 +126,32 @@ TEST_F(CoupleRowsTest, RowsMakeUpForEachOther) {
   EXPECT_LT(result.after, 0.6 * result.before);
 }
 
+// With memory for all, for the Gram matrix and some of the rest, and for none.
+TEST_F(CoupleRowsTest, ADeviceDoesNotMatter) {
+  std::vector<double> moments(kRows * kRows, 0.7);
+  for (int64_t i = 0; i < kRows; ++i) {
+    moments[static_cast<size_t>(i * (kRows + 1))] = 1;
+  }
+  problem_.moments = moments.data();
+  WholeRows want = Rounded();
+  const CoupleResult by_processor = CoupleRows(problem_, &want);
+  EXPECT_EQ(by_processor.note, "");
+  int n_left = 0;
+  for (const int64_t limit : {0, 50, 2000}) {
+    const Device device = Device::Cpu(limit);
+    problem_.device = &device;
+    WholeRows rows = Rounded();
+    const CoupleResult result = CoupleRows(problem_, &rows);
+    EXPECT_EQ(Values(rows), Values(want)) << limit;
+    EXPECT_EQ(result.before, by_processor.before);
+    EXPECT_EQ(result.after, by_processor.after);
+    EXPECT_EQ(result.n_kept, by_processor.n_kept);
+    EXPECT_EQ(result.note.empty(), limit == 0) << result.note;
+    n_left += result.note.empty() ? 0 : 1;
+  }
+  EXPECT_EQ(n_left, 2);
+}
+
 TEST_F(CoupleRowsTest, OutputsThatShareNothingStayAsTheyAre) {
   std::vector<double> moments(kRows * kRows, 0.0);
   for (int64_t i = 0; i < kRows; ++i) {

@@ -27,23 +27,6 @@ constexpr double kDampingStep = 0.01;
 constexpr double kFeedDamping = 0.1;
 constexpr int kLargeBlock = 256;
 
-// The upper triangle of `h` to R on a device, the bits of FactorUpper; after an
-// error `h` is as it was.
-absl::Status FactorOnDevice(const Device& device, absl::string_view name,
-                            int64_t n, double* h, FactorResult* result) {
-  const size_t n_bytes = static_cast<size_t>(8 * n * n);
-  ASSIGN_OR_RETURN(DeviceStream stream, device.NewStream());
-  ASSIGN_OR_RETURN(DeviceBuffer buffer, device.Allocate(n_bytes, name));
-  ASSIGN_OR_RETURN(const auto factors, DeviceFactors::New(device, 1));
-  RETURN_IF_ERROR(stream.Copy(h, n_bytes, buffer.data()));
-  RETURN_IF_ERROR(factors->FactorUpper(n, buffer.as<double>(), n * n, &stream));
-  ASSIGN_OR_RETURN(const auto results, factors->Results(&stream));
-  RETURN_IF_ERROR(stream.Copy(buffer.data(), n_bytes, h));
-  RETURN_IF_ERROR(stream.Synchronize(name));
-  *result = results[0];
-  return absl::OkStatus();
-}
-
 // R of H in `h`, its rows and columns in an order (empty: the natural one). The
 // processor does what a device has no memory for.
 absl::StatusOr<FactorResult> Factor(const CompensatedProblem& problem,
@@ -63,8 +46,8 @@ absl::StatusOr<FactorResult> Factor(const CompensatedProblem& problem,
     (*h)[static_cast<size_t>(i * n + i)] += metric.feed_damping * metric.mean;
   });
   if (problem.device != nullptr) {
-    const absl::Status status =
-        FactorOnDevice(*problem.device, problem.name, n, h->data(), &result);
+    const absl::Status status = FactorUpperOnDevice(
+        *problem.device, problem.name, n, h->data(), &result);
     if (!absl::IsResourceExhausted(status)) {
       RETURN_IF_ERROR(status);
       return result;

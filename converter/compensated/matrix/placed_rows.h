@@ -51,6 +51,10 @@ class PlacedRows {
   std::vector<RowError> Measure(const float* targets, int64_t n_rows,
                                 const uint8_t* bytes);
 
+  // The problem's, while rows are on it.
+  const Device* device() const {
+    return device_ != nullptr ? p_.device : nullptr;
+  }
   const absl::Status& status() const { return status_; }
   std::vector<std::string> notes() const;
 

@@ -287,6 +287,7 @@ class MatrixSolve {
     couple.refit = p_.options->refit;
     couple.sweep = p_.options->sweep;
     couple.pool = p_.pool;
+    couple.device = rows_->device();
     BlockRows rows(this, std::move(result_.bytes));
     const CoupleResult coupled = CoupleRows(couple, &rows);
     result_.bytes = rows.TakeBytes();
@@ -297,6 +298,9 @@ class MatrixSolve {
         " batches kept, the form fell to ",
         coupled.before > 0 ? coupled.after / coupled.before : 1.0,
         " of the plain encoding's"));
+    if (!coupled.note.empty()) {
+      result_.notes.push_back(coupled.note);
+    }
   }
 
   // Rows of the baseline in the place of those that are not better; the errors

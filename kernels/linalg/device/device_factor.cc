@@ -272,6 +272,21 @@ absl::Status RunSolveRows(const SolveRowsTask& task, DeviceStream* stream) {
   return absl::OkStatus();
 }
 
+absl::Status FactorUpperOnDevice(const Device& device, absl::string_view what,
+                                 int64_t n, double* h, FactorResult* result) {
+  const size_t n_bytes = static_cast<size_t>(8 * n * n);
+  ASSIGN_OR_RETURN(DeviceStream stream, device.NewStream());
+  ASSIGN_OR_RETURN(DeviceBuffer buffer, device.Allocate(n_bytes, what));
+  ASSIGN_OR_RETURN(const auto factors, DeviceFactors::New(device, 1));
+  RETURN_IF_ERROR(stream.Copy(h, n_bytes, buffer.data()));
+  RETURN_IF_ERROR(factors->FactorUpper(n, buffer.as<double>(), n * n, &stream));
+  ASSIGN_OR_RETURN(const auto results, factors->Results(&stream));
+  RETURN_IF_ERROR(stream.Copy(buffer.data(), n_bytes, h));
+  RETURN_IF_ERROR(stream.Synchronize(what));
+  *result = results[0];
+  return absl::OkStatus();
+}
+
 absl::Status RunFactorPass(const factor::UnitTask& task, DeviceStream* stream) {
   return RunEach(task, stream);
 }

@@ -25,6 +25,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "kernels/device.h"
 #include "kernels/linalg/cholesky.h"
 #include "kernels/linalg/device/cusolver.h"
@@ -57,6 +58,11 @@ class DeviceFactors {
   DeviceBuffer outcomes_;
   DeviceBuffer infos_;  // the library's
 };
+
+// R of one matrix [n, n] of the host, in its upper triangle; after an error `h`
+// is as it was. `what` ends up in messages.
+absl::Status FactorUpperOnDevice(const Device& device, absl::string_view what,
+                                 int64_t n, double* h, FactorResult* result);
 
 // X R R^T = B in place for the rows of each B [n_rows, n].
 struct SolveRowsTask {
