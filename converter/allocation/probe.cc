@@ -172,6 +172,7 @@ absl::Status Probe::TrySolver(const ProbeTensor& tensor, int64_t first_row,
     problem.stats = &stats;
     problem.options = &options_.solver_options;
     problem.pool = &pool_;
+    problem.device = options_.device.has_value() ? &*options_.device : nullptr;
     ASSIGN_OR_RETURN(const CompensatedResult result, SolveCompensated(problem));
     if (result.relative_error > 0 && result.relative_error_plain > 0) {
       Ratio& ratio = ratios_[{KindName(source), type}];

@@ -58,7 +58,7 @@ struct ProbeOptions {
   int64_t max_moment_outputs = 0;
   int n_threads = 0;
   int64_t hidden_bytes = int64_t{4} << 30;
-  // Of the reverse pass; none: the processor.
+  // Of the reverse pass and the solver that is tried; none: the processor.
   std::optional<Device> device;
   std::function<void(absl::string_view)> on_device_note;  // may be empty
   std::function<void(double share)> on_progress;  // may be empty
