@@ -99,6 +99,7 @@ bool CoupleOutputs(const OutputCoupling& coupling, GridRows* rows,
   couple.refit = problem.options->refit;
   couple.sweep = problem.options->sweep;
   couple.pool = problem.pool;
+  couple.device = problem.device;
   CoupledGrid coupled(&coupling, std::move(*rows));
   const CoupleResult result = CoupleRows(couple, &coupled);
   *rows = coupled.TakeRows();
