@@ -16,6 +16,12 @@ namespace {
 // Added to the seed: the same random numbers choose windows of the text.
 constexpr uint64_t kSeedOffset = 0x436f766572;
 
+// Of all windows together. (tiny-llama as Q4_K, two windows of text with 0, 2,
+// 14 and 30 drawn ones of 512 tokens: 1.10, 0.82, 0.51 and 0.50 of the plain
+// file's KL divergence on that kind of text, and 1.7, 1.13, 0.72 and 0.63 on
+// source code.)
+constexpr int64_t kEnoughTokens = 8192;
+
 // A token of text, as stored in tokenizer.ggml.token_type; frozen.
 constexpr int64_t kNormalToken = 1;
 
@@ -36,9 +42,13 @@ std::vector<int32_t> TextTokens(const Checkpoint& model) {
   return tokens;
 }
 
-std::optional<int32_t> CommonFirst(const CalibrationSamples& samples) {
+// Of one window only what the model calls its BOS is known to begin all.
+std::optional<int32_t> CommonFirst(const Checkpoint& model,
+                                   const CalibrationSamples& samples) {
   const auto width = static_cast<size_t>(samples.sample_tokens);
-  if (samples.n_samples() < 2) {
+  if (samples.n_samples() < 2 &&
+      model.metadata().GetInteger("tokenizer.ggml.bos_token_id") !=
+          samples.ids[0]) {
     return std::nullopt;
   }
   for (size_t at = 0; at < samples.ids.size(); at += width) {
@@ -55,6 +65,16 @@ int64_t CoverWindows(int64_t n_windows, int64_t every) {
   return every < 1 ? 0 : std::max<int64_t>(0, n_windows) / every;
 }
 
+int64_t DrawnWindows(int64_t n_windows, int64_t every, int64_t n_text,
+                     int64_t sample_tokens) {
+  if (every < 1) {
+    return 0;
+  }
+  const int64_t n_enough = (kEnoughTokens + sample_tokens - 1) / sample_tokens;
+  return std::max(CoverWindows(n_windows, every),
+                  std::max(n_windows, n_enough) - n_text);
+}
+
 absl::Status AddCoverWindows(const Checkpoint& model, int64_t n_cover,
                              int64_t every, uint64_t seed,
                              CalibrationSamples* samples) {
@@ -68,7 +88,7 @@ absl::Status AddCoverWindows(const Checkpoint& model, int64_t n_cover,
                      "reading ",
                      model.path()));
   }
-  const std::optional<int32_t> first = CommonFirst(*samples);
+  const std::optional<int32_t> first = CommonFirst(model, *samples);
   SplitMix64 random(seed + kSeedOffset);
   const int64_t width = samples->sample_tokens;
   CalibrationSamples all;

@@ -1,8 +1,9 @@
 // Windows of tokens drawn evenly from the vocabulary, put among those of a
 // text.
 //
-//   const int64_t n_cover = CoverWindows(n_windows, every);
-//   ... sample n_windows - n_cover windows of the text ...
+//   ... sample n_windows - CoverWindows(n_windows, every) of the text ...
+//   const int64_t n_cover =
+//       DrawnWindows(n_windows, every, samples.n_samples(), sample_tokens);
 //   RETURN_IF_ERROR(AddCoverWindows(model, n_cover, every, seed, &samples));
 //
 // What a solver is free to do is what the calibration text does not show: it
@@ -27,6 +28,14 @@ namespace narrow {
 
 // Of n_windows in all; every < 1: none.
 int64_t CoverWindows(int64_t n_windows, int64_t every);
+
+// Beside n_text windows of the text, where it has no more or no more were
+// asked for: those, what is missing of n_windows, and what is missing of as
+// many tokens as second moments need. Statistics of a short text alone make
+// files that are worse than plain rounding wherever they are used; its windows
+// among drawn ones do not. every < 1: none. REQUIRES: sample_tokens > 0.
+int64_t DrawnWindows(int64_t n_windows, int64_t every, int64_t n_text,
+                     int64_t sample_tokens);
 
 // Puts n_cover windows among the samples: the first of every so many, so that
 // the last of any number of them is of the text as long as that number is

@@ -313,21 +313,31 @@ absl::Status Sampler::TooShort() const {
                      " tokens of the conversations is an assistant's"));
   }
   if (!options_.pack) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the calibration text is too short: ", n_wanted,
-                     " samples are asked for, ", windows_.n(), " of ",
-                     windows_.n_records(), " records have tokens that count"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the calibration text is too short: ", n_wanted,
+        " samples are asked for, ", windows_.n(), " of ", windows_.n_records(),
+        " records have tokens that count; use more text or fewer "
+        "samples (--samples)"));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("the calibration text is too short: ", n_wanted,
-                   " samples of ", options_.sample_tokens, " tokens need ",
-                   n_wanted * options_.sample_tokens, ", there are ",
-                   windows_.n_tokens(), " tokens, ", windows_.n(), " samples"));
+  const int64_t n_tokens = options_.sample_tokens;
+  if (options_.fewer || n_wanted == 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the calibration text is too short: it has ", windows_.n_tokens(),
+        " tokens, less than one window of ", n_tokens,
+        "; use more text or shorter windows (--sample-tokens)"));
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the calibration text is too short: ", n_wanted, " windows of ", n_tokens,
+      " tokens need ", n_wanted * n_tokens, ", there are ", windows_.n_tokens(),
+      " tokens, ", windows_.n(),
+      " windows; use more text, fewer windows (--samples) or shorter ones "
+      "(--sample-tokens)"));
 }
 
 absl::StatusOr<CalibrationSamples> Sampler::Choose() const {
-  const int64_t n_chosen =
-      options_.n_samples < 1 ? windows_.n() : options_.n_samples;
+  const bool all = options_.n_samples < 1 ||
+                   (options_.fewer && windows_.n() < options_.n_samples);
+  const int64_t n_chosen = all ? windows_.n() : options_.n_samples;
   if (windows_.n() < std::max<int64_t>(1, n_chosen)) {
     return TooShort();
   }

@@ -39,10 +39,11 @@ struct SampleOptions {
   TextKind kind = TextKind::kAuto;
   std::string field;        // empty: "text", or "messages" for conversations
   int64_t n_samples = 128;  // < 1: all there are
+  bool fewer = false;       // as many as there are, where these are fewer
   int64_t sample_tokens = 512;
   uint64_t seed = 0;
   bool spread = false;  // with seed 0
-  bool pack = true;  // plain text always is
+  bool pack = true;     // plain text always is
   // Where the tokenizer begins texts with a BOS token, it takes the place of
   // the first token of every packed window, as when a model is run or judged:
   // the first token draws attention and large activations like no other.

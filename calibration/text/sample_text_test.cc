@@ -156,6 +156,12 @@ TEST_F(SampleTextTest, CoverWindowsStandAmongThoseOfTheText) {
   EXPECT_EQ(CoverWindows(128, 8), 16);
   EXPECT_EQ(CoverWindows(7, 8), 0);
   EXPECT_EQ(CoverWindows(128, 0), 0);
+  EXPECT_EQ(DrawnWindows(128, 4, 96, 512), 32);
+  // A short text; few or short windows, which together lack tokens.
+  EXPECT_EQ(DrawnWindows(128, 4, 5, 512), 123);
+  EXPECT_EQ(DrawnWindows(2, 4, 2, 512), 14);
+  EXPECT_EQ(DrawnWindows(8, 4, 6, 64), 122);
+  EXPECT_EQ(DrawnWindows(8, 0, 6, 64), 0);
   options_.n_samples = 14;
   options_.window_bos = true;
   const CalibrationSamples text = Sample({kWiki});
@@ -337,12 +343,14 @@ TEST_F(SampleTextTest, ErrorsSayWhatIsWrong) {
   options_.sample_tokens = 512;
   const size_t n = tokenizer_->Encode(ReadAll(kWiki)).size();
   EXPECT_THAT(Error({kWiki}),
-              HasSubstr(absl::StrCat("128 samples of 512 tokens need 65536, "
+              HasSubstr(absl::StrCat("128 windows of 512 tokens need 65536, "
                                      "there are ",
-                                     n, " tokens, ", n / 512, " samples")));
+                                     n, " tokens, ", n / 512,
+                                     " windows; use more text, fewer windows "
+                                     "(--samples)")));
   options_.n_samples = 0;
   EXPECT_THAT(Error({File("short.txt", "Too short.")}),
-              HasSubstr("1 samples of 512 tokens need 512"));
+              HasSubstr("less than one window of 512; use more text"));
   options_.sample_tokens = 0;
   EXPECT_THAT(Error({kWiki}), HasSubstr("samples of 0 tokens"));
   options_.sample_tokens = 8;

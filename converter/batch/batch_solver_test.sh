@@ -15,7 +15,7 @@ head -c 60000 "$PWD/testdata/text/wikitext2-sample.txt" >"$work/text.txt"
 cat >"$work/release.textproto" <<EOF
 out: "out"
 model { path: "$model" name: "model" }
-calibration { file: "text.txt" samples: 8 sample_tokens: 64 }
+calibration { file: "text.txt" samples: 8 sample_tokens: 64 cover: 0 }
 target { to: "Q8_0" }
 target { to: "Q4_K_M" solver: "compensated" }
 target { to: "Q3_K_M" solver: "compensated" solver_options { rounds: 1 } }
@@ -27,7 +27,7 @@ EOF
 [ "$(grep -c ' written$' "$work/table")" = 5 ] || fail "table: $(cat "$work/table")"
 [ "$(grep -c 'model: Q4_0, Q5_0$' "$work/err")" = 1 ] || fail "one pass: $(cat "$work/err")"
 
-common=(--solver compensated -c "$work/text.txt" --samples 8 --sample-tokens 64 --no-manifest -q)
+common=(--solver compensated -c "$work/text.txt" --samples 8 --sample-tokens 64 --cover 0 --no-manifest -q)
 "$narrow" convert "$model" --to Q4_K_M "${common[@]}" --out "$work/a.gguf" || fail convert
 "$narrow" convert "$model" --to Q3_K_M --rounds 1 "${common[@]}" --out "$work/b.gguf" || fail convert
 "$narrow" convert "$model" --to Q5_0 --order one-shot "${common[@]}" --out "$work/c.gguf" || fail convert

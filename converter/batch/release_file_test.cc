@@ -92,7 +92,7 @@ TEST(ParseRelease, SaysWhatIsWrong) {
 TEST(ParseRelease, SolversAreOptionsOfConvert) {
   const auto plan = ParseRelease(
       "out: 'o' model { path: 'm' } calibration { file: 'a.txt' file: '/b' "
-      "samples: 64 no_pack: true } "
+      "samples: 64 no_pack: true cover: 0 } "
       "target { to: 'Q4_K_M' solver: 'compensated' "
       "solver_options { order: 'one-shot' damping: 0.02 verify_kld: true } } "
       "target { to: 'Q4_0' solver: 'compensated' calibration { file: 'c' } } "
@@ -104,7 +104,7 @@ TEST(ParseRelease, SolversAreOptionsOfConvert) {
       targets[0].solver,
       ElementsAre("--solver=compensated", "--order=one-shot", "--damping=0.02",
                   "--verify-kld", "--calibration=r/a.txt", "--calibration=/b",
-                  "--samples=64", "--no-pack"));
+                  "--samples=64", "--no-pack", "--cover=0"));
   EXPECT_THAT(targets[0].calibration, ElementsAre("r/a.txt", "/b"));
   EXPECT_TRUE(targets[0].is_one_shot);
   EXPECT_TRUE(targets[0].recipe.calibrated);

@@ -87,7 +87,7 @@ absl::Status SolveBatchTargets(const SolveTargetsRequest& request,
   ASSIGN_OR_RETURN(job.request, RequestOf(request.words));
   ASSIGN_OR_RETURN(const SolverText text,
                    SampleSolverText(*request.model, job.request));
-  WarnOfFewTokens(*request.model, request.outputs, text.samples);
+  WarnOfShortText(*request.model, request.outputs, text);
   FisherWeights fisher;
   if (job.request.fisher) {
     ASSIGN_OR_RETURN(fisher,

@@ -13,6 +13,7 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 n_failed=0
 weights=none
+cover=0
 
 check() {  # DESCRIPTION COMMAND...
   local what=$1
@@ -37,7 +38,7 @@ solve() {  # OUT OPTION...
   shift
   "$narrow" convert "$tiny" --to Q4_K_M --solver compensated \
     --calibration "$text" --samples 12 --sample-tokens 96 --out "$out" \
-    --quiet --token-weights $weights "$@"
+    --quiet --token-weights $weights --cover $cover "$@"
 }
 
 for order in sequential one-shot; do
@@ -53,7 +54,9 @@ for order in sequential one-shot; do
     grep -q '"error_plain"' $order.json
 done
 check "the orders differ" bash -c '! cmp -s sequential.gguf one-shot.gguf'
-solve other.gguf --order one-shot --cover 0
+cover=4
+solve other.gguf --order one-shot
+cover=0
 check "drawn windows change the bytes" \
   bash -c '! cmp -s one-shot.gguf other.gguf'
 solve other.gguf --order one-shot --rounds 8 --column-orders 2
@@ -88,7 +91,7 @@ check "token weights change the bytes" \
 for part in 0.3 0.5 0.7 0.9; do
   "$narrow" convert "$tiny" --to Q4_K_M --solver compensated --calibration \
     "$text" --samples 12 --sample-tokens 96 --out killed.gguf --quiet \
-    --token-weights fisher 2>/dev/null &
+    --token-weights fisher --cover $cover 2>/dev/null &
   pid=$!
   sleep "$(awk -v p=$part -v t=$took 'BEGIN{print p*t/1000}')"
   kill -9 $pid 2>/dev/null
@@ -105,7 +108,7 @@ check "no work is left of it" \
 # Both types of one run are those of runs of their own.
 mkdir both
 "$narrow" convert "$tiny" --to Q4_K_M,Q2_K --solver compensated \
-  --token-weights none \
+  --token-weights none --cover $cover \
   --calibration "$text" --samples 12 --sample-tokens 96 --out both --quiet
 check "several types in one run" cmp sequential.gguf \
   both/tiny-llama-Q4_K_M.gguf
@@ -126,12 +129,12 @@ check "KL divergence is at most 0.8 of the plain file's" awk '
 ' <(tr '{,' '\n\n' < kl.json | sed 's/^ */ /')
 
 "$narrow" convert "$tiny" --to Q4_K_M --solver compensated --calibration \
-  "$text" --samples 12 --sample-tokens 96 --out dry.gguf --dry-run \
+  "$text" --samples 120 --sample-tokens 96 --out dry.gguf --dry-run \
   > dry.txt 2>/dev/null
 check "a dry run says what would be solved" \
   grep -q 'would solve 28 tensors' dry.txt
 check "and how many windows are drawn" \
-  grep -q '12 windows.*, 3 of them drawn' dry.txt
+  grep -q '120 windows.*, 30 of them drawn' dry.txt
 check "and writes nothing" bash -c '! ls | grep -q ^dry.gguf'
 check "an unknown solver is refused with the nearest" \
   refused 2 "the nearest is 'compensated'" --to Q4_K_M --solver compensate
@@ -152,6 +155,12 @@ check "and are not those calibrated on" \
   --calibration "$text" --verify-kld --verify-windows 4000 --samples 4
 check "a copy has nothing to solve" \
   refused 2 "COPY" --to COPY --solver compensated --calibration "$text"
+head -c 3000 "$text" > few.txt
+"$narrow" convert "$tiny" --to Q4_K_M --solver compensated --calibration \
+  few.txt --out dry.gguf --dry-run > dry.txt 2> dry.err
+check "what a short text lacks is drawn" \
+  grep -q '128 windows.*, 12[67] of them drawn' dry.txt
+check "and said" grep -q 'fewer than are asked for' dry.err
 echo "too short" > short.txt
 check "a text too short is refused" \
   refused 1 "short.txt\|tokens" --to Q4_K_M --solver compensated \

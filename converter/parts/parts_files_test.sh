@@ -52,7 +52,7 @@ check "keys, types, layers" same 5 --to Q4_K_M --override-kv \
 check "scales of tensors" same 6 --to NVFP4
 check "a copy" same 2 --to COPY
 check "solved, one-shot" same 3 --to Q4_K_M --solver compensated \
-  --order one-shot --calibration "$text" --samples 8 --sample-tokens 64
+  --order one-shot --calibration "$text" --samples 8 --sample-tokens 64 --cover 0
 check "no solver's work is left" bash -c '! ls -d parts/*.partial 2>/dev/null'
 
 # By plans in files: of those, only the one whose tensors get another type is
@@ -96,7 +96,7 @@ check "a missing part is named" refused 1 "missing: 2" merge one --out m.gguf
 check "another text is another plan" bash -c "
   for k in 1 2; do
     '$narrow' convert '$tiny' --to Q4_K_M --solver compensated \
-      --order one-shot --calibration '$text' --samples \$((4 + k)) \
+      --order one-shot --calibration '$text' --cover 0 --samples \$((4 + k)) \
       --sample-tokens 64 --shard \$k/2 --out solved-\$k -q 2>/dev/null
   done
   ! '$narrow' merge solved-1 solved-2 --out m.gguf 2>err.txt &&

@@ -88,7 +88,7 @@ class Conversion {
     RETURN_IF_ERROR(CheckStrict(plans_));
     if (solver_.on) {
       RETURN_IF_ERROR(Sample());
-      WarnOfFewTokens(*model_, outputs_, text_->samples);
+      WarnOfShortText(*model_, outputs_, *text_);
     }
     provenance_ = ProvenanceOf(command_, flags_.manifest, flags_.n_threads);
     if (!flags_.plans.folder.empty() && !flags_.dry_run) {

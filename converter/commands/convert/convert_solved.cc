@@ -144,9 +144,11 @@ absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
   SolverText text;
   CalibrationSamples& samples = text.samples;
   SampleOptions of_text = request.samples;
-  text.n_cover = CoverWindows(of_text.n_samples, request.cover_every);
-  of_text.n_samples -= text.n_cover;
+  of_text.n_samples -= CoverWindows(of_text.n_samples, request.cover_every);
   ASSIGN_OR_RETURN(samples, SampleTexts(model, request.texts, of_text));
+  text.n_cover = DrawnWindows(request.samples.n_samples, request.cover_every,
+                              samples.n_samples(), of_text.sample_tokens);
+  text.n_missed = of_text.n_samples - samples.n_samples();
   CalibrationSamples judges;
   if (request.verify_windows > 0) {
     ASSIGN_OR_RETURN(judges, TakeJudges(model, request, &samples));
@@ -167,9 +169,22 @@ absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
   return text;
 }
 
-void WarnOfFewTokens(const Checkpoint& model,
+void WarnOfShortText(const Checkpoint& model,
                      const std::vector<Output>& outputs,
-                     const CalibrationSamples& samples) {
+                     const SolverText& text) {
+  const CalibrationSamples& samples = text.samples;
+  if (text.n_missed > 0) {
+    const int64_t n_text =
+        samples.n_samples() - text.n_cover - text.verify.n_windows;
+    std::fprintf(stderr,
+                 "narrow: warning: the calibration text has %lld windows of "
+                 "%lld tokens, %lld fewer than are asked for; %lld windows are "
+                 "drawn from the vocabulary; more text is better\n",
+                 static_cast<long long>(n_text),
+                 static_cast<long long>(samples.sample_tokens),
+                 static_cast<long long>(text.n_missed),
+                 static_cast<long long>(text.n_cover));
+  }
   const int64_t n_tokens =
       std::count(samples.counts.begin(), samples.counts.end(), uint8_t{1});
   const PlannedTensor* widest = nullptr;
@@ -243,6 +258,12 @@ absl::StatusOr<std::vector<CompensatedOutcome>> WriteSolved(
   settings.max_coupled_outputs = job.request.max_coupled_outputs;
   settings.solver = job.request.options;
   settings.held_out_every = job.request.held_out_every;
+  if (text.samples.n_samples() - text.verify.n_windows <
+      settings.held_out_every) {
+    // Nothing could judge a correction, and of so few tokens it is noise.
+    settings.solver.drift = 0;
+    settings.solver.residual = 0;
+  }
   options.fisher = job.fisher;
   options.run.verify = text.verify;
   options.run.solve = SolveCompensated;

@@ -1,7 +1,7 @@
 // The part of `narrow convert` that is done with a solver (--solver).
 //
 //   ASSIGN_OR_RETURN(SolverText text, SampleSolverText(*model, request));
-//   WarnOfFewTokens(*model, outputs, text.samples);
+//   WarnOfShortText(*model, outputs, text);
 //   ASSIGN_OR_RETURN(auto outcomes, WriteSolved(*model, text, outputs, job));
 
 #ifndef NARROW_CONVERTER_COMMANDS_CONVERT_CONVERT_SOLVED_H_
@@ -29,7 +29,8 @@ namespace narrow {
 // What is calibrated and judged on.
 struct SolverText {
   CalibrationSamples samples;
-  int64_t n_cover = 0;  // of them, drawn from the vocabulary
+  int64_t n_cover = 0;   // of them, drawn from the vocabulary
+  int64_t n_missed = 0;  // windows of the text that were asked for, and not had
   // The same without these, where there are any.
   std::optional<CalibrationSamples> undrawn;
   VerifyWindows verify;  // the last of the samples
@@ -61,10 +62,11 @@ absl::Status CheckSolvable(const std::vector<Recipe>& recipes);
 // both; errors as SampleTexts'.
 absl::StatusOr<SolverText> SampleSolverText(const Checkpoint& model,
                                             const SolverRequest& request);
-// On standard error, where the text is short for the widest matrix.
-void WarnOfFewTokens(const Checkpoint& model,
+// On standard error, where the text has fewer windows than were asked for, or
+// all of them are few for the widest matrix.
+void WarnOfShortText(const Checkpoint& model,
                      const std::vector<Output>& outputs,
-                     const CalibrationSamples& samples);
+                     const SolverText& text);
 
 // "would solve N tensors"; and what would not be, with the reason.
 std::string SolvedDryRun(const Checkpoint& model, const Output& output,

@@ -48,7 +48,9 @@ void AddTextFlags(CLI::App* command, SolverFlags* flags) {
                    "conversations; repeatable")
       ->type_name("FILE")
       ->allow_extra_args(false);
-  command->add_option("--samples", flags->samples.n_samples, "windows of it")
+  command
+      ->add_option("--samples", flags->samples.n_samples,
+                   "windows of it, or as many as it has")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
@@ -61,8 +63,9 @@ void AddTextFlags(CLI::App* command, SolverFlags* flags) {
   command
       ->add_option("--cover", flags->cover,
                    "of every N windows one is of tokens drawn evenly from the "
-                   "vocabulary, for what other texts have and this one lacks; "
-                   "0: of none")
+                   "vocabulary, for what other texts have and this one lacks, "
+                   "and so are those that a short text lacks of --samples, or "
+                   "all together of 8192 tokens; 0: of none")
       ->type_name("N")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
@@ -99,6 +102,7 @@ absl::Status AddText(const SolverFlags& flags, SolverRequest* request) {
   request->samples.pack = !flags.no_pack;
   request->samples.window_bos = true;
   request->samples.spread = true;
+  request->samples.fewer = true;
   ASSIGN_OR_RETURN(request->samples.kind, KindOf(flags.text_kind));
   ASSIGN_OR_RETURN(request->hidden_bytes,
                    ParseByteSize(flags.memory, "--memory"));
