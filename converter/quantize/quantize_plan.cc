@@ -367,6 +367,7 @@ class Planner {
   absl::Status CheckCalibration() {
     const bool has_text = plan_.recipe.calibration().file_size() > 0;
     std::string needing;
+    bool by_solver = false;  // and not by the method itself
     StatsNeeds needs;
     for (const PlannedLayer& layer : plan_.layers) {
       const SolverOptions options = plan_.OptionsFor(layer.scheme);
@@ -383,6 +384,9 @@ class Planner {
       const absl::string_view solver = layer.solver->name;
       if (of_solver.gram && solver != layer.method->solver) {
         needing = absl::StrCat("the solver ", solver);
+        const Solver* own = FindSolver(layer.method->solver);
+        by_solver = own != nullptr && !own->needs(options).gram &&
+                    *layer.method->transform == '\0';
       } else if (of_solver.gram || *layer.method->transform != '\0') {
         needing = absl::StrCat("method ", layer.method->name);
       }
@@ -408,8 +412,11 @@ class Planner {
     if (!needing.empty() && !has_text && !options_.recipe_only) {
       return absl::InvalidArgumentError(absl::StrCat(
           needing,
-          " needs a text to calibrate on; give one with "
-          "--calibration FILE, or choose rtn or hqq, which need none"));
+          " needs a text to calibrate on; give one with --calibration ",
+          "FILE, or ",
+          by_solver
+              ? "leave out --solver or --preset: the method's own needs none"
+              : "choose rtn or hqq, which need none"));
     }
     if (!has_text && !options_.recipe_only &&
         plan_.recipe.calibration().token_weights() == "fisher") {

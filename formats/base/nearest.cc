@@ -27,16 +27,29 @@ size_t Distance(absl::string_view a, absl::string_view b) {
   return row[b.size()];
 }
 
+// Of a beginning that both have.
+size_t CommonPrefix(absl::string_view a, absl::string_view b) {
+  size_t n = 0;
+  while (n < a.size() && n < b.size() &&
+         absl::ascii_tolower(a[n]) == absl::ascii_tolower(b[n])) {
+    ++n;
+  }
+  return n;
+}
+
 }  // namespace
 
 std::string NearestName(absl::string_view name,
                         absl::Span<const std::string> candidates) {
   std::string nearest;
   size_t least = std::numeric_limits<size_t>::max();
+  size_t prefix = 0;
   for (const std::string& candidate : candidates) {
     const size_t distance = Distance(name, candidate);
-    if (distance < least) {
+    const size_t common = CommonPrefix(name, candidate);
+    if (distance < least || (distance == least && common > prefix)) {
       least = distance;
+      prefix = common;
       nearest = candidate;
     }
   }

@@ -13,7 +13,8 @@
 namespace narrow {
 
 // The candidate with the fewest insertions, deletions and replacements, case
-// ignored; the first of equals; "" if there are no candidates.
+// ignored; of equals the one with the longest beginning in common, and of these
+// the first; "" if there are no candidates. Tested by nearest_test.cc.
 std::string NearestName(absl::string_view name,
                         absl::Span<const std::string> candidates);
 

@@ -89,6 +89,20 @@ TEST_P(RunsTest, AreThePlainLoops) {
   }
 }
 
+// Its inverse is infinite; behind the run there is nothing to multiply by it.
+TEST_P(RunsTest, TinyScalesCountNothingBehindARun) {
+  for (const RunGrid& grid : Grids()) {
+    for (int64_t n : {1, 7, 17, 40}) {
+      const std::vector<float> x(static_cast<size_t>(n), 1e-38f);
+      const float scale = 1e-39f;
+      EXPECT_TRUE(SameBits(
+          GetParam()->measure(grid, x.data(), nullptr, n, scale),
+          RunKernelsReference().measure(grid, x.data(), nullptr, n, scale)))
+          << "n " << n;
+    }
+  }
+}
+
 TEST_P(RunsTest, SideBySideAreThePlainLoops) {
   std::mt19937 random(20231102);
   std::normal_distribution<float> normal;
