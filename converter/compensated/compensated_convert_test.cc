@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -175,6 +176,24 @@ TEST_F(CompensatedConvertTest, ADeviceSolvesTheSameFile) {
       EXPECT_EQ(n_notes > 0, limit > 0);
     }
   }
+}
+
+TEST_F(CompensatedConvertTest, ErrorsThatAreNotFiniteAreKeptAsSuch) {
+  Open("testdata/arch/llama3");
+  const Plan plan = PlanOf(FileType::kQ4_0, true);
+  const Output output = {&plan, Path("solved.gguf")};
+  CompensatedConvertOptions options = Options(true);
+  options.run.solve = [](const CompensatedProblem& problem) {
+    auto result = Plain(problem);
+    result->relative_error_plain = std::numeric_limits<double>::infinity();
+    return result;
+  };
+  const auto outcomes =
+      WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+  ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+  ASSERT_FALSE(outcomes->front().solved.empty());
+  EXPECT_TRUE(
+      std::isinf(outcomes->front().solved.front().relative_error_plain));
 }
 
 // Of a tensor in a file.

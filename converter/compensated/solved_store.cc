@@ -1,5 +1,7 @@
 #include "converter/compensated/solved_store.h"
 
+#include <limits>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "formats/base/file.h"
@@ -72,8 +74,13 @@ absl::StatusOr<int64_t> Integer(const JsonValue& json, absl::string_view key) {
   return value.GetInteger();
 }
 
+// An error that is not finite (of rounding weights whose scales no half float
+// holds) is written as null.
 absl::StatusOr<double> Number(const JsonValue& json, absl::string_view key) {
   ASSIGN_OR_RETURN(const JsonValue value, json.Get(key));
+  if (value.is_null()) {
+    return std::numeric_limits<double>::infinity();
+  }
   return value.GetNumber();
 }
 

@@ -183,15 +183,18 @@ absl::Status CalibratedRun::Open() {
 
 absl::Status CalibratedRun::TakeSamples(SampleOptions of_text) {
   const CalibrationSettings& settings = plan_.recipe.calibration();
-  const int64_t n_cover = CoverWindows(of_text.n_samples, settings.cover());
-  of_text.n_samples -= n_cover;
+  const int64_t n_wanted = of_text.n_samples;
+  of_text.n_samples -= CoverWindows(n_wanted, settings.cover());
+  of_text.fewer = settings.cover() > 0;
   ASSIGN_OR_RETURN(
       samples_,
       SampleTexts(*model_, {settings.file().begin(), settings.file().end()},
                   of_text));
-  return n_cover == 0 ? absl::OkStatus()
-                      : AddCoverWindows(*model_, n_cover, settings.cover(),
-                                        of_text.seed, &samples_);
+  n_drawn_ = DrawnWindows(n_wanted, settings.cover(), samples_.n_samples(),
+                          samples_.sample_tokens);
+  return n_drawn_ == 0 ? absl::OkStatus()
+                       : AddCoverWindows(*model_, n_drawn_, settings.cover(),
+                                         of_text.seed, &samples_);
 }
 
 absl::StatusOr<BlockOutput> CalibratedRun::AtOnce(BlockCalibrator* calibrator,

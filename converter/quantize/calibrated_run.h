@@ -69,6 +69,7 @@ class CalibratedRun {
   absl::Status Open();
   // REQUIRES: Open.
   const CalibrationSamples& samples() const { return samples_; }
+  int64_t n_drawn() const { return n_drawn_; }  // from the vocabulary
   uint64_t fingerprint() const { return samples_.hash; }
 
   // Solves the blocks that `store` does not have, and leaves all of them
@@ -101,6 +102,7 @@ class CalibratedRun {
   std::unique_ptr<Checkpoint> model_;  // owns the overlay
   OverlaySource* overlay_ = nullptr;
   CalibrationSamples samples_;
+  int64_t n_drawn_ = 0;
   FisherWeights fisher_;
   int64_t n_resumed_ = 0;
 };

@@ -68,6 +68,7 @@ class Run {
     if (plan_.calibrated) {
       RETURN_IF_ERROR(calibrated.Open());
       result_.n_samples = calibrated.samples().n_samples();
+      result_.n_drawn = calibrated.n_drawn();
       result_.sample_tokens = calibrated.samples().sample_tokens;
     }
     ASSIGN_OR_RETURN(const uint64_t fingerprint, FingerprintOf(calibrated));

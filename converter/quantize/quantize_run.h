@@ -33,6 +33,7 @@ struct QuantizeResult {
   std::vector<std::string> side_files;
   int64_t n_blocks_resumed = 0;
   int64_t n_samples = 0;
+  int64_t n_drawn = 0;  // of them, from the vocabulary
   int64_t sample_tokens = 0;
   bool was_complete = false;  // a run before had done it all
   double seconds = 0;

@@ -1,5 +1,7 @@
 #include "converter/quantize/work_store.h"
 
+#include <limits>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -34,6 +36,10 @@ absl::Status ReadReport(const JsonValue& json, LayerReport* report) {
   report->name = std::string(text);
   for (const NumberField& field : kNumbers) {
     ASSIGN_OR_RETURN(const JsonValue value, json.Get(field.key));
+    if (value.is_null()) {  // not finite
+      report->*field.value = std::numeric_limits<double>::infinity();
+      continue;
+    }
     ASSIGN_OR_RETURN(report->*field.value, value.GetNumber());
   }
   ASSIGN_OR_RETURN(const JsonValue transformed, json.Get("transformed"));

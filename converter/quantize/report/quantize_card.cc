@@ -137,7 +137,12 @@ std::string QuantizeCard(const QuantizeCardInputs& in) {
   absl::StrAppend(&text, "## Recipe\n\n```\n", in.command, "\n```\n\n");
   if (in.result->n_samples > 0) {
     absl::StrAppend(&text, "Calibrated on ", in.result->n_samples,
-                    " samples of ", in.result->sample_tokens, " tokens.\n\n");
+                    " samples of ", in.result->sample_tokens, " tokens",
+                    in.result->n_drawn > 0
+                        ? absl::StrCat(", ", in.result->n_drawn,
+                                       " of them drawn from the vocabulary")
+                        : "",
+                    ".\n\n");
   }
   // Where the texts lie is no part of the recipe.
   QuantizeRecipe recipe = plan.recipe;

@@ -286,6 +286,7 @@ std::string QuantizeJson(const QuantizePlan& plan,
   json.Key("bits_per_weight").Number(BitsPerWeight(plan));
   json.Key("refused").Integer(plan.n_refused());
   json.Key("calibration_samples").Integer(outcome.result.n_samples);
+  json.Key("calibration_drawn_samples").Integer(outcome.result.n_drawn);
   json.Key("sample_tokens").Integer(outcome.result.sample_tokens);
   json.Key("resumed_blocks").Integer(outcome.result.n_blocks_resumed);
   const ErrorSpread spread = SpreadOf(outcome.result.reports);
