@@ -7,6 +7,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "converter/commands/flags/byte_size.h"
+#include "converter/commands/flags/number_range.h"
 #include "converter/commands/flags/type_flags.h"
 #include "formats/base/status.h"
 
@@ -89,13 +90,13 @@ void AddAllocationFlags(CLI::App* command, AllocationFlags* flags) {
       ->add_option("--target-bpw", flags->bits_per_weight,
                    "the same for bits per weight, all tensors counted")
       ->type_name("BITS")
-      ->check(CLI::Range(0.1, 32.0));
+      ->check(NumberRange(0.1, 32.0));
   command
       ->add_option("--target-kld", flags->divergence,
                    "the smallest file whose predicted KL divergence from the "
                    "model is at most this, nats a token")
       ->type_name("NATS")
-      ->check(CLI::PositiveNumber);
+      ->check(PositiveNumber());
   command
       ->add_option("--types", flags->types,
                    "with a target: the types to choose from (default: Q2_K, "

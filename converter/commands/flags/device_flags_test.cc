@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "converter/commands/flags/number_range.h"
+
 namespace narrow {
 namespace {
 
@@ -33,6 +35,19 @@ TEST(DeviceFlagsTest, TakesTheWordsOfDevices) {
   }
   for (const char* word : {"gpu", "emulated:", "emulated:-1", "emulated:x"}) {
     EXPECT_THAT(Parse(word, &chosen), HasSubstr("auto, cpu and cuda"));
+  }
+}
+
+TEST(NumberRangeTest, TakesNumbersInTheRangeAlone) {
+  const CLI::Validator range = NumberRange(0.5, 2);
+  EXPECT_EQ(range("0.5"), "");
+  EXPECT_EQ(range("2"), "");
+  for (const char* text : {"nan", "inf", "-inf", "0.49", "2.01", "x", ""}) {
+    EXPECT_THAT(range(text), HasSubstr("not in range 0.5 to 2")) << text;
+  }
+  EXPECT_EQ(PositiveNumber()("1e-300"), "");
+  for (const char* text : {"nan", "inf", "0", "-1", "x"}) {
+    EXPECT_THAT(PositiveNumber()(text), HasSubstr("no number above 0")) << text;
   }
 }
 

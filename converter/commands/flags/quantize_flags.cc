@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "converter/commands/flags/number_range.h"
 #include "converter/quantize/recipe/method.h"
 #include "converter/quantize/recipe/presets.h"
 #include "converter/quantize/recipe/recipe_text.h"
@@ -104,7 +105,7 @@ void AddSolverFlags(CLI::App* command, QuantizeFlags* flags) {
       ->add_option("--damping", flags->damping,
                    "gptq, compensated: added to the Gram matrix, in parts of "
                    "its mean diagonal (default: 0.03)")
-      ->check(CLI::Range(0.0, 1e3));
+      ->check(NumberRange(0.0, 1e3));
   command->add_flag("--positive-scales", flags->positive_scales,
                     "symmetric integers: no negative scales, for engines that "
                     "want none");
@@ -121,7 +122,7 @@ void AddSolverFlags(CLI::App* command, QuantizeFlags* flags) {
       ->check(CLI::IsMember({"awq", "smoothquant", "none"}));
   command
       ->add_option("--alpha", flags->alpha, "smoothquant: migration strength")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(NumberRange(0.0, 1.0));
 }
 
 void AddCalibrationFlags(CLI::App* command, QuantizeFlags* flags) {

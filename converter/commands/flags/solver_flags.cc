@@ -4,6 +4,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/types/span.h"
 #include "converter/commands/flags/byte_size.h"
+#include "converter/commands/flags/number_range.h"
 #include "formats/base/nearest.h"
 #include "formats/base/status.h"
 
@@ -158,7 +159,7 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
       ->add_option("--damping", options.damping,
                    "solver: added to the Gram matrix, in parts of its mean "
                    "diagonal")
-      ->check(CLI::Range(1e-6, 1e3))
+      ->check(NumberRange(1e-6, 1e3))
       ->capture_default_str();
   command
       ->add_option("--column-orders", options.n_orders,
@@ -169,19 +170,19 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
       ->add_option("--drift", options.drift,
                    "sequential: share of the drift of a matrix's inputs that "
                    "is corrected; 0: none")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(NumberRange(0.0, 1.0))
       ->capture_default_str();
   command
       ->add_option("--residual", options.residual,
                    "sequential: share of the residual stream's drift that "
                    "matrices writing to it correct; 0: none")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(NumberRange(0.0, 1.0))
       ->capture_default_str();
   command
       ->add_option("--drift-damping", options.drift_damping,
                    "sequential: shrinks both corrections, in parts of the "
                    "Gram matrix's mean diagonal")
-      ->check(CLI::Range(1e-6, 1e3))
+      ->check(NumberRange(1e-6, 1e3))
       ->capture_default_str();
   command
       ->add_option("--held-out", flags->held_out,
