@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <map>
 #include <memory>
@@ -347,6 +348,29 @@ TEST_F(CompensatedConvertTest, GoesOnAfterTheLastFinishedBlock) {
     fs::remove(Path("plain.gguf"));
     EXPECT_TRUE(Files().empty());
   }
+}
+
+TEST_F(CompensatedConvertTest, BlocksThatWereDamagedSinceAreRefused) {
+  Open("testdata/arch/llama3");
+  const Plan plan = PlanOf(FileType::kQ4_0, true);
+  const Output output = {&plan, Path("solved.gguf")};
+  std::atomic<bool> cancelled = false;
+  CompensatedConvertOptions options = Options(true);
+  options.run.cancelled = &cancelled;
+  options.run.on_block = [&](const SolveProgress&) { cancelled = true; };
+  ASSERT_TRUE(absl::IsCancelled(
+      WriteCompensated(*model_, samples_, {&output, 1}, options, {}).status()));
+  const std::string block =
+      output.path + ".solved.partial/state/block-00000.safetensors";
+  std::string bytes = Bytes(block);
+  bytes[bytes.size() - 9] ^= 4;
+  std::ofstream(block, std::ios::binary) << bytes;
+  const auto outcomes =
+      WriteCompensated(*model_, samples_, {&output, 1}, Options(true), {});
+  EXPECT_TRUE(absl::IsDataLoss(outcomes.status())) << outcomes.status();
+  EXPECT_THAT(std::string(outcomes.status().message()),
+              testing::HasSubstr("--restart"));
+  EXPECT_FALSE(FileExists(output.path));
 }
 
 TEST_F(CompensatedConvertTest, AnErrorLeavesNothing) {

@@ -252,7 +252,8 @@ absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
                                                         samples_, options));
   if (FileExists(store->calibrator_path())) {
     RETURN_IF_ERROR(
-        calibrator_->Restore(store->calibrator_path(), fingerprint));
+        Annotate(calibrator_->Restore(store->calibrator_path(), fingerprint),
+                 "begin anew with --restart"));
     n_resumed_ = calibrator_->next_block();
     on_saved();
   }

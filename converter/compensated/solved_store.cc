@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "formats/base/checksum.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/json/json.h"
@@ -22,6 +23,12 @@ std::string StoredName(const SolvedTensor& tensor) {
   return absl::StrCat(tensor.output, "/", tensor.report.name);
 }
 
+std::string ChecksumText(absl::Span<const uint8_t> bytes) {
+  Checksum sum;
+  sum.Add(bytes.data(), bytes.size());
+  return absl::StrFormat("%016x", sum.value());
+}
+
 std::string ReportsJson(const std::vector<SolvedTensor>& tensors) {
   JsonWriter json(JsonWriter::kCompact);
   json.BeginArray();
@@ -31,6 +38,7 @@ std::string ReportsJson(const std::vector<SolvedTensor>& tensors) {
     json.Key("output").Integer(tensor.output);
     json.Key("name").String(report.name);
     json.Key("row_bytes").Integer(tensor.row_bytes);
+    json.Key("checksum").String(ChecksumText(tensor.bytes));
     json.Key("matrices").Integer(report.n_matrices);
     json.Key("accepted").Integer(report.n_accepted);
     json.Key("error").Number(report.relative_error);
@@ -201,6 +209,13 @@ absl::Status SolvedStore::LoadBlock(const std::string& path) {
                                               QuotedName(tensor.report.name),
                                               " has no rows; reading ", path));
     }
+    ASSIGN_OR_RETURN(const std::string checksum, Text(entry, "checksum"));
+    if (ChecksumText(view->data) != checksum) {
+      return absl::DataLossError(absl::StrCat(
+          "tensor ", QuotedName(tensor.report.name),
+          ": its bytes are not those that were written; at offset ",
+          view->origin.offset, "; reading ", path));
+    }
     rows_[{tensor.output, tensor.report.name}] =
         std::make_unique<Rows>(view->data, tensor.row_bytes);
     reports_[tensor.output].push_back(std::move(tensor.report));
@@ -222,7 +237,8 @@ absl::Status SolvedStore::Load(int64_t n_blocks) {
   reports_.clear();
   verdicts_.clear();
   for (int64_t block = 0; block < n_blocks; ++block) {
-    RETURN_IF_ERROR(LoadBlock(BlockPath(block)));
+    RETURN_IF_ERROR(
+        Annotate(LoadBlock(BlockPath(block)), "begin anew with --restart"));
   }
   return absl::OkStatus();
 }

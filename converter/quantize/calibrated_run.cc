@@ -324,7 +324,8 @@ absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
   }
   if (FileExists(store->calibrator_path())) {
     RETURN_IF_ERROR(
-        calibrator->Restore(store->calibrator_path(), run_fingerprint));
+        Annotate(calibrator->Restore(store->calibrator_path(), run_fingerprint),
+                 "begin anew with --restart"));
     n_resumed_ = calibrator->next_block();
     on_saved();
   }
