@@ -9,10 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/model_runner.h"
 #include "calibration/rope_table.h"
+#include "calibration/weights/block_tensors.h"
 #include "kernels/attention/attention.h"
 
 namespace narrow {

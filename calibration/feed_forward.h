@@ -17,9 +17,9 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/model_runner.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

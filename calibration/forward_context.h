@@ -17,7 +17,7 @@
 #include "absl/types/span.h"
 #include "calibration/linear.h"
 #include "calibration/model_runner.h"
-#include "calibration/packed_weights.h"
+#include "calibration/weights/packed_weights.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
 #include "kernels/matmul/matmul.h"

@@ -12,7 +12,7 @@
 
 #include "absl/status/status.h"
 #include "calibration/model_runner.h"
-#include "formats/base/fingerprint.h"
+#include "formats/base/hash/fingerprint.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -5,12 +5,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "calibration/attention_layer.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/device_runner.h"
 #include "calibration/feed_forward.h"
 #include "calibration/forward_context.h"
 #include "calibration/output_head.h"
 #include "calibration/runner_parts.h"
+#include "calibration/weights/block_tensors.h"
 #include "formats/base/status.h"
 #include "kernels/cpu.h"
 

@@ -23,7 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "calibration/feed_forward.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/gguf/gguf_writer.h"
 #include "formats/safetensors/safetensors_reader.h"
 #include "gtest/gtest.h"

@@ -14,9 +14,9 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/model_runner.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -11,10 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/model_runner.h"
 #include "calibration/rope_table.h"
+#include "calibration/weights/block_tensors.h"
 #include "formats/arch/checkpoint.h"
 
 namespace narrow {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/pieces.h"
 #include "converter/tensor_scale.h"
 #include "formats/base/float16.h"

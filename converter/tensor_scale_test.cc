@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/pipeline.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"

@@ -10,7 +10,7 @@
 #include "calibration/text/model_tokenizer.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "formats/tokenizer/tokenizer.h"
 
 namespace narrow {

@@ -27,8 +27,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "formats/base/checksum.h"
 #include "formats/base/file.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 
 namespace narrow {

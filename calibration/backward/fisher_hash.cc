@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "calibration/backward/fisher_weights.h"
-#include "formats/base/checksum.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 
 namespace narrow {

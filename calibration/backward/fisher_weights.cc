@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "calibration/backward/gradient_norms.h"
 #include "calibration/backward/model_gradient.h"
-#include "calibration/blockwise/hidden_store.h"
+#include "calibration/blockwise/store/hidden_store.h"
 #include "formats/base/status.h"
 
 namespace narrow {

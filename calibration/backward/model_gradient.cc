@@ -11,10 +11,10 @@
 #include "calibration/backward/layers/decoded_weights.h"
 #include "calibration/backward/layers/feed_forward_gradient.h"
 #include "calibration/backward/layers/loss_gradient.h"
-#include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/rope_table.h"
 #include "calibration/runner_parts.h"
+#include "calibration/weights/block_tensors.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "formats/base/checksum.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 #include "kernels/linalg/device/device_chains.h"
 #include "kernels/linalg/gram.h"

@@ -21,7 +21,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "calibration/blockwise/calibrator_fixture.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/tensor.h"
 
 namespace narrow {

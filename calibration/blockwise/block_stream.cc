@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "calibration/weights.h"
-#include "formats/base/checksum.h"
+#include "calibration/weights/weights.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "calibration/blockwise/hidden_store.h"
+#include "calibration/blockwise/store/hidden_store.h"
 #include "formats/arch/model_config.h"
 
 namespace narrow {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "formats/base/checksum.h"
+#include "formats/base/hash/checksum.h"
 
 namespace narrow {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "calibration/weights.h"
-#include "formats/base/checksum.h"
+#include "calibration/weights/weights.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 #include "kernels/quant/codec.h"
 

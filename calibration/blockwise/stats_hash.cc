@@ -16,7 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "calibration/blockwise/block_calibrator.h"
-#include "formats/base/checksum.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -9,10 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/device_context.h"
 #include "calibration/device/device_observing.h"
 #include "calibration/model_runner.h"
+#include "calibration/weights/block_tensors.h"
 #include "kernels/attention/device/attention_threads.h"
 
 namespace narrow {

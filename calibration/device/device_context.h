@@ -23,10 +23,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/weight_stream.h"
 #include "calibration/forward_context.h"
 #include "calibration/model_runner.h"
+#include "calibration/weights/block_tensors.h"
 #include "kernels/device.h"
 #include "kernels/matmul/device/device_products.h"
 

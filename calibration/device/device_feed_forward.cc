@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "calibration/feed_forward.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/status.h"
 #include "kernels/experts/device/device_experts.h"
 #include "kernels/linalg/device/device_chains.h"

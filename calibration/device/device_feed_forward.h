@@ -15,10 +15,10 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/device_context.h"
 #include "calibration/device/device_observing.h"
 #include "calibration/model_runner.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

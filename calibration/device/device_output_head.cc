@@ -4,8 +4,8 @@
 #include <cmath>
 #include <vector>
 
-#include "calibration/packed_weights.h"
 #include "calibration/runner_parts.h"
+#include "calibration/weights/packed_weights.h"
 #include "formats/base/elementary.h"
 #include "formats/base/status.h"
 #include "kernels/matmul/matmul.h"

@@ -12,9 +12,9 @@
 #include <functional>
 
 #include "absl/status/status.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/device_context.h"
 #include "calibration/model_runner.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

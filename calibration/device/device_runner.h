@@ -14,9 +14,9 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/device_context.h"
 #include "calibration/model_runner.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

@@ -16,7 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "calibration/device/weight_pieces.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/float16.h"
 #include "formats/json/json.h"
 #include "formats/packing/memory_source.h"

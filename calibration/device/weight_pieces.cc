@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"
 #include "kernels/packed/device/device_codes.h"

@@ -12,8 +12,8 @@
 //
 // A thread of its own reads rows piece by piece and has them copied and
 // decoded in streams of its own (weight_pieces.h). Values are those of
-// ReadScaledRows (calibration/weights.h), to the bit, rounded to bfloat16
-// where that is asked for.
+// ReadScaledRows (calibration/weights/weights.h), to the bit, rounded to
+// bfloat16 where that is asked for.
 //
 // Memory: two pieces on either side, and groups. As many groups as the given
 // memory holds stay where they are, the first ones; the others take turns in
@@ -34,8 +34,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/weight_pieces.h"
+#include "calibration/weights/block_tensors.h"
 #include "formats/arch/checkpoint.h"
 #include "kernels/device.h"
 

@@ -13,7 +13,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/float16.h"
 #include "formats/gguf/gguf_writer.h"
 #include "formats/overlay_source.h"

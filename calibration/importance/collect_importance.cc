@@ -18,7 +18,7 @@
 #include "calibration/importance/importance_collector.h"
 #include "calibration/importance/importance_state.h"
 #include "formats/base/file.h"
-#include "formats/base/fingerprint.h"
+#include "formats/base/hash/fingerprint.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "kernels/cpu.h"

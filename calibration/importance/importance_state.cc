@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "formats/base/file.h"
-#include "formats/base/fingerprint.h"
+#include "formats/base/hash/fingerprint.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -8,7 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "formats/base/file.h"
-#include "formats/base/fingerprint.h"
+#include "formats/base/hash/fingerprint.h"
 
 namespace narrow {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "converter/batch/batch_report.h"
-#include "converter/batch/target_record.h"
+#include "converter/batch/target/target_record.h"
 #include "formats/base/file.h"
 
 namespace narrow {

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "converter/batch/target_manifest.h"
-#include "converter/batch/target_record.h"
+#include "converter/batch/target/target_manifest.h"
+#include "converter/batch/target/target_record.h"
 #include "converter/fallbacks.h"
 #include "converter/gguf/output_paths.h"
 #include "converter/provenance/manifest.h"

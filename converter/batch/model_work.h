@@ -24,7 +24,7 @@
 #include "converter/provenance/recorder.h"
 #include "converter/quantize/model_input.h"
 #include "formats/arch/checkpoint.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 
 namespace narrow {
 

@@ -16,8 +16,8 @@
 #include "converter/quantize/recipe/recipe_text.h"
 #include "converter/quantize/recipe/text_proto.h"
 #include "formats/base/file.h"
-#include "formats/base/nearest.h"
 #include "formats/base/status.h"
+#include "formats/base/text/nearest.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {

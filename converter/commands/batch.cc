@@ -12,7 +12,7 @@
 #include "converter/batch/batch_report.h"
 #include "converter/batch/batch_run.h"
 #include "converter/batch/release_file.h"
-#include "converter/batch/validate_target.h"
+#include "converter/batch/target/validate_target.h"
 #include "converter/commands/batch_solver.h"
 #include "converter/commands/command.h"
 #include "converter/commands/expected_types.h"

@@ -10,11 +10,11 @@
 #include "calibration/backward/fisher_weights.h"
 #include "converter/commands/convert/convert_solved.h"
 #include "converter/commands/flags/device_flags.h"
-#include "converter/commands/flags/solver_flags.h"
+#include "converter/commands/flags/recipe/solver_flags.h"
 #include "converter/progress.h"
 #include "converter/version.h"
 #include "formats/base/file.h"
-#include "formats/base/fingerprint.h"
+#include "formats/base/hash/fingerprint.h"
 #include "formats/base/status.h"
 
 namespace narrow {

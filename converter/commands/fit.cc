@@ -11,7 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "converter/commands/command.h"
 #include "converter/commands/flags/byte_size.h"
-#include "converter/commands/flags/type_flags.h"
+#include "converter/commands/flags/recipe/type_flags.h"
 #include "converter/fit/cache_layout.h"
 #include "converter/fit/fit_choices.h"
 #include "converter/fit/fit_report.h"

@@ -13,7 +13,7 @@
 #include "converter/reference/completion.h"
 #include "converter/reference/man_page.h"
 #include "converter/version.h"
-#include "formats/base/nearest.h"
+#include "formats/base/text/nearest.h"
 #include "formats/packing/packing.h"
 
 namespace narrow {

@@ -19,7 +19,7 @@
 #include "converter/commands/flags/byte_size.h"
 #include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/manifest_flags.h"
-#include "converter/commands/flags/quantize_flags.h"
+#include "converter/commands/flags/recipe/quantize_flags.h"
 #include "converter/commands/packed/packed_parts_command.h"
 #include "converter/commands/signals.h"
 #include "converter/progress.h"

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/compensated/checkpoint_source.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -3,7 +3,7 @@
 #include <unordered_set>
 #include <utility>
 
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 
 namespace narrow {
 

@@ -8,8 +8,8 @@
 //   ... a ModelRunner over *shown computes what one over `model` does ...
 //   slots->Replace("blk.0.ffn_up.weight", values);
 //
-// Rows are those of ReadRows (calibration/weights.h). Immutable, safe from any
-// thread; the checkpoint must outlive it.
+// Rows are those of ReadRows (calibration/weights/weights.h). Immutable, safe
+// from any thread; the checkpoint must outlive it.
 
 #ifndef NARROW_CONVERTER_COMPENSATED_CHECKPOINT_SOURCE_H_
 #define NARROW_CONVERTER_COMPENSATED_CHECKPOINT_SOURCE_H_

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "calibration/model_runner.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/compensated/stored_embedding.h"
 #include "formats/overlay_source.h"
 #include "gtest/gtest.h"

@@ -17,7 +17,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/compensated/matrix/solve_tensor.h"
 #include "formats/base/file.h"
 #include "gtest/gtest.h"

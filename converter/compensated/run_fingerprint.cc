@@ -3,8 +3,8 @@
 #include "converter/compensated/run_fingerprint.h"
 
 #include "absl/strings/str_format.h"
-#include "calibration/weights.h"
-#include "formats/base/fingerprint.h"
+#include "calibration/weights/weights.h"
+#include "formats/base/hash/fingerprint.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "formats/base/checksum.h"
 #include "formats/base/file.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 #include "formats/json/json.h"
 #include "formats/json/json_writer.h"

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/status.h"
 #include "formats/tensor.h"
 #include "kernels/quant/codec.h"

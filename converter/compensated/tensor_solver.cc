@@ -10,7 +10,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/tensor_scale.h"
 #include "formats/base/status.h"
 #include "kernels/quant/codec.h"

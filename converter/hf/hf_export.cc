@@ -12,7 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/pieces.h"
 #include "formats/base/file.h"
 #include "formats/base/float16.h"

@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "formats/base/nearest.h"
+#include "formats/base/text/nearest.h"
 
 namespace narrow {
 namespace {

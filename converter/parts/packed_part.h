@@ -27,10 +27,10 @@
 #include "calibration/importance/importance.h"
 #include "converter/parts/part_file.h"
 #include "converter/parts/shard_rows.h"
-#include "converter/quantize/layer_solver.h"
+#include "converter/quantize/block/layer_solver.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "kernels/device.h"
 
 namespace narrow {

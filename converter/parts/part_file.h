@@ -36,8 +36,8 @@
 #include "absl/types/span.h"
 #include "converter/parts/part.pb.h"
 #include "formats/base/file.h"
+#include "formats/base/hash/sha256.h"
 #include "formats/base/parallel.h"
-#include "formats/base/sha256.h"
 #include "formats/tensor.h"
 
 namespace narrow {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "converter/parts/part_file.h"
 #include "formats/base/file.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "formats/base/status.h"
 #include "formats/digest/model_digest.h"
 

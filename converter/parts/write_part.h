@@ -22,7 +22,7 @@
 #include "converter/pipeline.h"
 #include "converter/plan.h"
 #include "formats/arch/checkpoint.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 
 namespace narrow {
 

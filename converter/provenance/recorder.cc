@@ -4,8 +4,8 @@
 #include "converter/provenance/machine.h"
 #include "converter/provenance/manifest.h"
 #include "converter/version.h"
+#include "formats/base/hash/sha256.h"
 #include "formats/base/parallel.h"
-#include "formats/base/sha256.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -10,10 +10,10 @@
 #include "calibration/blockwise/observe_request.h"
 #include "calibration/text/cover_windows.h"
 #include "calibration/text/sample_text.h"
-#include "converter/quantize/layer_moments.h"
+#include "converter/quantize/block/layer_moments.h"
 #include "formats/base/file.h"
-#include "formats/base/nearest.h"
 #include "formats/base/status.h"
+#include "formats/base/text/nearest.h"
 #include "formats/lora/merge_lora.h"
 
 namespace narrow {

@@ -25,7 +25,7 @@
 #include "calibration/blockwise/block_calibrator.h"
 #include "calibration/blockwise/samples.h"
 #include "calibration/text/sample_text.h"
-#include "converter/quantize/block_solver.h"
+#include "converter/quantize/block/block_solver.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
 #include "converter/quantize/work_store.h"

@@ -15,7 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "calibration/importance/importance.h"
-#include "converter/quantize/layer_solver.h"
+#include "converter/quantize/block/layer_solver.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
 #include "formats/base/parallel.h"

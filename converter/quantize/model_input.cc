@@ -6,7 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "formats/arch/read_model_config.h"
+#include "formats/arch/config/read_model_config.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 #include "formats/packing/packed_source.h"

@@ -11,8 +11,8 @@
 #include "converter/quantize/recipe/name_patterns.h"
 #include "converter/quantize/recipe/presets.h"
 #include "converter/quantize/recipe/solver_settings.h"
-#include "formats/base/nearest.h"
 #include "formats/base/status.h"
+#include "formats/base/text/nearest.h"
 
 namespace narrow {
 namespace {

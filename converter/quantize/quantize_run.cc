@@ -18,7 +18,7 @@
 #include "converter/quantize/work_store.h"
 #include "converter/quantize/write_tensors.h"
 #include "formats/base/file.h"
-#include "formats/base/fingerprint.h"
+#include "formats/base/hash/fingerprint.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "converter/quantize/layer_solver.h"
+#include "converter/quantize/block/layer_solver.h"
 #include "converter/quantize/quantize_plan.h"
 #include "formats/base/parallel.h"
 

@@ -21,8 +21,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "converter/quantize/block_solver.h"
-#include "converter/quantize/layer_solver.h"
+#include "converter/quantize/block/block_solver.h"
+#include "converter/quantize/block/layer_solver.h"
 #include "formats/tensor.h"
 
 namespace narrow {

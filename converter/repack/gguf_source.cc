@@ -15,7 +15,7 @@
 #include "converter/quantize/linear_layers.h"
 #include "converter/repack/gguf_blocks.h"
 #include "converter/repack/refit_matrix.h"
-#include "formats/arch/read_model_config.h"
+#include "formats/arch/config/read_model_config.h"
 #include "formats/base/file.h"
 #include "formats/base/float16.h"
 #include "formats/base/status.h"

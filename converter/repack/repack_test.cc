@@ -8,7 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/packed_output/config_json.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/file.h"

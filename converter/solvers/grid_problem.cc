@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "converter/solvers/fp4_scale.h"
+#include "converter/solvers/runs/fp4_scale.h"
 #include "converter/solvers/solver_inputs.h"
 #include "formats/base/status.h"
 

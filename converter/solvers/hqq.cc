@@ -46,7 +46,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "converter/solvers/device/device_hqq.h"
-#include "converter/solvers/run_scales.h"
+#include "converter/solvers/runs/run_scales.h"
 #include "converter/solvers/solver.h"
 #include "converter/solvers/solver_inputs.h"
 #include "formats/base/status.h"

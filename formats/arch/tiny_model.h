@@ -16,8 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "formats/arch/arch_spec.h"
+#include "formats/arch/config/read_model_config.h"
 #include "formats/arch/fake_source.h"
-#include "formats/arch/read_model_config.h"
 #include "formats/arch/tensor_assembly.h"
 #include "formats/hf/hf_config.h"
 

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "formats/chat/jinja/interpreter.h"
 #include "formats/chat/jinja/syntax/parser.h"
 #include "formats/chat/json_values.h"

@@ -26,7 +26,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "formats/tensor.h"
 
 namespace narrow {

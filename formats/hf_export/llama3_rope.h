@@ -11,7 +11,7 @@
 #include <optional>
 
 #include "absl/types/span.h"
-#include "formats/arch/rope_factors.h"
+#include "formats/arch/config/rope_factors.h"
 
 namespace narrow {
 

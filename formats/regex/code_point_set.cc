@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 
 namespace narrow {
 namespace {

@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "formats/base/status.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "formats/tokenizer/pipeline/byte_alphabet.h"
 #include "formats/tokenizer/pipeline/token_text.h"
 #include "formats/tokenizer/pre_tokenizer_names.h"

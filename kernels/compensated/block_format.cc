@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "kernels/compensated/block_kernels.h"
-#include "kernels/compensated/block_panel.h"
 #include "kernels/compensated/compensated.h"
-#include "kernels/compensated/fit_block.h"
-#include "kernels/compensated/improve_block.h"
+#include "kernels/compensated/parts/block_panel.h"
+#include "kernels/compensated/parts/fit_block.h"
+#include "kernels/compensated/parts/improve_block.h"
 
 namespace narrow {
 namespace {

@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "kernels/compensated/block_rules.h"
-#include "kernels/compensated/unit_rules.h"
+#include "kernels/compensated/parts/block_rules.h"
+#include "kernels/compensated/parts/unit_rules.h"
 #include "kernels/feedback/matrix_format.h"
 #include "kernels/quant/codec.h"
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/linalg/tile_kernels.h"
-#include "kernels/linalg/tile_shape.h"
+#include "kernels/linalg/tile/tile_kernels.h"
+#include "kernels/linalg/tile/tile_shape.h"
 
 namespace narrow {
 namespace {

@@ -14,7 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu.h"
-#include "kernels/linalg/tile_kernels.h"
+#include "kernels/linalg/tile/tile_kernels.h"
 #include "oneapi/dnnl/dnnl.hpp"
 
 namespace narrow {

@@ -46,7 +46,7 @@ NARROW_LANE_FUNCTION float RoundScale(StoredScale stored, float x) {
 }
 
 // The nearest positive finite value; LegalScale of
-// converter/solvers/run_scales.h.
+// converter/solvers/runs/run_scales.h.
 NARROW_LANE_FUNCTION float LegalScale(StoredScale stored, float scale) {
   const float rounded = RoundScale(stored, scale);
   if (rounded == rounded && !IsFinite(rounded)) {

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 seconds=${1:-600}
 folder=$(realpath -m "${2:-fuzz-out}")
 [ $# -gt 2 ] && shift 2 || set -- \
-  //formats/gguf:gguf_fuzz //formats/arch:gguf_model_fuzz \
+  //formats/gguf:gguf_fuzz //formats/arch/config:gguf_model_fuzz \
   //calibration/importance:importance_fuzz //formats/chat:chat_template_fuzz
 # FUZZ_BAZEL_OPTIONS: startup options, as for another output base.
 # shellcheck disable=SC2086

@@ -7,9 +7,9 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "calibration/blockwise/float_compression.h"
-#include "formats/base/checksum.h"
+#include "calibration/blockwise/store/float_compression.h"
 #include "formats/base/float16.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -21,7 +21,7 @@
 //   40   8  hidden_size
 //   48   8  n_windows
 //   56  32 * n_windows: n_rows, offset, n_bytes (8 each), and the Checksum
-//       (formats/base/checksum.h) of the n_bytes at offset
+//       (formats/base/hash/checksum.h) of the n_bytes at offset
 //   …    8  Checksum of all before
 //   …       the windows, one after another, to the end of the file
 //
@@ -40,7 +40,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "formats/base/file.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "formats/base/temp_file.h"
 
 namespace narrow {

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/file.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

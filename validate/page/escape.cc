@@ -6,7 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 
 namespace narrow {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "validate/page/escape.h"
 
 namespace narrow {

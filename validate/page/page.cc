@@ -6,10 +6,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "validate/page/escape.h"
-#include "validate/page/layer_chart.h"
 #include "validate/page/page_parts.h"
 #include "validate/page/page_table.h"
-#include "validate/page/scatter.h"
+#include "validate/page/pictures/layer_chart.h"
+#include "validate/page/pictures/scatter.h"
 #include "validate/page/style.h"
 
 namespace narrow {

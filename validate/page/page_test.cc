@@ -13,8 +13,8 @@
 #include "validate/page/example_report.h"
 #include "validate/page/names.h"
 #include "validate/page/page_table.h"
-#include "validate/page/place_labels.h"
-#include "validate/page/scale.h"
+#include "validate/page/pictures/place_labels.h"
+#include "validate/page/pictures/scale.h"
 
 namespace narrow {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 #include "formats/quant_type.h"

@@ -12,7 +12,7 @@
 #include "absl/strings/strip.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "formats/json/json.h"
 #include "validate/tasks/csv.h"
 

@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "formats/arch/checkpoint.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "validate/llama_base/base_file.h"
 #include "validate/reference/window_pass.h"
 #include "validate/tasks/task.h"

@@ -6,7 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
 

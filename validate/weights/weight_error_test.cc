@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/overlay_source.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -8,9 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "calibration/backward/gradient_observer.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/device_attention_layer.h"
 #include "calibration/device/device_context.h"
+#include "calibration/weights/block_tensors.h"
 #include "kernels/linalg/device/device_chains.h"
 
 namespace narrow {

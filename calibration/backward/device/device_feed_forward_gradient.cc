@@ -6,7 +6,7 @@
 
 #include "calibration/backward/layers/feed_forward_gradient.h"
 #include "calibration/feed_forward.h"
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/status.h"
 #include "kernels/gradients/device/device_gradients.h"
 #include "kernels/rows/device/device_rows.h"

@@ -15,7 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "calibration/backward/model_gradient.h"
-#include "calibration/block_tensors.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

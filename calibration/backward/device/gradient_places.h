@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "calibration/block_tensors.h"
 #include "calibration/device/device_attention_layer.h"
+#include "calibration/weights/block_tensors.h"
 #include "formats/arch/model_config.h"
 #include "kernels/device.h"
 #include "kernels/gradients/device/draw_threads.h"

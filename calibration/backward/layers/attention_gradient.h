@@ -22,9 +22,9 @@
 #include "calibration/attention_layer.h"
 #include "calibration/backward/gradient_observer.h"
 #include "calibration/backward/layers/decoded_weights.h"
-#include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/rope_table.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

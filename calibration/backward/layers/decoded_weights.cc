@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
-#include "calibration/weights.h"
+#include "calibration/weights/weights.h"
 #include "formats/base/status.h"
 
 namespace narrow {

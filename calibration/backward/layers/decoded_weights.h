@@ -1,5 +1,5 @@
 // Weight matrices as plain rows of float32, for products with gradients:
-// g W, where the forward pass has x W^T (calibration/packed_weights.h).
+// g W, where the forward pass has x W^T (calibration/weights/packed_weights.h).
 //
 //   DecodedWeights weights(&model, &pool, /*max_kept_bytes=*/1 << 30);
 //   ASSIGN_OR_RETURN(auto w, weights.Get({block.q.weight, block.k.weight}));
@@ -21,7 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "calibration/block_tensors.h"
+#include "calibration/weights/block_tensors.h"
 #include "formats/arch/checkpoint.h"
 #include "formats/base/parallel.h"
 

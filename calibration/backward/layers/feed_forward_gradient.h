@@ -19,9 +19,9 @@
 #include "absl/status/status.h"
 #include "calibration/backward/gradient_observer.h"
 #include "calibration/backward/layers/decoded_weights.h"
-#include "calibration/block_tensors.h"
 #include "calibration/feed_forward.h"
 #include "calibration/forward_context.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

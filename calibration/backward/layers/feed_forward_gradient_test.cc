@@ -6,9 +6,9 @@
 #include <memory>
 #include <vector>
 
-#include "calibration/block_tensors.h"
 #include "calibration/feed_forward.h"
 #include "calibration/forward_context.h"
+#include "calibration/weights/block_tensors.h"
 #include "gtest/gtest.h"
 
 namespace narrow {

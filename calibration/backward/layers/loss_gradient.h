@@ -40,9 +40,9 @@
 #include "absl/types/span.h"
 #include "calibration/backward/gradient_observer.h"
 #include "calibration/backward/layers/decoded_weights.h"
-#include "calibration/block_tensors.h"
 #include "calibration/forward_context.h"
 #include "calibration/model_runner.h"
+#include "calibration/weights/block_tensors.h"
 
 namespace narrow {
 

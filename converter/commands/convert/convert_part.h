@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "converter/commands/convert/convert_solved.h"
-#include "converter/commands/flags/solver_flags.h"
+#include "converter/commands/flags/recipe/solver_flags.h"
 #include "converter/parts/write_part.h"
 #include "converter/plan.h"
 #include "converter/recipe.h"

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "converter/commands/flags/importance_flags.h"
+#include "converter/commands/flags/recipe/importance_flags.h"
 #include "converter/plan.h"
 #include "converter/provenance/recorder.h"
 #include "formats/arch/checkpoint.h"

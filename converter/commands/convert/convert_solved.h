@@ -17,7 +17,7 @@
 #include "absl/status/statusor.h"
 #include "calibration/backward/fisher_weights.h"
 #include "calibration/blockwise/samples.h"
-#include "converter/commands/flags/solver_flags.h"
+#include "converter/commands/flags/recipe/solver_flags.h"
 #include "converter/compensated/block_judge.h"
 #include "converter/compensated/compensated_convert.h"
 #include "converter/pipeline.h"

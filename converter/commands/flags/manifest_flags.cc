@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "formats/base/status.h"
 
 namespace narrow {

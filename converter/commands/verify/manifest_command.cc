@@ -8,7 +8,7 @@
 #include "converter/commands/command.h"
 #include "converter/commands/flags/manifest_flags.h"
 #include "converter/provenance/digest_files.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "formats/base/status.h"
 
 namespace narrow {

@@ -19,7 +19,7 @@
 #include "converter/provenance/verify.h"
 #include "converter/version.h"
 #include "formats/base/file.h"
-#include "formats/base/sha256.h"
+#include "formats/base/hash/sha256.h"
 #include "formats/base/status.h"
 #include "formats/containers.h"
 

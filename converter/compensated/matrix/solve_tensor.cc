@@ -4,7 +4,7 @@
 // decode to, row by row:
 //   1. The baseline: the codec's own encoder, importance the mean squares.
 //   2. Targets: the weights, moved to cancel the drift of a model quantized so
-//      far (converter/solvers/drift.h).
+//      far (converter/solvers/metric/drift.h).
 //   3. Error feedback with fields found on the way (kernels/feedback/feed.cc,
 //      where the idea is explained).
 //   4. Rows where the baseline is better than that begin with it; refits and
@@ -68,7 +68,7 @@
 #include "converter/compensated/matrix/metric.h"
 #include "converter/compensated/matrix/placed_rows.h"
 #include "converter/compensated/matrix/plain_blocks.h"
-#include "converter/solvers/drift.h"
+#include "converter/solvers/metric/drift.h"
 #include "formats/base/status.h"
 #include "kernels/compensated/compensated.h"
 #include "kernels/feedback/couple_rows.h"

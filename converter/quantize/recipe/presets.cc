@@ -3,8 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "converter/quantize/recipe/method.h"
 #include "converter/quantize/recipe/recipe_text.h"
-#include "formats/base/nearest.h"
 #include "formats/base/status.h"
+#include "formats/base/text/nearest.h"
 
 namespace narrow {
 namespace {

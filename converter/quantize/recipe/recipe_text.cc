@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "converter/quantize/recipe/text_proto.h"
 #include "formats/base/file.h"
-#include "formats/base/nearest.h"
 #include "formats/base/status.h"
+#include "formats/base/text/nearest.h"
 
 namespace narrow {
 namespace {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "formats/base/nearest.h"
 #include "formats/base/status.h"
+#include "formats/base/text/nearest.h"
 
 namespace narrow {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "formats/base/nearest.h"
 #include "formats/base/status.h"
+#include "formats/base/text/nearest.h"
 
 namespace narrow {
 namespace {

@@ -1,6 +1,7 @@
-// The correction of a drift (converter/solvers/drift.h) on a device, with the
-// processor's bits: a factor, products, rows through the factor and their
-// energies, chains in double; and the products with rows held out, in float32.
+// The correction of a drift (converter/solvers/metric/drift.h) on a device,
+// with the processor's bits: a factor, products, rows through the factor and
+// their energies, chains in double; and the products with rows held out, in
+// float32.
 //
 //   ASSIGN_OR_RETURN(auto drift, DeviceDrift::Open(device, inputs));
 //   ASSIGN_OR_RETURN(bool is_factor, drift->Factor(lambda));

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "calibration/blockwise/layer_stats.h"
-#include "converter/solvers/drift.h"
+#include "converter/solvers/metric/drift.h"
 #include "kernels/device.h"
 
 namespace narrow {

@@ -22,7 +22,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "converter/solvers/gram_metric.h"
+#include "converter/solvers/metric/gram_metric.h"
 #include "converter/solvers/solver.h"
 #include "kernels/device.h"
 #include "kernels/grid/grid.h"

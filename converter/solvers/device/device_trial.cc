@@ -5,8 +5,8 @@
 #include <cstddef>
 
 #include "absl/strings/str_cat.h"
-#include "converter/solvers/fp4_scale.h"
 #include "converter/solvers/grid_problem.h"
+#include "converter/solvers/runs/fp4_scale.h"
 #include "formats/base/status.h"
 #include "kernels/grid/device/device_grid.h"
 

@@ -17,8 +17,8 @@
 #include "calibration/model_runner.h"
 #include "converter/solvers/transforms/fold_scales.h"
 #include "formats/arch/checkpoint.h"
+#include "formats/arch/config/read_model_config.h"
 #include "formats/arch/linear_groups.h"
-#include "formats/arch/read_model_config.h"
 #include "formats/base/float16.h"
 #include "gtest/gtest.h"
 

@@ -24,7 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "formats/base/status.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "formats/json/json_writer.h"
 #include "formats/tokenizer/hf_export/score_merges.h"
 #include "formats/tokenizer/hf_export/sentencepiece_writer.h"

@@ -6,7 +6,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 
 namespace narrow {
 namespace {

@@ -5,7 +5,7 @@
 #include <iterator>
 #include <map>
 
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "formats/regex/code_point_set.h"
 
 namespace narrow {

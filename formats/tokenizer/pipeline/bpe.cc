@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 
 namespace narrow {
 namespace {

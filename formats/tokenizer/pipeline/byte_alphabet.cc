@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 
 namespace narrow::byte_alphabet {
 namespace {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "formats/base/status.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "formats/tokenizer/pipeline/byte_alphabet.h"
 #include "formats/tokenizer/pipeline/normalizer.h"
 #include "formats/tokenizer/pipeline/token_text.h"

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/status.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 
 namespace narrow {
 namespace {

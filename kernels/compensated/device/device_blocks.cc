@@ -8,7 +8,7 @@
 #include "formats/base/status.h"
 #include "formats/quant_type.h"
 #include "kernels/compensated/device/run_task.h"
-#include "kernels/compensated/improve_block.h"
+#include "kernels/compensated/parts/improve_block.h"
 #include "kernels/linalg/device/device_chains.h"
 
 namespace narrow {

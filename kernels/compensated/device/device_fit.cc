@@ -8,10 +8,10 @@
 
 #include "formats/base/status.h"
 #include "formats/quant_type.h"
-#include "kernels/compensated/block_panel.h"
 #include "kernels/compensated/device/device_blocks.h"
 #include "kernels/compensated/device/run_task.h"
-#include "kernels/compensated/fit_block.h"
+#include "kernels/compensated/parts/block_panel.h"
+#include "kernels/compensated/parts/fit_block.h"
 #include "kernels/feedback/row_panel.h"
 
 namespace narrow {

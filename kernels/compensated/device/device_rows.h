@@ -20,9 +20,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "formats/base/parallel.h"
-#include "kernels/compensated/block_rules.h"
 #include "kernels/compensated/device/block_tasks.h"
-#include "kernels/compensated/unit_rules.h"
+#include "kernels/compensated/parts/block_rules.h"
+#include "kernels/compensated/parts/unit_rules.h"
 #include "kernels/device.h"
 #include "kernels/quant/codec.h"
 

@@ -106,7 +106,7 @@ NARROW_INLINE float Round(Stored stored, float x) {
   return x;
 }
 
-// LegalScale of converter/solvers/run_scales.h.
+// LegalScale of converter/solvers/runs/run_scales.h.
 NARROW_INLINE float LegalScale(Stored stored, float scale) {
   const float rounded = Round(stored, scale);
   if (rounded == rounded && !IsFinite(rounded)) {

@@ -1,6 +1,6 @@
 // What is left to do with decoded weights before a model may use them: the
-// steps of ReadScaledRows (calibration/weights.h) behind the decoder, a weight
-// a thread, in their order:
+// steps of ReadScaledRows (calibration/weights/weights.h) behind the decoder, a
+// weight a thread, in their order:
 //
 //   x + offset -> rounded to a plain 16-bit type and back -> * its scale
 

@@ -1,6 +1,6 @@
 // Short blocks of consecutive weights under one scale each, as the work of
-// threads: what converter/solvers/block_scales.cc does sixteen at a time, a
-// thread a block. Blocks stand side by side while their scales are chosen, so
+// threads: what converter/solvers/runs/block_scales.cc does sixteen at a time,
+// a thread a block. Blocks stand side by side while their scales are chosen, so
 // that neighbouring threads read neighbouring memory; every block has the
 // operations of the processor in their order.
 //

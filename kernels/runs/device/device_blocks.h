@@ -1,6 +1,6 @@
 // Short blocks of consecutive weights on a device, from and to the host's
 // memory: their scales chosen, their weights rounded, with the bits of
-// converter/solvers/block_scales.h.
+// converter/solvers/runs/block_scales.h.
 //
 //   ASSIGN_OR_RETURN(auto blocks, DeviceBlocks::New(device, problem, note));
 //   RETURN_IF_ERROR(blocks->Choose(scales, absl::MakeSpan(parts)));

@@ -81,7 +81,7 @@ std::vector<RunCandidates> AllCandidates() {
   return {times, one, e4m3, e8m0};
 }
 
-// As converter/solvers/block_scales.cc, by the plain kernels.
+// As converter/solvers/runs/block_scales.cc, by the plain kernels.
 void ChoosePlainly(const BlockProblem& p, std::vector<float>* scales,
                    std::vector<PartErrors>* parts) {
   const RunKernels& plain = RunKernelsReference();
@@ -223,7 +223,7 @@ TEST(DeviceRunsTest, BlocksGoInBatchesWhereMemoryIsShort) {
   EXPECT_TRUE(absl::IsResourceExhausted(none.status())) << none.status();
 }
 
-// As converter/solvers/run_scales.cc, by the plain kernels.
+// As converter/solvers/runs/run_scales.cc, by the plain kernels.
 void SolvePlainly(const SpanProblem& p, QuantType type, SpanResults* results) {
   const RunKernels& plain = RunKernelsReference();
   const int64_t across = (p.n_cols + p.width - 1) / p.width;

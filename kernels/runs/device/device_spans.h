@@ -1,5 +1,6 @@
 // Rows, rectangles and whole matrices under one scale each on a device, from
-// and to the host's memory, with the bits of converter/solvers/run_scales.h.
+// and to the host's memory, with the bits of
+// converter/solvers/runs/run_scales.h.
 //
 //   SpanProblem problem = ...;                        // FP8 by row, say
 //   SpanResults results;                              // scales, codes, errors

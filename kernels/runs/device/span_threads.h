@@ -1,5 +1,5 @@
 // Rows, rectangles and whole matrices under one scale each ("spans"), as the
-// work of threads: what converter/solvers/run_scales.cc does.
+// work of threads: what converter/solvers/runs/run_scales.cc does.
 //
 // A span is cut into pieces of at most kMaxRun weights of a row. A team of
 // sixteen threads measures a piece under one scale: thread k sums the places

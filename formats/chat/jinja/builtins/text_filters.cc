@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "formats/base/status.h"
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 #include "formats/chat/jinja/builtins/filters_impl.h"
 #include "formats/chat/jinja/builtins/format.h"
 #include "formats/chat/jinja/builtins/string_methods.h"

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "formats/base/utf8.h"
+#include "formats/base/text/utf8.h"
 
 namespace narrow::jinja {
 namespace {
