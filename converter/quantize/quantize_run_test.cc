@@ -18,6 +18,7 @@
 #include "converter/quantize/recipe/method.h"
 #include "converter/quantize/recipe/recipe_text.h"
 #include "converter/quantize/report/quantize_report.h"
+#include "converter/quantize/test_run.h"
 #include "formats/base/file.h"
 #include "formats/base/float16.h"
 #include "formats/json/json.h"
@@ -26,7 +27,6 @@
 #include "formats/safetensors/safetensors_reader.h"
 #include "formats/safetensors/safetensors_writer.h"
 #include "kernels/device.h"
-#include "validate/perplexity/perplexity.h"
 
 namespace narrow {
 namespace {
@@ -65,17 +65,6 @@ const FakeTensor kUnknownModel[] = {
     {"odd", QuantType::kU8, {5}},
     {"classifier.weight", QuantType::kBF16, {10, 256}},
 };
-
-std::string Folder(const std::string& name) {
-  const fs::path path =
-      fs::path(testing::TempDir()) /
-      absl::StrCat(
-          testing::UnitTest::GetInstance()->current_test_info()->name(), "_",
-          name);
-  fs::remove_all(path);
-  fs::remove_all(path.string() + ".partial");
-  return path.string();
-}
 
 void AppendRandom(std::mt19937* random, const FakeTensor& tensor,
                   std::vector<uint8_t>* bytes) {
@@ -132,42 +121,6 @@ std::string WriteUnknownModel(bool bad = false) {
       WriteTextFile(JoinPath(folder, "preprocessor_config.json"), "{}").ok());
   EXPECT_TRUE(WriteTextFile(JoinPath(folder, "pytorch_model.bin"), "x").ok());
   return folder;
-}
-
-absl::StatusOr<QuantizeResult> Quantize(const std::string& model,
-                                        const std::string& recipe_text,
-                                        const std::string& out,
-                                        int n_threads = 2,
-                                        int64_t shard_bytes = int64_t{1} << 40,
-                                        std::optional<Device> device = {}) {
-  const auto recipe = ParseRecipe(recipe_text, "test");
-  EXPECT_TRUE(recipe.ok()) << recipe.status();
-  auto input = OpenModelInput(model, {});
-  if (!input.ok()) {
-    return input.status();
-  }
-  RunOptions options;
-  options.out = out;
-  options.plan.max_shard_bytes = shard_bytes;
-  options.n_threads = n_threads;
-  options.device = std::move(device);
-  auto plan = PlanQuantize(**input, *recipe, options.plan);
-  if (!plan.ok()) {
-    return plan.status();
-  }
-  auto result = RunQuantize(**input, *plan, options);
-  if (result.ok()) {
-    // A dry run's sizes are those of the files.
-    int64_t n_bytes = 0;
-    for (const OutputShard& shard : plan->shards) {
-      const auto size =
-          static_cast<int64_t>(fs::file_size(out + "/" + shard.name));
-      EXPECT_EQ(size, shard.file_bytes);
-      n_bytes += size;
-    }
-    EXPECT_EQ(n_bytes, plan->file_bytes);
-  }
-  return result;
 }
 
 std::vector<float> AllRows(const TensorView& view) {
@@ -504,154 +457,6 @@ TEST(QuantizeRun, QuantizedInputsAreRefused) {
   EXPECT_TRUE(absl::StrContains(again.status().message(), "--decode-quantized"))
       << again.status();
 }
-
-// Mean KL divergence of a written model from the original.
-double Divergence(const std::string& model, const std::string& out) {
-  PerplexityOptions options;
-  options.models = {model, out};
-  options.texts = {"testdata/text/wikitext2-sample.txt"};
-  options.windows.context = 48;
-  options.windows.max_windows = 4;
-  options.checkpoint.intermediate = "exact";
-  options.checkpoint.decode_quantized = true;
-  options.runner.precision = Precision::kExact;
-  options.divergence = true;
-  const auto report =
-      MeasurePerplexity(options, [](size_t, const ScoreProgress&) {});
-  EXPECT_TRUE(report.ok()) << report.status();
-  return report.ok() ? report->models[1].paired->divergence->mean.value : 1e9;
-}
-
-// Every scheme is solved under statistics by one solver, and reads back as
-// what was solved (RunQuantize compares).
-TEST(QuantizeRun, CompensatedForEveryMethodInEveryFormatThatTakesIt) {
-  const std::string model = "testdata/arch/llama3";
-  int n_written = 0;
-  for (const Method& method : AllMethods()) {
-    for (const Packing* packing : AllPackings()) {
-      const std::string out = Folder("out");
-      const auto result = Quantize(
-          model,
-          absl::StrCat(
-              "rule { solver: \"compensated\" method: \"", method.name, "\"",
-              method.kind == SchemeKind::kGroups ? " group_size: 32 " : " ",
-              "} format: \"", packing->name,
-              "\" calibration { file: "
-              "\"testdata/text/wikitext2-sample.txt\" samples: 4 "
-              "sample_tokens: 48 }"),
-          out);
-      SCOPED_TRACE(absl::StrCat(method.name, " ", packing->name));
-      if (!result.ok()) {
-        EXPECT_TRUE(absl::StrContains(result.status().message(), "format") ||
-                    absl::IsUnimplemented(result.status()) ||
-                    absl::IsInvalidArgument(result.status()))
-            << result.status();
-        EXPECT_FALSE(fs::exists(out));
-        continue;
-      }
-      ++n_written;
-      double error = 0;
-      double rounding = 0;
-      for (const LayerReport& report : result->reports) {
-        EXPECT_LE(report.relative_error, report.error_rounding) << report.name;
-        error += report.relative_error;
-        rounding += report.error_rounding;
-      }
-      EXPECT_LT(error, 0.9 * rounding);
-    }
-  }
-  EXPECT_GE(n_written, 15);
-}
-
-// What a preset makes of methods.
-TEST(QuantizeRun, ThoroughGivesEveryMethodFeedbackOfErrors) {
-  const auto input = OpenModelInput("testdata/arch/llama3", {});
-  ASSERT_TRUE(input.ok()) << input.status();
-  for (const auto& [rule, solver] :
-       std::vector<std::pair<std::string, std::string>>{
-           {"rule { method: \"nf4\" }", "compensated"},
-           {"rule { method: \"gptq\" group_size: 32 }", "gptq"},
-           {"rule { method: \"nf4\" solver: \"codebook\" }", "codebook"}}) {
-    const auto recipe =
-        ParseRecipe(absl::StrCat(rule,
-                                 " preset: \"thorough\" calibration { file: "
-                                 "\"testdata/text/wikitext2-sample.txt\" }"),
-                    "test");
-    ASSERT_TRUE(recipe.ok()) << recipe.status();
-    const auto plan = PlanQuantize(**input, *recipe, {});
-    ASSERT_TRUE(plan.ok()) << plan.status();
-    EXPECT_EQ(plan->layers[0].solver->name, solver) << rule;
-  }
-}
-
-class KnownFamilies : public testing::TestWithParam<const char*> {};
-
-// With calibration, on the fixture of a family: every layer is solved under
-// statistics, with an error no worse than rounding's.
-TEST_P(KnownFamilies, Calibrated) {
-  const std::string model = absl::StrCat("testdata/arch/", GetParam());
-  for (const char* rule :
-       {"rule { method: \"gptq\" group_size: 32 } format: \"gptq\"",
-        "rule { method: \"rtn\" group_size: 32 } format: \"gptq\"",
-        "rule { method: \"awq\" bits: 8 group_size: 32 } format: "
-        "\"compressed-tensors\"",
-        "rule { method: \"smoothquant\" }",
-        "rule { method: \"nf4\" solver: \"compensated\" }",
-        "rule { method: \"nvfp4\" activations: \"static\" }",
-        "rule { method: \"fp8\" activations: \"static\" }"}) {
-    SCOPED_TRACE(rule);
-    const std::string out = Folder("out");
-    const auto result = Quantize(
-        model,
-        absl::StrCat(rule,
-                     " "
-                     "calibration { file: "
-                     "\"testdata/text/wikitext2-sample.txt\" samples: 8 "
-                     "sample_tokens: 48 }"),
-        out);
-    ASSERT_TRUE(result.ok()) << result.status();
-    EXPECT_GT(result->reports.size(), 5u);
-    for (const LayerReport& report : result->reports) {
-      EXPECT_FALSE(report.name.empty());
-      EXPECT_GE(report.n_tokens, 0) << report.name;
-      EXPECT_LE(report.relative_error, report.error_rounding * 1.0001)
-          << report.name;
-      EXPECT_LT(report.relative_error, 0.1) << report.name;
-    }
-    EXPECT_LT(Divergence(model, out),
-              absl::StrContains(rule, "bits: 8") ||
-                      absl::StrContains(rule, "smoothquant")
-                  ? 0.02
-                  : 1.0);
-  }
-}
-
-// Statistics are gathered on a device, the experts of a layer are solved in one
-// pass there, and layers of one shape; the file is the same.
-TEST(QuantizeRun, DevicesDoNotShow) {
-  for (const char* family : {"qwen3_moe", "llama3"}) {
-    const std::string model = absl::StrCat("testdata/arch/", family);
-    const std::string recipe =
-        "rule { method: \"gptq\" group_size: 32 } format: \"gptq\" "
-        "calibration { file: \"testdata/text/wikitext2-sample.txt\" "
-        "samples: 4 sample_tokens: 32 }";
-    const std::string on_processor = Folder("on_processor");
-    const std::string on_device = Folder("on_device");
-    ASSERT_TRUE(Quantize(model, recipe, on_processor).ok());
-    const auto result =
-        Quantize(model, recipe, on_device, 2, int64_t{1} << 40, Device::Cpu());
-    ASSERT_TRUE(result.ok()) << result.status();
-    const auto a = MappedFile::Open(on_processor + "/model.safetensors");
-    const auto b = MappedFile::Open(on_device + "/model.safetensors");
-    ASSERT_TRUE(a.ok() && b.ok());
-    EXPECT_EQ((*a)->bytes(), (*b)->bytes()) << family;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(All, KnownFamilies,
-                         testing::Values("gemma2", "gemma3_text", "llama2",
-                                         "llama3", "mistral", "mixtral", "phi3",
-                                         "qwen2", "qwen3", "qwen3_moe"));
 
 }  // namespace
 }  // namespace narrow

@@ -16,8 +16,9 @@ PlacedRows::PlacedRows(const CompensatedProblem& problem, const float* gram)
     return;
   }
   OnDevice([&]() -> absl::Status {
-    absl::StatusOr<std::unique_ptr<DeviceBlocks>> made = DeviceBlocks::New(
-        *p_.device, *p_.codec, p_.n_cols, gram_, p_.pool, p_.name);
+    absl::StatusOr<std::unique_ptr<DeviceCodecBlocks>> made =
+        DeviceCodecBlocks::New(*p_.device, *p_.codec, p_.n_cols, gram_, p_.pool,
+                               p_.name);
     if (made.ok()) {
       device_ = *std::move(made);
     }

@@ -65,7 +65,7 @@ class PlacedRows {
 
   const CompensatedProblem& p_;
   const float* const gram_;
-  std::unique_ptr<DeviceBlocks> device_;  // nullptr: the processor
+  std::unique_ptr<DeviceCodecBlocks> device_;  // nullptr: the processor
   absl::Status status_;
   std::string memory_note_;
 };

@@ -29,8 +29,8 @@ constexpr int64_t kLeastRows = 16;
 
 }  // namespace
 
-absl::Status DeviceBlocks::Allocate(int64_t n_bytes,
-                                    DeviceBuffer* buffer) const {
+absl::Status DeviceCodecBlocks::Allocate(int64_t n_bytes,
+                                         DeviceBuffer* buffer) const {
   const size_t size = static_cast<size_t>(n_bytes);
   if (buffer->n_bytes() < size) {
     *buffer = DeviceBuffer();
@@ -39,8 +39,8 @@ absl::Status DeviceBlocks::Allocate(int64_t n_bytes,
   return absl::OkStatus();
 }
 
-absl::Status DeviceBlocks::CopyTo(const void* from, int64_t n_bytes,
-                                  DeviceBuffer* to) {
+absl::Status DeviceCodecBlocks::CopyTo(const void* from, int64_t n_bytes,
+                                       DeviceBuffer* to) {
   if (n_bytes == 0) {
     return absl::OkStatus();
   }
@@ -49,14 +49,15 @@ absl::Status DeviceBlocks::CopyTo(const void* from, int64_t n_bytes,
   return stream_.Synchronize(what_);
 }
 
-absl::StatusOr<std::unique_ptr<DeviceBlocks>> DeviceBlocks::New(
+absl::StatusOr<std::unique_ptr<DeviceCodecBlocks>> DeviceCodecBlocks::New(
     const Device& device, const BlockCodec& codec, int64_t n, const float* gram,
     ThreadPool* pool, absl::string_view what) {
-  std::unique_ptr<DeviceBlocks> blocks(
-      new DeviceBlocks(device, codec, n, pool, what));
+  std::unique_ptr<DeviceCodecBlocks> blocks(
+      new DeviceCodecBlocks(device, codec, n, pool, what));
   ASSIGN_OR_RETURN(blocks->stream_, device.NewStream());
   DeviceStream* const stream = &blocks->stream_;
-  ASSIGN_OR_RETURN(blocks->rows_, DeviceRows::New(device, codec, n, stream));
+  ASSIGN_OR_RETURN(blocks->rows_,
+                   DeviceCodecRows::New(device, codec, n, stream));
   if (codec.uses_importance && HasDeviceCode(codec.type)) {
     ASSIGN_OR_RETURN(blocks->tables_,
                      DeviceTables::Copy(device, codec.type, stream));
@@ -72,7 +73,8 @@ absl::StatusOr<std::unique_ptr<DeviceBlocks>> DeviceBlocks::New(
 
 // Sums and inverses as the processor has them; `host_h` is what forms->h is a
 // copy of.
-absl::Status DeviceBlocks::MakeForms(const float* host_h, DeviceForms* forms) {
+absl::Status DeviceCodecBlocks::MakeForms(const float* host_h,
+                                          DeviceForms* forms) {
   std::vector<float> sums;
   std::vector<float> inverses;
   for (int64_t b = 0; b < rows_->n_blocks(); ++b) {
@@ -88,7 +90,7 @@ absl::Status DeviceBlocks::MakeForms(const float* host_h, DeviceForms* forms) {
                 &forms->inverses);
 }
 
-absl::StatusOr<std::unique_ptr<DeviceFeedFactor>> DeviceBlocks::Upload(
+absl::StatusOr<std::unique_ptr<DeviceFeedFactor>> DeviceCodecBlocks::Upload(
     const FeedFactor& factor) {
   auto copy = std::make_unique<DeviceFeedFactor>();
   copy->host = &factor;
@@ -111,19 +113,19 @@ absl::StatusOr<std::unique_ptr<DeviceFeedFactor>> DeviceBlocks::Upload(
   return copy;
 }
 
-int64_t DeviceBlocks::row_bytes() const {
+int64_t DeviceCodecBlocks::row_bytes() const {
   return n_ / block() * Geometry(codec_.type).block_bytes;
 }
 
-int64_t DeviceBlocks::group_size() const {
+int64_t DeviceCodecBlocks::group_size() const {
   return std::max<int64_t>(block(), kFar / block() * block());
 }
 
-DeviceBlocks::Far DeviceBlocks::GroupAt(int64_t begin) const {
+DeviceCodecBlocks::Far DeviceCodecBlocks::GroupAt(int64_t begin) const {
   return {begin, std::min(n_, begin + group_size())};
 }
 
-void DeviceBlocks::Free() {
+void DeviceCodecBlocks::Free() {
   rows_->Free();
   for (DeviceBuffer* buffer :
        {&first_, &second_, &third_, &told_, &entry_, &values_, &gradient_,
@@ -133,7 +135,7 @@ void DeviceBlocks::Free() {
   }
 }
 
-absl::Status DeviceBlocks::Reserve(int64_t n_rows) {
+absl::Status DeviceCodecBlocks::Reserve(int64_t n_rows) {
   const auto reserve = [&]() -> absl::Status {
     RETURN_IF_ERROR(rows_->Reserve(n_rows));
     for (DeviceBuffer* buffer : {&first_, &second_, &third_}) {
@@ -160,7 +162,7 @@ absl::Status DeviceBlocks::Reserve(int64_t n_rows) {
   return status;
 }
 
-absl::Status DeviceBlocks::InParts(
+absl::Status DeviceCodecBlocks::InParts(
     int64_t n_rows,
     const std::function<absl::Status(int64_t first, int64_t n)>& body) {
   for (int64_t first = 0; first < n_rows;) {
@@ -184,8 +186,8 @@ absl::Status DeviceBlocks::InParts(
 }
 
 // To first_, at places; third_ holds the rows meanwhile.
-absl::Status DeviceBlocks::SetTargets(const float* targets,
-                                      const int32_t* order) {
+absl::Status DeviceCodecBlocks::SetTargets(const float* targets,
+                                           const int32_t* order) {
   const block_tasks::Rows size = rows_->size();
   float* const rows = third_.as<float>();
   RETURN_IF_ERROR(
@@ -196,10 +198,11 @@ absl::Status DeviceBlocks::SetTargets(const float* targets,
   return stream_.Synchronize(what_);
 }
 
-absl::Status DeviceBlocks::AddProducts(Update update, const float* h,
-                                       int64_t h_stride, int64_t begin,
-                                       int64_t n, int64_t first, int64_t end,
-                                       const float* changes, float* out) {
+absl::Status DeviceCodecBlocks::AddProducts(Update update, const float* h,
+                                            int64_t h_stride, int64_t begin,
+                                            int64_t n, int64_t first,
+                                            int64_t end, const float* changes,
+                                            float* out) {
   chain::Product<float> product;
   product.update = update;
   product.m = end - first;
@@ -212,7 +215,7 @@ absl::Status DeviceBlocks::AddProducts(Update update, const float* h,
   return RunChainProduct(product, &stream_);
 }
 
-absl::StatusOr<std::vector<RowError>> DeviceBlocks::MeasurePart() {
+absl::StatusOr<std::vector<RowError>> DeviceCodecBlocks::MeasurePart() {
   const block_tasks::Rows size = rows_->size();
   float* const difference = second_.as<float>();
   float* const products = third_.as<float>();
@@ -236,7 +239,7 @@ absl::StatusOr<std::vector<RowError>> DeviceBlocks::MeasurePart() {
   return errors;
 }
 
-absl::StatusOr<std::vector<RowError>> DeviceBlocks::Measure(
+absl::StatusOr<std::vector<RowError>> DeviceCodecBlocks::Measure(
     const float* targets, int64_t n_rows, const uint8_t* bytes) {
   std::vector<RowError> errors;
   RETURN_IF_ERROR(InParts(n_rows, [&](int64_t first, int64_t) -> absl::Status {
@@ -258,8 +261,8 @@ absl::StatusOr<std::vector<RowError>> DeviceBlocks::Measure(
 
 // Refits and sweeps of blocks, each of which tells the others of its group at
 // once and all others when the group is over.
-absl::Status DeviceBlocks::DescendGroup(const DescendOptions& options,
-                                        Far group) {
+absl::Status DeviceCodecBlocks::DescendGroup(const DescendOptions& options,
+                                             Far group) {
   const float* const h = gram_.as<float>();
   float* const gradient = third_.as<float>();
   for (int64_t begin = group.begin; begin < group.end; begin += block()) {
@@ -284,8 +287,8 @@ absl::Status DeviceBlocks::DescendGroup(const DescendOptions& options,
                      told_.as<float>(), gradient);
 }
 
-absl::Status DeviceBlocks::DescendPart(const DescendOptions& options,
-                                       uint8_t* bytes) {
+absl::Status DeviceCodecBlocks::DescendPart(const DescendOptions& options,
+                                            uint8_t* bytes) {
   RETURN_IF_ERROR(rows_->Load(bytes, pool_, &stream_));
   RETURN_IF_ERROR(rows_->Decode(0, n_, second_.as<float>(), &stream_));
   ASSIGN_OR_RETURN(const std::vector<RowError> was, MeasurePart());
@@ -304,9 +307,9 @@ absl::Status DeviceBlocks::DescendPart(const DescendOptions& options,
   return rows_->Store(&better, bytes, pool_, &stream_);
 }
 
-absl::Status DeviceBlocks::Descend(const float* targets, int64_t n_rows,
-                                   const DescendOptions& options,
-                                   uint8_t* bytes) {
+absl::Status DeviceCodecBlocks::Descend(const float* targets, int64_t n_rows,
+                                        const DescendOptions& options,
+                                        uint8_t* bytes) {
   return InParts(n_rows, [&](int64_t first, int64_t) -> absl::Status {
     RETURN_IF_ERROR(SetTargets(targets + first * n_, nullptr));
     return DescendPart(options, bytes + first * row_bytes());

@@ -1,7 +1,8 @@
 // FeedRows, RefeedRows, DescendRows and MeasureRows of compensated.h on a
 // device: the same bytes and errors, bit for bit.
 //
-//   ASSIGN_OR_RETURN(auto blocks, DeviceBlocks::New(device, codec, n, gram,
+//   ASSIGN_OR_RETURN(auto blocks, DeviceCodecBlocks::New(device, codec, n,
+//   gram,
 //                                                   &pool, tensor_name));
 //   ASSIGN_OR_RETURN(auto factor, blocks->Upload(feed_factor));
 //   RETURN_IF_ERROR(blocks->Feed(targets, n_rows, *factor, {}, bytes));
@@ -63,11 +64,11 @@ struct DeviceFeedFactor {
   DeviceForms forms;
 };
 
-class DeviceBlocks {
+class DeviceCodecBlocks {
  public:
   // `what` ends up in messages. Borrows codec, gram [n, n] and pool (may be
   // null). REQUIRES: SupportsCompensation(codec); n % codec.block == 0.
-  static absl::StatusOr<std::unique_ptr<DeviceBlocks>> New(
+  static absl::StatusOr<std::unique_ptr<DeviceCodecBlocks>> New(
       const Device& device, const BlockCodec& codec, int64_t n,
       const float* gram, ThreadPool* pool, absl::string_view what);
 
@@ -106,8 +107,8 @@ class DeviceBlocks {
     int64_t end;
   };
 
-  DeviceBlocks(const Device& device, const BlockCodec& codec, int64_t n,
-               ThreadPool* pool, absl::string_view what)
+  DeviceCodecBlocks(const Device& device, const BlockCodec& codec, int64_t n,
+                    ThreadPool* pool, absl::string_view what)
       : device_(device), codec_(codec), n_(n), pool_(pool), what_(what) {}
 
   absl::Status Allocate(int64_t n_bytes, DeviceBuffer* buffer) const;
@@ -163,7 +164,7 @@ class DeviceBlocks {
   ThreadPool* const pool_;
   const std::string what_;
   mutable DeviceStream stream_;
-  std::unique_ptr<DeviceRows> rows_;
+  std::unique_ptr<DeviceCodecRows> rows_;
   std::optional<DeviceTables> tables_;  // of the encoder
   DeviceBuffer gram_;
   DeviceForms forms_;

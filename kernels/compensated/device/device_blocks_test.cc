@@ -137,8 +137,8 @@ TEST_P(DeviceBlocksTest, IsTheProcessor) {
   RefeedRows(codec(), targets.data(), kRows, backwards, refed.data(), &pool);
   EXPECT_NE(refed, descended);
   OnEachDevice([&](const TestDevice& on) {
-    const auto blocks = DeviceBlocks::New(on.device(), codec(), n(),
-                                          gram.data(), &pool, "test");
+    const auto blocks = DeviceCodecBlocks::New(on.device(), codec(), n(),
+                                               gram.data(), &pool, "test");
     ASSERT_TRUE(blocks.ok()) << blocks.status();
     const auto natural = (*blocks)->Upload(factor);
     ASSERT_TRUE(natural.ok()) << natural.status();
@@ -186,7 +186,7 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 // Parts of the rows, and none at all.
-TEST(DeviceBlocks, MemoryMayBeShort) {
+TEST(DeviceCodecBlocks, MemoryMayBeShort) {
   const BlockCodec& codec = *FindCodec(QuantType::kQ4_0);
   constexpr int64_t kCols = 256;
   const std::vector<double>& wide = SharedGram(kCols);
@@ -207,8 +207,8 @@ TEST(DeviceBlocks, MemoryMayBeShort) {
     std::vector<uint8_t> bytes(n_bytes);
     std::string note;
     const absl::Status status = [&]() -> absl::Status {
-      auto blocks =
-          DeviceBlocks::New(device, codec, kCols, gram.data(), nullptr, "test");
+      auto blocks = DeviceCodecBlocks::New(device, codec, kCols, gram.data(),
+                                           nullptr, "test");
       if (!blocks.ok()) {
         return blocks.status();
       }

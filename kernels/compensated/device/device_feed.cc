@@ -23,8 +23,8 @@ using block_tasks::SolveStripTask;
 using block_tasks::SubtractTask;
 
 // Places [begin, begin + n).
-absl::Status DeviceBlocks::FeedStrip(const DeviceFeedFactor& factor,
-                                     int64_t begin, int n, float* errors) {
+absl::Status DeviceCodecBlocks::FeedStrip(const DeviceFeedFactor& factor,
+                                          int64_t begin, int n, float* errors) {
   const block_tasks::Rows size = rows_->size();
   const FieldLanes fields = rows_->Fields(0);
   const block_tasks::FeedStrip strip = {begin,
@@ -63,9 +63,9 @@ absl::Status DeviceBlocks::FeedStrip(const DeviceFeedFactor& factor,
 // Descends from a block's codes under its own price P = R[b, b] R[b, b]^T:
 // (q - t) P (q - t)^T with t = w + y, y M[b, b] = what was added to w by the
 // blocks before.
-absl::Status DeviceBlocks::ImproveFed(const DeviceFeedFactor& factor,
-                                      const FeedOptions& options,
-                                      int64_t at_block, float* errors) {
+absl::Status DeviceCodecBlocks::ImproveFed(const DeviceFeedFactor& factor,
+                                           const FeedOptions& options,
+                                           int64_t at_block, float* errors) {
   const block_tasks::Rows size = rows_->size();
   const int64_t begin = at_block * block();
   const float* const originals = first_.as<float>() + begin * ld();
@@ -101,9 +101,9 @@ absl::Status DeviceBlocks::ImproveFed(const DeviceFeedFactor& factor,
 
 // Blocks, or with known fields strips of any columns, tell the rest of their
 // group at once, and all others when the group is over.
-absl::Status DeviceBlocks::FeedGroup(const DeviceFeedFactor& factor,
-                                     const FeedOptions& options, bool fits,
-                                     Far group) {
+absl::Status DeviceCodecBlocks::FeedGroup(const DeviceFeedFactor& factor,
+                                          const FeedOptions& options, bool fits,
+                                          Far group) {
   const float* const m = factor.m.as<float>();
   float* const compensated = second_.as<float>();
   const int64_t run = fits ? block() : kStrip;
@@ -134,8 +134,9 @@ absl::Status DeviceBlocks::FeedGroup(const DeviceFeedFactor& factor,
                      group.end, n_, told_.as<float>(), compensated);
 }
 
-absl::Status DeviceBlocks::FeedPart(const DeviceFeedFactor& factor,
-                                    const FeedOptions& options, bool fits) {
+absl::Status DeviceCodecBlocks::FeedPart(const DeviceFeedFactor& factor,
+                                         const FeedOptions& options,
+                                         bool fits) {
   RETURN_IF_ERROR(stream_.Copy(
       first_.data(), static_cast<size_t>(4 * n_ * ld()), second_.data()));
   for (int64_t begin = 0; begin < n_; begin += group_size()) {
@@ -144,9 +145,10 @@ absl::Status DeviceBlocks::FeedPart(const DeviceFeedFactor& factor,
   return absl::OkStatus();
 }
 
-absl::Status DeviceBlocks::Feed(const float* targets, int64_t n_rows,
-                                const DeviceFeedFactor& factor,
-                                const FeedOptions& options, uint8_t* bytes) {
+absl::Status DeviceCodecBlocks::Feed(const float* targets, int64_t n_rows,
+                                     const DeviceFeedFactor& factor,
+                                     const FeedOptions& options,
+                                     uint8_t* bytes) {
   assert(factor.order.n_bytes() == 0);
   return InParts(n_rows, [&](int64_t first, int64_t) -> absl::Status {
     RETURN_IF_ERROR(SetTargets(targets + first * n_, nullptr));
@@ -155,9 +157,9 @@ absl::Status DeviceBlocks::Feed(const float* targets, int64_t n_rows,
   });
 }
 
-absl::Status DeviceBlocks::Refeed(const float* targets, int64_t n_rows,
-                                  const DeviceFeedFactor& factor,
-                                  uint8_t* bytes) {
+absl::Status DeviceCodecBlocks::Refeed(const float* targets, int64_t n_rows,
+                                       const DeviceFeedFactor& factor,
+                                       uint8_t* bytes) {
   return InParts(n_rows, [&](int64_t first, int64_t) -> absl::Status {
     uint8_t* const own = bytes + first * row_bytes();
     RETURN_IF_ERROR(

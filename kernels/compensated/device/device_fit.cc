@@ -21,9 +21,9 @@ using block_tasks::TransposeTask;
 
 // What the encoder leaves to the host, or makes of numbers beyond half
 // precision, is fitted again there, from the row's weights.
-absl::Status DeviceBlocks::FitByEncoding(int64_t at_block,
-                                         const DeviceFeedFactor& factor,
-                                         HostFields* fields) {
+absl::Status DeviceCodecBlocks::FitByEncoding(int64_t at_block,
+                                              const DeviceFeedFactor& factor,
+                                              HostFields* fields) {
   const block_tasks::Rows size = rows_->size();
   const int64_t block_bytes = Geometry(codec_.type).block_bytes;
   float* const rows = direction_.as<float>();
@@ -70,9 +70,9 @@ absl::Status DeviceBlocks::FitByEncoding(int64_t at_block,
   return absl::OkStatus();
 }
 
-absl::Status DeviceBlocks::FitOnHost(int64_t at_block,
-                                     const DeviceFeedFactor& factor,
-                                     HostFields* fields) {
+absl::Status DeviceCodecBlocks::FitOnHost(int64_t at_block,
+                                          const DeviceFeedFactor& factor,
+                                          HostFields* fields) {
   const block_tasks::Rows size = rows_->size();
   std::vector<float> columns(static_cast<size_t>(block() * size.ld));
   RETURN_IF_ERROR(
@@ -106,8 +106,8 @@ absl::Status DeviceBlocks::FitOnHost(int64_t at_block,
   return absl::OkStatus();
 }
 
-absl::Status DeviceBlocks::Fit(int64_t at_block,
-                               const DeviceFeedFactor& factor) {
+absl::Status DeviceCodecBlocks::Fit(int64_t at_block,
+                                    const DeviceFeedFactor& factor) {
   HostFields fields(codec_, 1, ld());
   RETURN_IF_ERROR(tables_.has_value() ? FitByEncoding(at_block, factor, &fields)
                                       : FitOnHost(at_block, factor, &fields));

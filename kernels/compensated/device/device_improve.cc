@@ -19,7 +19,7 @@ using block_tasks::Signs;
 using block_tasks::SweepTask;
 using block_tasks::SweepUnitsTask;
 
-absl::Status DeviceBlocks::Improve(const Improved& improved) {
+absl::Status DeviceCodecBlocks::Improve(const Improved& improved) {
   const DeviceForms& forms = *improved.forms;
   GramBlock gram;
   gram.ld = ld();
@@ -39,7 +39,7 @@ absl::Status DeviceBlocks::Improve(const Improved& improved) {
   return improved.sweep ? Sweep(improved, gram) : absl::OkStatus();
 }
 
-absl::Status DeviceBlocks::Refit(const GramBlock& gram) {
+absl::Status DeviceCodecBlocks::Refit(const GramBlock& gram) {
   const BlockRules& rules = rows_->rules();
   const block_tasks::Rows size = rows_->size();
   if (rules.unit != BlockRules::Unit::kOne) {
@@ -61,9 +61,9 @@ absl::Status DeviceBlocks::Refit(const GramBlock& gram) {
   return absl::OkStatus();
 }
 
-absl::Status DeviceBlocks::SweepStrip(const Improved& improved,
-                                      const GramBlock& gram, int64_t begin,
-                                      int n_strip) {
+absl::Status DeviceCodecBlocks::SweepStrip(const Improved& improved,
+                                           const GramBlock& gram, int64_t begin,
+                                           int n_strip) {
   const BlockRules& rules = rows_->rules();
   const block_tasks::Rows size = rows_->size();
   float* const changes = strip_.as<float>();
@@ -96,8 +96,8 @@ absl::Status DeviceBlocks::SweepStrip(const Improved& improved,
 }
 
 // Strips tell the rest of the block what they changed.
-absl::Status DeviceBlocks::Sweep(const Improved& improved,
-                                 const GramBlock& gram) {
+absl::Status DeviceCodecBlocks::Sweep(const Improved& improved,
+                                      const GramBlock& gram) {
   for (int64_t begin = 0; begin < block(); begin += kStrip) {
     const int64_t end = std::min(block(), begin + kStrip);
     RETURN_IF_ERROR(

@@ -97,15 +97,16 @@ BlockFields HostFields::Get(int64_t block, int64_t lane) const {
   return fields;
 }
 
-absl::StatusOr<std::unique_ptr<DeviceRows>> DeviceRows::New(
+absl::StatusOr<std::unique_ptr<DeviceCodecRows>> DeviceCodecRows::New(
     const Device& device, const BlockCodec& codec, int64_t n_cols,
     DeviceStream* stream) {
-  std::unique_ptr<DeviceRows> rows(new DeviceRows(device, codec, n_cols));
+  std::unique_ptr<DeviceCodecRows> rows(
+      new DeviceCodecRows(device, codec, n_cols));
   RETURN_IF_ERROR(rows->CopyTables(stream));
   return rows;
 }
 
-absl::Status DeviceRows::CopyTables(DeviceStream* stream) {
+absl::Status DeviceCodecRows::CopyTables(DeviceStream* stream) {
   rules_ = host_rules_.rules();
   units_ = host_units_.rules();
   const auto copy = [&](auto** table, int64_t n) -> absl::Status {
@@ -129,14 +130,14 @@ absl::Status DeviceRows::CopyTables(DeviceStream* stream) {
   return stream->Synchronize(kWhat);
 }
 
-void DeviceRows::Free() {
+void DeviceCodecRows::Free() {
   for (DeviceBuffer* buffer :
        {&codes_, &d_, &dmin_, &scales_, &mins_, &steps_, &lows_, &downs_}) {
     *buffer = DeviceBuffer();
   }
 }
 
-absl::Status DeviceRows::Reserve(int64_t n_rows) {
+absl::Status DeviceCodecRows::Reserve(int64_t n_rows) {
   n_rows_ = n_rows;
   ld_ = (n_rows + kAlign - 1) / kAlign * kAlign;
   const auto reserve = [&](int64_t n_bytes,
@@ -158,7 +159,7 @@ absl::Status DeviceRows::Reserve(int64_t n_rows) {
   return reserve(4 * (has_downs_ ? n_cols_ / codec_.unit : 1) * ld_, &downs_);
 }
 
-FieldLanes DeviceRows::Fields(int64_t block) const {
+FieldLanes DeviceCodecRows::Fields(int64_t block) const {
   FieldLanes fields;
   fields.d = d_.as<float>() + block * ld_;
   fields.dmin = dmin_.as<float>() + block * ld_;
@@ -170,19 +171,19 @@ FieldLanes DeviceRows::Fields(int64_t block) const {
   return fields;
 }
 
-int8_t* DeviceRows::Codes(int64_t column) const {
+int8_t* DeviceCodecRows::Codes(int64_t column) const {
   return codes_.as<int8_t>() + column * ld_;
 }
 
-block_tasks::Downs DeviceRows::Downs(int64_t column) const {
+block_tasks::Downs DeviceCodecRows::Downs(int64_t column) const {
   if (!has_downs_) {
     return {downs_.as<float>(), 0};
   }
   return {downs_.as<float>() + column / codec_.unit * ld_, ld_};
 }
 
-absl::Status DeviceRows::SetFields(int64_t first, const HostFields& fields,
-                                   DeviceStream* stream) {
+absl::Status DeviceCodecRows::SetFields(int64_t first, const HostFields& fields,
+                                        DeviceStream* stream) {
   const FieldLanes to = Fields(first);
   RETURN_IF_ERROR(Upload(fields.d, to.d, stream));
   RETURN_IF_ERROR(Upload(fields.dmin, to.dmin, stream));
@@ -201,8 +202,8 @@ absl::Status DeviceRows::SetFields(int64_t first, const HostFields& fields,
   return stream->Synchronize(kWhat);  // the host's copies may go
 }
 
-absl::Status DeviceRows::Load(const uint8_t* bytes, ThreadPool* pool,
-                              DeviceStream* stream) {
+absl::Status DeviceCodecRows::Load(const uint8_t* bytes, ThreadPool* pool,
+                                   DeviceStream* stream) {
   HostFields fields(codec_, n_blocks(), ld_);
   std::vector<int8_t> codes(static_cast<size_t>(n_cols_ * ld_));
   const int64_t block_bytes = Geometry(codec_.type).block_bytes;
@@ -226,8 +227,9 @@ absl::Status DeviceRows::Load(const uint8_t* bytes, ThreadPool* pool,
   return SetFields(0, fields, stream);
 }
 
-absl::Status DeviceRows::Store(const std::vector<uint8_t>* keep, uint8_t* bytes,
-                               ThreadPool* pool, DeviceStream* stream) const {
+absl::Status DeviceCodecRows::Store(const std::vector<uint8_t>* keep,
+                                    uint8_t* bytes, ThreadPool* pool,
+                                    DeviceStream* stream) const {
   HostFields fields(codec_, n_blocks(), ld_);
   std::vector<int8_t> codes(static_cast<size_t>(n_cols_ * ld_));
   RETURN_IF_ERROR(Download(codes_, &codes, stream));
@@ -257,8 +259,9 @@ absl::Status DeviceRows::Store(const std::vector<uint8_t>* keep, uint8_t* bytes,
   return absl::OkStatus();
 }
 
-absl::Status DeviceRows::Decode(int64_t column, int64_t n_columns,
-                                float* values, DeviceStream* stream) const {
+absl::Status DeviceCodecRows::Decode(int64_t column, int64_t n_columns,
+                                     float* values,
+                                     DeviceStream* stream) const {
   const FieldLanes fields = Fields(column / codec_.block);
   return Run(DecodeTask{size(), n_columns, rules_.sub, Codes(column),
                         fields.steps, fields.lows, values},

@@ -1,7 +1,7 @@
 // Fields and codes of some rows of blocks on a device, from a file's bytes and
 // back to them.
 //
-//   DeviceRows rows(device, codec, n_cols);
+//   DeviceCodecRows rows(device, codec, n_cols);
 //   RETURN_IF_ERROR(rows.Reserve(n_rows));
 //   RETURN_IF_ERROR(rows.Load(bytes, &pool, &stream));
 //   rows.Fields(block); rows.Codes(column);     // the device's, [., ld]
@@ -48,10 +48,10 @@ struct HostFields {
   std::vector<float> downs;   // [n_blocks, units, ld], with is_down
 };
 
-class DeviceRows {
+class DeviceCodecRows {
  public:
   // Copies a type's tables to the device.
-  static absl::StatusOr<std::unique_ptr<DeviceRows>> New(
+  static absl::StatusOr<std::unique_ptr<DeviceCodecRows>> New(
       const Device& device, const BlockCodec& codec, int64_t n_cols,
       DeviceStream* stream);
 
@@ -86,7 +86,7 @@ class DeviceRows {
                       DeviceStream* stream) const;
 
  private:
-  DeviceRows(const Device& device, const BlockCodec& codec, int64_t n_cols)
+  DeviceCodecRows(const Device& device, const BlockCodec& codec, int64_t n_cols)
       : device_(device),
         codec_(codec),
         host_rules_(codec),
