@@ -57,8 +57,8 @@ check "a calibrated directory is the processor's" diff -r cpu-gptq card-gptq
 gptq -o little-gptq --device emulated:6000000 2>err.txt
 check "with little memory too" diff -r cpu-gptq little-gptq
 check "which it says" says "narrow: note:"
-gptq -o cpu-thorough --preset thorough --device cpu
-gptq -o card-thorough --preset thorough --device emulated
+gptq -o cpu-thorough --preset thorough --cover 0 --device cpu
+gptq -o card-thorough --preset thorough --cover 0 --device emulated
 check "a thorough one too" diff -r cpu-thorough card-thorough
 hqq() {
   "$narrow" quantize "$tiny" -q -m hqq --ignore 'layers\.[123]\.' \

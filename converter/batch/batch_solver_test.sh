@@ -18,9 +18,9 @@ model { path: "$model" name: "model" }
 calibration { file: "text.txt" samples: 8 sample_tokens: 64 cover: 0 }
 target { to: "Q8_0" }
 target { to: "Q4_K_M" solver: "compensated" }
-target { to: "Q3_K_M" solver: "compensated" solver_options { rounds: 1 } }
-target { to: "Q4_0" solver: "compensated" solver_options { order: "one-shot" } }
-target { to: "Q5_0" solver: "compensated" solver_options { order: "one-shot" } }
+target { to: "Q3_K_M" solver: "compensated" solver_options { rounds: 1 token_weights: "none" } }
+target { to: "Q4_0" solver: "compensated" solver_options { order: "one-shot" token_weights: "none" } }
+target { to: "Q5_0" solver: "compensated" solver_options { order: "one-shot" token_weights: "none" } }
 EOF
 "$narrow" batch "$work/release.textproto" -t 2 >"$work/table" 2>"$work/err" ||
   fail "the run: $(cat "$work/err" "$work/table")"
@@ -29,8 +29,8 @@ EOF
 
 common=(--solver compensated -c "$work/text.txt" --samples 8 --sample-tokens 64 --cover 0 --no-manifest -q)
 "$narrow" convert "$model" --to Q4_K_M "${common[@]}" --out "$work/a.gguf" || fail convert
-"$narrow" convert "$model" --to Q3_K_M --rounds 1 "${common[@]}" --out "$work/b.gguf" || fail convert
-"$narrow" convert "$model" --to Q5_0 --order one-shot "${common[@]}" --out "$work/c.gguf" || fail convert
+"$narrow" convert "$model" --to Q3_K_M --rounds 1 --token-weights none "${common[@]}" --out "$work/b.gguf" || fail convert
+"$narrow" convert "$model" --to Q5_0 --order one-shot --token-weights none "${common[@]}" --out "$work/c.gguf" || fail convert
 cmp "$work/a.gguf" "$work/out/model-Q4_K_M.gguf" || fail "Q4_K_M"
 cmp "$work/b.gguf" "$work/out/model-Q3_K_M.gguf" || fail "Q3_K_M"
 cmp "$work/c.gguf" "$work/out/model-Q5_0.gguf" || fail "Q5_0"
