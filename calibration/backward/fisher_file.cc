@@ -35,7 +35,7 @@ namespace narrow {
 namespace {
 
 // The version is the last four.
-constexpr absl::string_view kMagic = "narrow fishr0002";
+constexpr absl::string_view kMagic = "narrow fishr0003";
 
 #pragma pack(push, 1)
 struct DiskHeader {

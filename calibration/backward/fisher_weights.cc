@@ -49,12 +49,13 @@ absl::Status CheckInputs(const Checkpoint& model,
 class Computation {
  public:
   Computation(const CalibrationSamples& samples, const FisherOptions& options,
-              double embedding_scale, const FisherProgressFn& progress,
-              ModelGradient* gradient, GradientNorms* norms,
-              OutputMoments* moments)
+              double embedding_scale, bool tied,
+              const FisherProgressFn& progress, ModelGradient* gradient,
+              GradientNorms* norms, OutputMoments* moments)
       : samples_(samples),
         options_(options),
         embedding_scale_(embedding_scale),
+        tied_(tied),
         progress_(progress),
         gradient_(gradient),
         norms_(norms),
@@ -80,6 +81,16 @@ class Computation {
   absl::Status Loss(int64_t first, int64_t n, const HiddenStore& store,
                     std::vector<int32_t>* labels, double* loss);
   absl::Status Reverse(int64_t first, int64_t n, const HiddenStore& store);
+  // Of a tied embedding, of tokens from `first_token` on.
+  absl::Status AddOutputInputs(int64_t first_token, HiddenStates* hidden);
+  absl::Status AddEmbeddingGradients(int64_t first_token, int64_t n_tokens,
+                                     const float* gradients);
+  // factor_of(t) times row t of tokens that count, t counted from
+  // `first_token`, to the moments of `name`.
+  template <typename FactorOf>
+  absl::Status AddMoments(absl::string_view name, int64_t first_token,
+                          int64_t n_tokens, const float* rows,
+                          FactorOf factor_of);
   // Calls body(sample, samples) for the batch's groups, counted from its
   // first sample.
   template <typename Body>
@@ -92,6 +103,8 @@ class Computation {
   const CalibrationSamples& samples_;
   const FisherOptions& options_;
   const double embedding_scale_;
+  const bool
+      tied_;  // the embedding is the output matrix, and both are asked for
   const FisherProgressFn& progress_;
   ModelGradient* const gradient_;
   GradientNorms* const norms_;
@@ -202,12 +215,55 @@ absl::Status Computation::Loss(int64_t first, int64_t n,
         RETURN_IF_ERROR(
             store.Read(gradient_->n_blocks() * n + at, n_group, &hidden));
         norms_->BeginGroup(token);
-        return gradient_->Loss(hidden, samples_.counts.data() + token, token,
-                               labels->data() + token, GradientOf(at), loss,
-                               norms_);
+        RETURN_IF_ERROR(gradient_->Loss(hidden, samples_.counts.data() + token,
+                                        token, labels->data() + token,
+                                        GradientOf(at), loss, norms_));
+        return tied_ ? AddOutputInputs(token, &hidden) : absl::OkStatus();
       }));
   gradient_->ForgetWeights();
   return absl::OkStatus();
+}
+
+template <typename FactorOf>
+absl::Status Computation::AddMoments(absl::string_view name,
+                                     int64_t first_token, int64_t n_tokens,
+                                     const float* rows, FactorOf factor_of) {
+  const int64_t n = shape_.hidden_size;
+  std::vector<float> scaled;
+  int64_t n_rows = 0;
+  for (int64_t t = 0; t < n_tokens; ++t) {
+    if (samples_.counts[static_cast<size_t>(first_token + t)] == 0) {
+      continue;
+    }
+    const float factor = factor_of(t);
+    for (int64_t i = 0; i < n; ++i) {
+      scaled.push_back(factor * rows[t * n + i]);
+    }
+    ++n_rows;
+  }
+  return n_rows == 0 ? absl::OkStatus()
+                     : moments_->Add(name, -1, scaled.data(), n_rows, n,
+                                     gradient_->pool());
+}
+
+absl::Status Computation::AddOutputInputs(int64_t first_token,
+                                          HiddenStates* hidden) {
+  ModelRunner* runner = gradient_->runner();
+  RETURN_IF_ERROR(runner->FinalNorm(hidden));
+  RETURN_IF_ERROR(runner->Fetch(hidden));
+  const float* const norms = norms_->NormsOf("output.weight") + first_token;
+  return AddMoments(kOutputInputMoments, first_token,
+                    hidden->n_windows * hidden->window_tokens,
+                    hidden->values.data(),
+                    [norms](int64_t t) { return norms[t]; });
+}
+
+absl::Status Computation::AddEmbeddingGradients(int64_t first_token,
+                                                int64_t n_tokens,
+                                                const float* gradients) {
+  const float scale = static_cast<float>(embedding_scale_);
+  return AddMoments(kEmbeddingMoments, first_token, n_tokens, gradients,
+                    [scale](int64_t) { return scale; });
 }
 
 absl::Status Computation::Reverse(int64_t first, int64_t n,
@@ -221,9 +277,13 @@ absl::Status Computation::Reverse(int64_t first, int64_t n,
           norms_->BeginGroup((first + at) * shape_.sample_tokens);
           RETURN_IF_ERROR(gradient_->Block(b, input, norms_, GradientOf(at)));
           if (b == 0) {
-            norms_->AddSquares("token_embd.weight", GradientOf(at),
-                               n_group * shape_.sample_tokens,
+            const int64_t n_tokens = n_group * shape_.sample_tokens;
+            norms_->AddSquares("token_embd.weight", GradientOf(at), n_tokens,
                                shape_.hidden_size, embedding_scale_);
+            return tied_ ? AddEmbeddingGradients(
+                               (first + at) * shape_.sample_tokens, n_tokens,
+                               GradientOf(at))
+                         : absl::OkStatus();
           }
           return absl::OkStatus();
         }));
@@ -268,14 +328,17 @@ absl::StatusOr<FisherWeights> ComputeWith(const Checkpoint* model,
   gradient_options.on_device_note = options.on_device_note;
   ASSIGN_OR_RETURN(const auto gradient,
                    ModelGradient::Create(model, gradient_options));
+  const bool tied =
+      options.tied_embedding && model->Find("output.weight") == nullptr;
   std::shared_ptr<OutputMoments> moments;
-  if (options.max_moment_outputs > 0) {
+  if (options.max_moment_outputs > 0 || tied) {
     ASSIGN_OR_RETURN(moments, OutputMoments::Create(options.spill_folder));
   }
   GradientNorms norms(&samples.counts, gradient->pool(), moments.get(),
                       options.max_moment_outputs);
   Computation computation(samples, options, model->config().embedding_scale,
-                          progress, gradient.get(), &norms, moments.get());
+                          tied, progress, gradient.get(), &norms,
+                          moments.get());
   FisherWeights result;
   result.labels = options.labels.empty()
                       ? std::vector<int32_t>(samples.ids.size(), -1)

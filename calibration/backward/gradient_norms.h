@@ -48,6 +48,12 @@ class GradientNorms : public GradientObserver {
   void AddSquares(absl::string_view name, const float* rows, int64_t n_tokens,
                   int64_t n_cols, double scale);
 
+  // Of a dense layer that was seen: one a token of all samples, 0 for those
+  // that it has not been shown yet. Until Weights.
+  const float* NormsOf(const std::string& layer) const {
+    return layers_.at(layer).data();
+  }
+
   // (|g|^2)^power over its mean; layers whose gradients are all 0 are left
   // out. Empties this object.
   TokenWeights Weights(double power);

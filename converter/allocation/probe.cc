@@ -16,6 +16,7 @@
 #include "calibration/blockwise/layer_stats.h"
 #include "calibration/weights/weights.h"
 #include "converter/allocation/row_errors.h"
+#include "converter/compensated/embedding/tied_embedding.h"
 #include "formats/base/hash/fingerprint.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
@@ -24,7 +25,7 @@
 namespace narrow {
 namespace {
 
-constexpr char kVersion[] = "narrow probe 2";
+constexpr char kVersion[] = "narrow probe 3";
 constexpr char kOutput[] = "output.weight";
 // Share of the time that the reverse pass takes, for progress.
 constexpr double kFisherShare = 0.4;
@@ -70,6 +71,8 @@ class Probe {
                         std::vector<float>* weights) const;
   absl::Status TrySolver(const ProbeTensor& tensor, int64_t first_row,
                          int64_t n_rows, const LayerStats& stats);
+  // Both its uses shrink alike, as they are solved together.
+  absl::Status TryTiedEmbedding(const ProbeTensor& tensor);
   void ApplyRatios();
   bool IsSolved(const ProbeTensor& tensor) const {
     const CheckpointTensor& source = *tensor.planned->source;
@@ -140,6 +143,7 @@ absl::Status Probe::ReadSome(const CheckpointTensor& source,
 absl::Status Probe::Weigh() {
   FisherOptions options;
   options.per_input = true;
+  options.tied_embedding = true;
   options.max_moment_outputs = options_.max_moment_outputs;
   options.hidden_bytes = options_.hidden_bytes;
   options.n_threads = options_.n_threads;
@@ -292,6 +296,19 @@ absl::Status Probe::Embedding(const ProbeTensor& tensor) {
   return absl::OkStatus();
 }
 
+absl::Status Probe::TryTiedEmbedding(const ProbeTensor& tensor) {
+  const int64_t n_rows = tensor.planned->source->meta.n_rows();
+  ASSIGN_OR_RETURN(const TiedMetric metric,
+                   TiedMetric::Of(fisher_, samples_, n_rows));
+  ProbeTensor solved = tensor;
+  solved.types.erase(std::remove_if(solved.types.begin(), solved.types.end(),
+                                    [](QuantType type) {
+                                      return !IsWorthSolving(*FindCodec(type));
+                                    }),
+                     solved.types.end());
+  return TrySolver(solved, 0, n_rows, metric.StatsOf(0));
+}
+
 absl::Status Probe::Blocks() {
   CalibrationOptions calibration;
   calibration.order = CalibrationOrder::kOriginal;
@@ -345,16 +362,19 @@ absl::Status Probe::Blocks() {
     if (embedding) {
       RETURN_IF_ERROR(Embedding(tensor));
     }
+    if (options_.solver && IsTiedEmbedding(model_, *tensor.planned->source)) {
+      RETURN_IF_ERROR(TryTiedEmbedding(tensor));
+    }
   }
   return absl::OkStatus();
 }
 
 void Probe::ApplyRatios() {
   for (const ProbeTensor& tensor : tensors_) {
-    if (!IsSolved(tensor)) {
+    const CheckpointTensor& source = *tensor.planned->source;
+    if (!IsSolved(tensor) && !IsTiedEmbedding(model_, source)) {
       continue;
     }
-    const CheckpointTensor& source = *tensor.planned->source;
     for (const QuantType type : tensor.types) {
       const auto ratio = ratios_.find({KindName(source), type});
       const auto losses = table_.tensors.find(source.meta.name);

@@ -10,7 +10,7 @@
 
 #include "calibration/model_runner.h"
 #include "calibration/weights/weights.h"
-#include "converter/compensated/stored_embedding.h"
+#include "converter/compensated/embedding/stored_embedding.h"
 #include "formats/overlay_source.h"
 #include "gtest/gtest.h"
 #include "kernels/quant/codec.h"
@@ -110,7 +110,7 @@ TEST_P(CheckpointSourceTest, AStoredEmbeddingIsWhatTheCodecDecodes) {
   plan.tensors.push_back(planned);
   const PlannedTensor* found = FindEmbedding(plan);
   ASSERT_EQ(found, plan.tensors.data());
-  const auto stored = WithStoredEmbedding(*model_, found);
+  const auto stored = WithStoredEmbedding(*model_, found, nullptr);
   const int64_t n_rows = planned.meta.n_rows(), n_cols = planned.meta.n_cols();
   std::vector<float> values(static_cast<size_t>(n_rows * n_cols));
   ASSERT_TRUE(
@@ -132,7 +132,8 @@ TEST_P(CheckpointSourceTest, AStoredEmbeddingIsWhatTheCodecDecodes) {
   plan.tensors[0].meta.type = planned.source->stored;
   EXPECT_EQ(FindEmbedding(plan), nullptr);
   plan.tensors[0].meta.type = QuantType::kF32;
-  EXPECT_EQ(WithStoredEmbedding(*model_, FindEmbedding(plan)), nullptr);
+  EXPECT_EQ(WithStoredEmbedding(*model_, FindEmbedding(plan), nullptr),
+            nullptr);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, CheckpointSourceTest,

@@ -126,6 +126,7 @@ class Conversion {
     }
     FisherOptions options;
     options.per_input = true;
+    options.tied_embedding = true;
     options.max_moment_outputs = options_.run.settings.max_coupled_outputs;
     options.hidden_bytes = options_.run.hidden_bytes;
     options.n_threads = options_.run.n_threads;
@@ -152,7 +153,8 @@ class Conversion {
       outcome.n_verify_windows = options_.run.verify.n_windows;
       outcome.n_blocks = model_.config().n_layers;
       const Plan& plan = *outputs_[work->first_output + i].plan;
-      outcome.plain = FindSolveTargets(plan, model_).plain;
+      outcome.plain =
+          FindSolveTargets(plan, model_, options_.run.settings.fisher).plain;
     }
     work->run.reset();  // its threads and what it shows
     return absl::OkStatus();
@@ -173,7 +175,8 @@ class Conversion {
   }
 
   absl::Status TakeRows(const Work& work, int output, Plan* plan) const {
-    for (const SolveTarget& target : FindSolveTargets(*plan, model_).solved) {
+    for (const SolveTarget& target :
+         FindSolveTargets(*plan, model_, options_.run.settings.fisher).solved) {
       PlannedTensor& planned = plan->tensors[target.tensor];
       const std::string& name = planned.meta.name;
       planned.encoded = work.store->Find(output, name);

@@ -577,9 +577,52 @@ TEST_F(CompensatedConvertTest, MatricesWithAScaleAreSolvedOverIt) {
 TEST_F(CompensatedConvertTest, TensorsWithoutStatisticsAreNamed) {
   Open("testdata/arch/gemma3_text");
   const Plan plan = PlanOf(FileType::kQ4_0, true);
-  const SolveTargets targets = FindSolveTargets(plan, *model_);
+  const SolveTargets targets = FindSolveTargets(plan, *model_, false);
   ASSERT_EQ(targets.plain.size(), 1u);
   EXPECT_EQ(targets.plain[0].name, "token_embd.weight");
+  EXPECT_TRUE(FindSolveTargets(plan, *model_, true).plain.empty());
+  const Plan wide = PlanOf(FileType::kQ8_0, true);
+  ASSERT_EQ(FindSolveTargets(wide, *model_, true).plain.size(), 1u);
+}
+
+// First of all, in both orders; a run that goes on has it already, and blocks
+// see its rows.
+TEST_F(CompensatedConvertTest, TiedEmbeddingsAreSolvedBeforeBlocks) {
+  Open("testdata/arch/qwen2");
+  const Plan plan = PlanOf(FileType::kQ4_0, true);
+  const Output output = {&plan, Path("solved.gguf")};
+  for (const bool one_shot : {true, false}) {
+    std::vector<std::string> solved;
+    bool stop = true;
+    CompensatedConvertOptions options = Options(one_shot);
+    options.run.settings.fisher = true;
+    options.run.n_threads = 1;
+    options.run.solve = [&](const CompensatedProblem& problem)
+        -> absl::StatusOr<CompensatedResult> {
+      if (stop && problem.name == "blk.1.attn_q.weight") {
+        return absl::CancelledError("stopped");
+      }
+      solved.emplace_back(problem.name);
+      return Plain(problem);
+    };
+    EXPECT_FALSE(
+        WriteCompensated(*model_, samples_, {&output, 1}, options, {}).ok());
+    ASSERT_FALSE(solved.empty());
+    EXPECT_EQ(solved.front(), "token_embd.weight");
+    solved.clear();
+    stop = false;
+    const auto outcomes =
+        WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+    ASSERT_TRUE(outcomes.ok()) << outcomes.status();
+    EXPECT_EQ(std::count(solved.begin(), solved.end(), "token_embd.weight"), 0);
+    EXPECT_EQ(std::count_if((*outcomes)[0].solved.begin(),
+                            (*outcomes)[0].solved.end(),
+                            [](const SolvedReport& report) {
+                              return report.name == "token_embd.weight";
+                            }),
+              1);
+    EXPECT_EQ(Bytes(output.path), PlainFile(FileType::kQ4_0));
+  }
 }
 
 }  // namespace

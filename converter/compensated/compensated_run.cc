@@ -11,8 +11,9 @@
 #include "absl/types/span.h"
 #include "converter/compensated/block_verifier.h"
 #include "converter/compensated/checkpoint_source.h"
+#include "converter/compensated/embedding/stored_embedding.h"
+#include "converter/compensated/embedding/tied_embedding.h"
 #include "converter/compensated/solve_targets.h"
-#include "converter/compensated/stored_embedding.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
 
@@ -52,10 +53,13 @@ CompensatedRun::CompensatedRun(const Checkpoint* model,
   std::set<std::string> names;
   for (size_t o = 0; o < plans_.size(); ++o) {
     const Plan& plan = *plans_[o];
-    for (const SolveTarget& target : FindSolveTargets(plan, model_).solved) {
+    for (const SolveTarget& target :
+         FindSolveTargets(plan, model_, options.settings.fisher).solved) {
       const PlannedTensor& planned = plan.tensors[target.tensor];
       jobs_.push_back({static_cast<int>(o), target, &planned});
-      names.insert(planned.source->meta.name);
+      if (target.block <= model_.config().n_layers) {
+        names.insert(planned.source->meta.name);
+      }
     }
   }
   const std::vector<std::string> list(names.begin(), names.end());
@@ -235,6 +239,42 @@ absl::Status CompensatedRun::OutputMatrix(SolvedStore* store) {
   return store->Save(progress.block, solved, progress.verdicts);
 }
 
+absl::Status CompensatedRun::TiedEmbedding(SolvedStore* store) {
+  const int64_t n_blocks = model_.config().n_layers;
+  const std::vector<SolveJob> jobs = JobsOf(n_blocks + 1);
+  if (!jobs.empty() && !store->Has(n_blocks + 1)) {
+    SolveProgress progress;
+    progress.block = n_blocks + 1;
+    progress.n_blocks = n_blocks;
+    std::vector<SolvedTensor> solved;
+    {
+      const Stopwatch watch(&progress.solve_seconds);
+      ASSIGN_OR_RETURN(
+          const TiedMetric metric,
+          TiedMetric::Of(*fisher_, samples_,
+                         jobs.front().planned->source->meta.n_rows()));
+      TiedOptions options;
+      options.solver = options_.settings.solver;
+      if (options_.solve) {
+        options.solve = options_.solve;
+      }
+      options.pool = &pool_;
+      options.cancelled = options_.cancelled;
+      options.device = options_.device;
+      for (const SolveJob& job : jobs) {
+        ASSIGN_OR_RETURN(
+            solved.emplace_back(),
+            SolveTiedEmbedding(model_, *job.planned, metric, options));
+        solved.back().output = job.output;
+      }
+    }
+    Report(solved, progress);
+    RETURN_IF_ERROR(store->Save(progress.block, solved, {}));
+  }
+  return jobs.empty() ? absl::OkStatus()
+                      : store->Load(n_blocks + 1, n_blocks + 2);
+}
+
 absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
                                    const std::function<void()>& on_saved) {
   CalibrationOptions options;
@@ -246,7 +286,10 @@ absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
   options.runner.n_threads = pool_.n_threads();
   options.runner.device = options_.device;
   options.runner.on_device_note = options_.on_device_note;
-  const auto stored = WithStoredEmbedding(model_, embedding_);
+  RETURN_IF_ERROR(TiedEmbedding(store));
+  const auto stored = WithStoredEmbedding(
+      model_, embedding_,
+      embedding_ == nullptr ? nullptr : store->Find(0, embedding_->meta.name));
   options.embedding = stored.get();
   ASSIGN_OR_RETURN(calibrator_, BlockCalibrator::Create(shown_.get(), overlay_,
                                                         samples_, options));
@@ -287,7 +330,8 @@ absl::Status CompensatedRun::Blocks(uint64_t fingerprint, SolvedStore* store,
   if (!store->Has(n_blocks)) {
     RETURN_IF_ERROR(OutputMatrix(store));
   }
-  return store->Load(n_blocks + 1);
+  return store->Load(
+      0, JobsOf(n_blocks + 1).empty() ? n_blocks + 1 : n_blocks + 2);
 }
 
 }  // namespace narrow

@@ -11,7 +11,7 @@ namespace narrow {
 namespace {
 
 // Changes when the same input gives other bytes than before.
-constexpr char kVersion[] = "narrow convert compensated 5";
+constexpr char kVersion[] = "narrow convert compensated 6";
 
 void AddSettings(const SolveSettings& settings, Fingerprint* print) {
   const CompensatedOptions& o = settings.solver;

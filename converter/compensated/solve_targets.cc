@@ -2,19 +2,38 @@
 
 #include <algorithm>
 
+#include "converter/compensated/embedding/tied_embedding.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
 namespace {
 
+// Why a token embedding that is the output matrix too is not solved.
+std::string WhyNotTied(const PlannedTensor& tensor, bool fisher) {
+  if (!fisher) {
+    return "it is the output matrix too, which is solved under what the "
+           "reverse "
+           "pass of --token-weights fisher gathers";
+  }
+  if (tensor.has_scale()) {
+    return "a scale of the whole matrix comes before its rows";
+  }
+  return IsWorthSolving(*FindCodec(tensor.meta.type))
+             ? ""
+             : "it loses next to nothing as this type";
+}
+
 // Why a quantized tensor is not solved; empty: it is.
-std::string WhyNot(const PlannedTensor& tensor) {
+std::string WhyNot(const PlannedTensor& tensor, bool tied, bool fisher) {
   const CheckpointTensor& source = *tensor.source;
   if (tensor.meta.type == source.stored) {
     return "copied, it has this type already";
   }
   if (!source.scales.empty()) {
     return "its input file multiplies it by scales of their own";
+  }
+  if (tied) {
+    return WhyNotTied(tensor, fisher);
   }
   if (!HasInputStatistics(source)) {
     return "no statistics of its input are gathered";
@@ -24,7 +43,9 @@ std::string WhyNot(const PlannedTensor& tensor) {
 
 }  // namespace
 
-SolveTargets FindSolveTargets(const Plan& plan, const Checkpoint& model) {
+SolveTargets FindSolveTargets(const Plan& plan, const Checkpoint& model,
+                              bool fisher) {
+  const int n_blocks = static_cast<int>(model.config().n_layers);
   SolveTargets targets;
   for (size_t i = 0; i < plan.tensors.size(); ++i) {
     const PlannedTensor& tensor = plan.tensors[i];
@@ -32,16 +53,17 @@ SolveTargets FindSolveTargets(const Plan& plan, const Checkpoint& model) {
     if (codec == nullptr || codec->block == 1) {
       continue;
     }
-    std::string why = WhyNot(tensor);
+    const bool tied = IsTiedEmbedding(model, *tensor.source);
+    std::string why = WhyNot(tensor, tied, fisher);
     if (!why.empty()) {
       targets.plain.push_back({tensor.meta.name, std::move(why)});
       continue;
     }
     SolveTarget target;
     target.tensor = i;
-    target.block = tensor.source->layer < 0
-                       ? static_cast<int>(model.config().n_layers)
-                       : tensor.source->layer;
+    target.block = tied                       ? n_blocks + 1
+                   : tensor.source->layer < 0 ? n_blocks
+                                              : tensor.source->layer;
     targets.solved.push_back(target);
   }
   std::stable_sort(targets.solved.begin(), targets.solved.end(),

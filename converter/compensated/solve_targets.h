@@ -1,8 +1,9 @@
 // Which tensors of a plan are solved against statistics of their inputs.
 //
-//   const SolveTargets targets = FindSolveTargets(plan, model);
-//   for (const SolveTarget& t : targets.solved) plan.tensors[t.tensor] …
-//   for (const UnsolvedTensor& t : targets.plain) … t.why
+//   const SolveTargets targets = FindSolveTargets(plan, model,
+//   /*fisher=*/true); for (const SolveTarget& t : targets.solved)
+//   plan.tensors[t.tensor] … for (const UnsolvedTensor& t : targets.plain) …
+//   t.why
 //
 // Pure functions of names, shapes and types.
 
@@ -20,7 +21,9 @@ namespace narrow {
 
 struct SolveTarget {
   size_t tensor = 0;  // of plan.tensors
-  int block = 0;      // the number of blocks: the output matrix
+  // The number of blocks: the output matrix; one more: the token embedding,
+  // where it is that too, which is solved first.
+  int block = 0;
 };
 
 // Quantized, but not solved.
@@ -34,7 +37,9 @@ struct SolveTargets {
   std::vector<UnsolvedTensor> plain;
 };
 
-SolveTargets FindSolveTargets(const Plan& plan, const Checkpoint& model);
+// `fisher`: the reverse pass is made, which a tied token embedding needs.
+SolveTargets FindSolveTargets(const Plan& plan, const Checkpoint& model,
+                              bool fisher);
 
 }  // namespace narrow
 

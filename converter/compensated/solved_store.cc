@@ -231,12 +231,12 @@ absl::Status SolvedStore::LoadBlock(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status SolvedStore::Load(int64_t n_blocks) {
+absl::Status SolvedStore::Load(int64_t first, int64_t end) {
   rows_.clear();
   blocks_.clear();
   reports_.clear();
   verdicts_.clear();
-  for (int64_t block = 0; block < n_blocks; ++block) {
+  for (int64_t block = first; block < end; ++block) {
     RETURN_IF_ERROR(
         Annotate(LoadBlock(BlockPath(block)), "begin anew with --restart"));
   }

@@ -3,7 +3,7 @@
 //
 //   SolvedStore store(folder->work_path());
 //   RETURN_IF_ERROR(store.Save(block, tensors, verdicts));
-//   RETURN_IF_ERROR(store.Load(n_blocks));
+//   RETURN_IF_ERROR(store.Load(0, n_blocks));
 //   store.Find(/*output=*/0, "blk.0.ffn_up.weight");   // EncodedRows
 //
 // A block is a safetensors file, complete under its name or not there, whose
@@ -71,8 +71,9 @@ class SolvedStore {
 
   absl::Status Save(int64_t block, const std::vector<SolvedTensor>& tensors,
                     const std::vector<BlockVerdict>& verdicts) const;
-  // Opens blocks 0 ... n_blocks - 1. DataLoss if one is missing or damaged.
-  absl::Status Load(int64_t n_blocks);
+  // Opens blocks first ... end - 1, and these alone. DataLoss if one is missing
+  // or damaged.
+  absl::Status Load(int64_t first, int64_t end);
 
   // Of a loaded block; nullptr if none has the tensor.
   const EncodedRows* Find(int output, absl::string_view name) const;

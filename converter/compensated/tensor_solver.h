@@ -39,10 +39,6 @@
 
 namespace narrow {
 
-// Called by several threads at once.
-using SolveFn =
-    std::function<absl::StatusOr<CompensatedResult>(const CompensatedProblem&)>;
-
 struct TensorSolverOptions {
   CompensatedOptions solver;
   SolveFn solve;  // SolveCompensated, but for tests

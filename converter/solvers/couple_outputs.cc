@@ -109,6 +109,9 @@ bool CoupleOutputs(const OutputCoupling& coupling, GridRows* rows,
                    " batches kept, the form fell to ",
                    result.before > 0 ? result.after / result.before : 1.0,
                    " of what rows by themselves have"));
+  if (!result.note.empty()) {
+    notes->push_back(result.note);
+  }
   return result.fed || result.n_kept > 0;
 }
 

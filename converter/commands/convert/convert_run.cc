@@ -271,7 +271,8 @@ class Conversion {
     for (size_t i = 0; i < outputs_.size(); ++i) {
       std::fputs(Summary(outputs_[i], flags_.dry_run).c_str(), stdout);
       if (solver_.on) {
-        std::fputs((flags_.dry_run ? SolvedDryRun(*model_, outputs_[i], *text_)
+        std::fputs((flags_.dry_run ? SolvedDryRun(*model_, outputs_[i], *text_,
+                                                  solver_.fisher)
                                    : CompensatedSummary(outcomes_[i]))
                        .c_str(),
                    stdout);

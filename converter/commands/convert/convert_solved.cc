@@ -46,6 +46,14 @@ class BlockLines {
     }
     const double seconds =
         std::chrono::duration<double>(Clock::now() - start_).count();
+    if (now.block > now.n_blocks) {
+      std::fprintf(stderr,
+                   "token embedding: solved %.1f s; error %.3g (plain %.3g)\n",
+                   now.solve_seconds, now.error, now.error_plain);
+      start_ = Clock::now();
+      n_done_ = 0;
+      return;
+    }
     const double left =
         seconds / n_done_ *
         static_cast<double>(std::max<int64_t>(0, now.n_blocks - now.block - 1));
@@ -190,7 +198,7 @@ void WarnOfShortText(const Checkpoint& model,
   const PlannedTensor* widest = nullptr;
   for (const Output& output : outputs) {
     for (const SolveTarget& target :
-         FindSolveTargets(*output.plan, model).solved) {
+         FindSolveTargets(*output.plan, model, /*fisher=*/false).solved) {
       const PlannedTensor& tensor = output.plan->tensors[target.tensor];
       if (widest == nullptr || tensor.meta.n_cols() > widest->meta.n_cols()) {
         widest = &tensor;
@@ -209,8 +217,8 @@ void WarnOfShortText(const Checkpoint& model,
 }
 
 std::string SolvedDryRun(const Checkpoint& model, const Output& output,
-                         const SolverText& text) {
-  const SolveTargets targets = FindSolveTargets(*output.plan, model);
+                         const SolverText& text, bool fisher) {
+  const SolveTargets targets = FindSolveTargets(*output.plan, model, fisher);
   const CalibrationSamples& samples = text.samples;
   std::string lines = absl::StrCat(
       "  would solve ", targets.solved.size(), " tensors on ",

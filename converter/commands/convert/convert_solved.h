@@ -68,9 +68,10 @@ void WarnOfShortText(const Checkpoint& model,
                      const std::vector<Output>& outputs,
                      const SolverText& text);
 
-// "would solve N tensors"; and what would not be, with the reason.
+// "would solve N tensors"; and what would not be, with the reason. `fisher`:
+// the reverse pass is made.
 std::string SolvedDryRun(const Checkpoint& model, const Output& output,
-                         const SolverText& text);
+                         const SolverText& text, bool fisher);
 
 // Lines of progress go to standard error, one a block. `write` may be empty:
 // CompensatedConvertOptions::write.

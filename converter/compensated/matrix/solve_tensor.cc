@@ -319,6 +319,7 @@ class MatrixSolve {
       }
     }
     result_.accepted = n_plain < p_.n_rows;
+    result_.n_plain_rows = n_plain;
     if (n_plain > 0) {
       result_.notes.push_back(
           absl::StrCat(n_plain, " of ", p_.n_rows,

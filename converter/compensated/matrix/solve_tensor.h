@@ -14,6 +14,7 @@
 #define NARROW_CONVERTER_COMPENSATED_MATRIX_SOLVE_TENSOR_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -73,12 +74,17 @@ struct CompensatedResult {
   // Of the output, against the original's: the result's and the baseline's.
   double relative_error = 0;
   double relative_error_plain = 0;
-  bool accepted = false;  // some row is other than the baseline's
+  bool accepted = false;     // some row is other than the baseline's
+  int64_t n_plain_rows = 0;  // that are the baseline's, which is no worse
   std::vector<std::string> notes;
 };
 
 absl::StatusOr<CompensatedResult> SolveCompensated(
     const CompensatedProblem& problem);
+
+// SolveCompensated, but for tests. Called by several threads at once.
+using SolveFn =
+    std::function<absl::StatusOr<CompensatedResult>(const CompensatedProblem&)>;
 
 }  // namespace narrow
 

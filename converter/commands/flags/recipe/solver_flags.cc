@@ -15,7 +15,7 @@ constexpr char kPlain[] = "none";
 constexpr char kCompensated[] = "compensated";
 // Defaults; without coupled outputs rows are solved once, so more is tried on
 // them.
-constexpr int kOrders = 2;
+constexpr int kOrdersUncoupled = 2;
 constexpr int kRoundsUncoupled = 8;
 
 // Flags that mean nothing without a solver.
@@ -145,7 +145,6 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   CompensatedOptions& options = flags->options;
-  options.n_orders = kOrders;
   command
       ->add_option(
           "--rounds", options.rounds,
@@ -162,10 +161,14 @@ void AddSolverFlags(CLI::App* command, SolverFlags* flags) {
       ->check(NumberRange(1e-6, 1e3))
       ->capture_default_str();
   command
-      ->add_option("--column-orders", options.n_orders,
-                   "solver: orders of columns tried; the best row is kept")
-      ->check(CLI::Range(1, 16))
-      ->capture_default_str();
+      ->add_option(
+          "--column-orders", options.n_orders,
+          absl::StrCat("solver: orders of columns tried; the best row is kept "
+                       "(default: ",
+                       options.n_orders, "; where no outputs are coupled ",
+                       kOrdersUncoupled, ")"))
+      ->type_name("N")
+      ->check(CLI::Range(1, 16));
   command
       ->add_option("--drift", options.drift,
                    "sequential: share of the drift of a matrix's inputs that "
@@ -265,6 +268,10 @@ absl::StatusOr<SolverRequest> SolverFromFlags(const CLI::App& command,
   request.options = flags.options;
   if (request.max_coupled_outputs == 0 && command.count("--rounds") == 0) {
     request.options.rounds = kRoundsUncoupled;
+  }
+  if (request.max_coupled_outputs == 0 &&
+      command.count("--column-orders") == 0) {
+    request.options.n_orders = kOrdersUncoupled;
   }
   request.held_out_every = flags.held_out;
   if (flags.cover == 1) {

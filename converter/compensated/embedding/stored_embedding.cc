@@ -1,6 +1,6 @@
 // Tested by: checkpoint_source_test, compensated_convert_test.
 
-#include "converter/compensated/stored_embedding.h"
+#include "converter/compensated/embedding/stored_embedding.h"
 
 #include <cstdint>
 #include <utility>
@@ -19,9 +19,11 @@ constexpr char kEmbedding[] = "token_embd.weight";
 // One matrix as the file will hold it.
 class StoredSource : public TensorSource, private RowSource {
  public:
-  StoredSource(const Checkpoint* model, const PlannedTensor* planned)
+  StoredSource(const Checkpoint* model, const PlannedTensor* planned,
+               const EncodedRows* solved)
       : model_(*model),
         planned_(*planned),
+        solved_(solved),
         codec_(*FindCodec(planned->meta.type)) {
     view_.meta = planned->source->meta;
     view_.meta.type = QuantType::kF32;
@@ -40,18 +42,24 @@ class StoredSource : public TensorSource, private RowSource {
  private:
   absl::Status ReadRows(int64_t first_row, int64_t n_rows,
                         float* out) const override {
-    RETURN_IF_ERROR(
-        narrow::ReadRows(model_, *planned_.source, first_row, n_rows, out));
     const TensorMeta& meta = planned_.meta;
-    std::vector<uint8_t> bytes(static_cast<size_t>(n_rows * meta.row_bytes()));
-    codec_.EncodeRows(out, n_rows, meta.n_cols(), planned_.importance,
-                      bytes.data());
+    std::vector<uint8_t> bytes;
+    if (solved_ != nullptr) {
+      RETURN_IF_ERROR(solved_->AppendRows(first_row, n_rows, &bytes));
+    } else {
+      RETURN_IF_ERROR(
+          narrow::ReadRows(model_, *planned_.source, first_row, n_rows, out));
+      bytes.resize(static_cast<size_t>(n_rows * meta.row_bytes()));
+      codec_.EncodeRows(out, n_rows, meta.n_cols(), planned_.importance,
+                        bytes.data());
+    }
     codec_.Decode(bytes.data(), n_rows * (meta.n_cols() / codec_.block), out);
     return absl::OkStatus();
   }
 
   const Checkpoint& model_;
   const PlannedTensor& planned_;
+  const EncodedRows* const solved_;
   const BlockCodec& codec_;
   TensorView view_;
 };
@@ -74,11 +82,12 @@ const PlannedTensor* FindEmbedding(const Plan& plan) {
 }
 
 std::unique_ptr<Checkpoint> WithStoredEmbedding(const Checkpoint& model,
-                                                const PlannedTensor* planned) {
+                                                const PlannedTensor* planned,
+                                                const EncodedRows* solved) {
   return planned == nullptr
              ? nullptr
-             : Checkpoint::WithRows(
-                   model, std::make_unique<StoredSource>(&model, planned));
+             : Checkpoint::WithRows(model, std::make_unique<StoredSource>(
+                                               &model, planned, solved));
 }
 
 }  // namespace narrow

@@ -2,14 +2,15 @@
 // blocks of a quantized model see what it will begin with:
 //
 //   const std::unique_ptr<Checkpoint> stored =
-//       WithStoredEmbedding(model, FindEmbedding(plan));
+//       WithStoredEmbedding(model, FindEmbedding(plan), nullptr);
 //   options.embedding = stored.get();  // calibration/blockwise
 //
-// Rows are encoded and decoded when they are read: a text has few of them. The
-// checkpoint, plan and importance must outlive it. Safe from any thread.
+// Rows are encoded and decoded when they are read, as a text has few of them,
+// or are those that were solved. The checkpoint, plan, importance and solved
+// rows must outlive it. Safe from any thread.
 
-#ifndef NARROW_CONVERTER_COMPENSATED_STORED_EMBEDDING_H_
-#define NARROW_CONVERTER_COMPENSATED_STORED_EMBEDDING_H_
+#ifndef NARROW_CONVERTER_COMPENSATED_EMBEDDING_STORED_EMBEDDING_H_
+#define NARROW_CONVERTER_COMPENSATED_EMBEDDING_STORED_EMBEDDING_H_
 
 #include <memory>
 
@@ -23,10 +24,12 @@ namespace narrow {
 // all of it (NVFP4), of which nothing is known here.
 const PlannedTensor* FindEmbedding(const Plan& plan);
 
-// nullptr for nullptr.
+// nullptr for nullptr. `solved`: the file's rows; nullptr: those of the codec's
+// encoder.
 std::unique_ptr<Checkpoint> WithStoredEmbedding(const Checkpoint& model,
-                                                const PlannedTensor* planned);
+                                                const PlannedTensor* planned,
+                                                const EncodedRows* solved);
 
 }  // namespace narrow
 
-#endif  // NARROW_CONVERTER_COMPENSATED_STORED_EMBEDDING_H_
+#endif  // NARROW_CONVERTER_COMPENSATED_EMBEDDING_STORED_EMBEDDING_H_
