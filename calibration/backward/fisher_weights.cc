@@ -81,7 +81,7 @@ class Computation {
   absl::Status Loss(int64_t first, int64_t n, const HiddenStore& store,
                     std::vector<int32_t>* labels, double* loss);
   absl::Status Reverse(int64_t first, int64_t n, const HiddenStore& store);
-  // Of a tied embedding, of tokens from `first_token` on.
+  // Of the embedding, of tokens from `first_token` on.
   absl::Status AddOutputInputs(int64_t first_token, HiddenStates* hidden);
   absl::Status AddEmbeddingGradients(int64_t first_token, int64_t n_tokens,
                                      const float* gradients);
@@ -103,8 +103,7 @@ class Computation {
   const CalibrationSamples& samples_;
   const FisherOptions& options_;
   const double embedding_scale_;
-  const bool
-      tied_;  // the embedding is the output matrix, and both are asked for
+  const bool tied_;  // the embedding is the output matrix, and is asked for
   const FisherProgressFn& progress_;
   ModelGradient* const gradient_;
   GradientNorms* const norms_;
@@ -280,10 +279,10 @@ absl::Status Computation::Reverse(int64_t first, int64_t n,
             const int64_t n_tokens = n_group * shape_.sample_tokens;
             norms_->AddSquares("token_embd.weight", GradientOf(at), n_tokens,
                                shape_.hidden_size, embedding_scale_);
-            return tied_ ? AddEmbeddingGradients(
-                               (first + at) * shape_.sample_tokens, n_tokens,
-                               GradientOf(at))
-                         : absl::OkStatus();
+            return options_.embedding ? AddEmbeddingGradients(
+                                            (first + at) * shape_.sample_tokens,
+                                            n_tokens, GradientOf(at))
+                                      : absl::OkStatus();
           }
           return absl::OkStatus();
         }));
@@ -329,9 +328,9 @@ absl::StatusOr<FisherWeights> ComputeWith(const Checkpoint* model,
   ASSIGN_OR_RETURN(const auto gradient,
                    ModelGradient::Create(model, gradient_options));
   const bool tied =
-      options.tied_embedding && model->Find("output.weight") == nullptr;
+      options.embedding && model->Find("output.weight") == nullptr;
   std::shared_ptr<OutputMoments> moments;
-  if (options.max_moment_outputs > 0 || tied) {
+  if (options.max_moment_outputs > 0 || options.embedding) {
     ASSIGN_OR_RETURN(moments, OutputMoments::Create(options.spill_folder));
   }
   GradientNorms norms(&samples.counts, gradient->pool(), moments.get(),

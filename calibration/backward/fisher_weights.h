@@ -54,10 +54,10 @@
 
 namespace narrow {
 
-// Among the moments of a model without an output matrix of its own, with
-// `tied_embedding`: the means over tokens of g g^T, g the gradient at the
-// stored row of the token, and of |g|^2 h h^T, g the gradient at the logits and
-// h what the final norm gives, which the matrix multiplies.
+// Of the token embedding, among the moments with `embedding`: the mean over
+// tokens of g g^T, g the gradient at the stored row of the token; and where it
+// is the output matrix too, that of |g|^2 h h^T, g the gradient at the logits
+// and h what the final norm gives, which the matrix multiplies.
 inline constexpr char kEmbeddingMoments[] = "token_embd.weight";
 inline constexpr char kOutputInputMoments[] = "output_norm.weight";
 
@@ -73,8 +73,8 @@ struct FisherOptions {
   bool per_input = false;
   // Moments of the gradients of layers with at most so many outputs; 0: none.
   int64_t max_moment_outputs = 0;
-  // Those of a token embedding that is the output matrix too, of both its uses.
-  bool tied_embedding = false;
+  // Those of the token embedding, of all its uses.
+  bool embedding = false;
   // Hidden states kept in memory; above it they go to a file in
   // `spill_folder` (empty: the system's temporary folder), as do moments.
   int64_t hidden_bytes = int64_t{4} << 30;

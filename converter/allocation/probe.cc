@@ -16,7 +16,7 @@
 #include "calibration/blockwise/layer_stats.h"
 #include "calibration/weights/weights.h"
 #include "converter/allocation/row_errors.h"
-#include "converter/compensated/embedding/tied_embedding.h"
+#include "converter/compensated/embedding/solve_embedding.h"
 #include "formats/base/hash/fingerprint.h"
 #include "formats/base/parallel.h"
 #include "formats/base/status.h"
@@ -71,8 +71,8 @@ class Probe {
                         std::vector<float>* weights) const;
   absl::Status TrySolver(const ProbeTensor& tensor, int64_t first_row,
                          int64_t n_rows, const LayerStats& stats);
-  // Both its uses shrink alike, as they are solved together.
-  absl::Status TryTiedEmbedding(const ProbeTensor& tensor);
+  // All its uses shrink alike, as they are solved together.
+  absl::Status TryEmbedding(const ProbeTensor& tensor);
   void ApplyRatios();
   bool IsSolved(const ProbeTensor& tensor) const {
     const CheckpointTensor& source = *tensor.planned->source;
@@ -143,7 +143,7 @@ absl::Status Probe::ReadSome(const CheckpointTensor& source,
 absl::Status Probe::Weigh() {
   FisherOptions options;
   options.per_input = true;
-  options.tied_embedding = true;
+  options.embedding = true;
   options.max_moment_outputs = options_.max_moment_outputs;
   options.hidden_bytes = options_.hidden_bytes;
   options.n_threads = options_.n_threads;
@@ -296,10 +296,10 @@ absl::Status Probe::Embedding(const ProbeTensor& tensor) {
   return absl::OkStatus();
 }
 
-absl::Status Probe::TryTiedEmbedding(const ProbeTensor& tensor) {
+absl::Status Probe::TryEmbedding(const ProbeTensor& tensor) {
   const int64_t n_rows = tensor.planned->source->meta.n_rows();
-  ASSIGN_OR_RETURN(const TiedMetric metric,
-                   TiedMetric::Of(fisher_, samples_, n_rows));
+  ASSIGN_OR_RETURN(const EmbeddingMetric metric,
+                   EmbeddingMetric::Of(fisher_, samples_, n_rows));
   ProbeTensor solved = tensor;
   solved.types.erase(std::remove_if(solved.types.begin(), solved.types.end(),
                                     [](QuantType type) {
@@ -362,8 +362,8 @@ absl::Status Probe::Blocks() {
     if (embedding) {
       RETURN_IF_ERROR(Embedding(tensor));
     }
-    if (options_.solver && IsTiedEmbedding(model_, *tensor.planned->source)) {
-      RETURN_IF_ERROR(TryTiedEmbedding(tensor));
+    if (options_.solver && IsEmbedding(*tensor.planned->source)) {
+      RETURN_IF_ERROR(TryEmbedding(tensor));
     }
   }
   return absl::OkStatus();
@@ -372,7 +372,7 @@ absl::Status Probe::Blocks() {
 void Probe::ApplyRatios() {
   for (const ProbeTensor& tensor : tensors_) {
     const CheckpointTensor& source = *tensor.planned->source;
-    if (!IsSolved(tensor) && !IsTiedEmbedding(model_, source)) {
+    if (!IsSolved(tensor) && !IsEmbedding(source)) {
       continue;
     }
     for (const QuantType type : tensor.types) {

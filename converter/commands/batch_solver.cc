@@ -59,7 +59,7 @@ absl::StatusOr<FisherWeights> TokenWeightsOf(const SolveTargetsRequest& request,
   }
   FisherOptions options;
   options.per_input = true;
-  options.tied_embedding = true;
+  options.embedding = true;
   options.max_moment_outputs = solver.max_coupled_outputs;
   options.hidden_bytes = solver.hidden_bytes;
   options.n_threads = job.n_threads;

@@ -126,7 +126,7 @@ class Conversion {
     }
     FisherOptions options;
     options.per_input = true;
-    options.tied_embedding = true;
+    options.embedding = true;
     options.max_moment_outputs = options_.run.settings.max_coupled_outputs;
     options.hidden_bytes = options_.run.hidden_bytes;
     options.n_threads = options_.run.n_threads;

@@ -587,7 +587,7 @@ TEST_F(CompensatedConvertTest, TensorsWithoutStatisticsAreNamed) {
 
 // First of all, in both orders; a run that goes on has it already, and blocks
 // see its rows.
-TEST_F(CompensatedConvertTest, TiedEmbeddingsAreSolvedBeforeBlocks) {
+TEST_F(CompensatedConvertTest, EmbeddingsAreSolvedBeforeBlocks) {
   Open("testdata/arch/qwen2");
   const Plan plan = PlanOf(FileType::kQ4_0, true);
   const Output output = {&plan, Path("solved.gguf")};

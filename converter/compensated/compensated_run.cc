@@ -11,8 +11,8 @@
 #include "absl/types/span.h"
 #include "converter/compensated/block_verifier.h"
 #include "converter/compensated/checkpoint_source.h"
+#include "converter/compensated/embedding/solve_embedding.h"
 #include "converter/compensated/embedding/stored_embedding.h"
-#include "converter/compensated/embedding/tied_embedding.h"
 #include "converter/compensated/solve_targets.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
@@ -239,7 +239,7 @@ absl::Status CompensatedRun::OutputMatrix(SolvedStore* store) {
   return store->Save(progress.block, solved, progress.verdicts);
 }
 
-absl::Status CompensatedRun::TiedEmbedding(SolvedStore* store) {
+absl::Status CompensatedRun::Embedding(SolvedStore* store) {
   const int64_t n_blocks = model_.config().n_layers;
   const std::vector<SolveJob> jobs = JobsOf(n_blocks + 1);
   if (!jobs.empty() && !store->Has(n_blocks + 1)) {
@@ -250,10 +250,10 @@ absl::Status CompensatedRun::TiedEmbedding(SolvedStore* store) {
     {
       const Stopwatch watch(&progress.solve_seconds);
       ASSIGN_OR_RETURN(
-          const TiedMetric metric,
-          TiedMetric::Of(*fisher_, samples_,
-                         jobs.front().planned->source->meta.n_rows()));
-      TiedOptions options;
+          const EmbeddingMetric metric,
+          EmbeddingMetric::Of(*fisher_, samples_,
+                              jobs.front().planned->source->meta.n_rows()));
+      EmbeddingOptions options;
       options.solver = options_.settings.solver;
       if (options_.solve) {
         options.solve = options_.solve;
@@ -262,9 +262,8 @@ absl::Status CompensatedRun::TiedEmbedding(SolvedStore* store) {
       options.cancelled = options_.cancelled;
       options.device = options_.device;
       for (const SolveJob& job : jobs) {
-        ASSIGN_OR_RETURN(
-            solved.emplace_back(),
-            SolveTiedEmbedding(model_, *job.planned, metric, options));
+        ASSIGN_OR_RETURN(solved.emplace_back(),
+                         SolveEmbedding(model_, *job.planned, metric, options));
         solved.back().output = job.output;
       }
     }
@@ -286,7 +285,7 @@ absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
   options.runner.n_threads = pool_.n_threads();
   options.runner.device = options_.device;
   options.runner.on_device_note = options_.on_device_note;
-  RETURN_IF_ERROR(TiedEmbedding(store));
+  RETURN_IF_ERROR(Embedding(store));
   const auto stored = WithStoredEmbedding(
       model_, embedding_,
       embedding_ == nullptr ? nullptr : store->Find(0, embedding_->meta.name));

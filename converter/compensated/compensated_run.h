@@ -43,8 +43,8 @@
 
 namespace narrow {
 
-// After each block; the output matrix counts as one, number n_blocks, and a
-// token embedding that is it too, which comes first, is number n_blocks + 1.
+// After each block; the output matrix counts as one, number n_blocks, and the
+// token embedding, which comes first, is number n_blocks + 1.
 struct SolveProgress {
   int64_t block = 0;
   int64_t n_blocks = 0;
@@ -103,7 +103,7 @@ class CompensatedRun {
   absl::Status Begin(uint64_t fingerprint, SolvedStore* store,
                      const std::function<void()>& on_saved);
   // Solves it where that is asked for, and loads its rows.
-  absl::Status TiedEmbedding(SolvedStore* store);
+  absl::Status Embedding(SolvedStore* store);
   absl::Status OneBlock(SolvedStore* store);
   absl::Status OutputMatrix(SolvedStore* store);
   absl::Status Solve(const std::vector<SolveJob>& jobs, const BlockStats& stats,

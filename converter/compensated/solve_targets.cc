@@ -2,18 +2,17 @@
 
 #include <algorithm>
 
-#include "converter/compensated/embedding/tied_embedding.h"
+#include "converter/compensated/embedding/solve_embedding.h"
 #include "kernels/quant/codec.h"
 
 namespace narrow {
 namespace {
 
-// Why a token embedding that is the output matrix too is not solved.
-std::string WhyNotTied(const PlannedTensor& tensor, bool fisher) {
+// Why a token embedding is not solved.
+std::string WhyNotEmbedding(const PlannedTensor& tensor, bool fisher) {
   if (!fisher) {
-    return "it is the output matrix too, which is solved under what the "
-           "reverse "
-           "pass of --token-weights fisher gathers";
+    return "what it is solved under comes from the reverse pass of "
+           "--token-weights fisher";
   }
   if (tensor.has_scale()) {
     return "a scale of the whole matrix comes before its rows";
@@ -24,7 +23,7 @@ std::string WhyNotTied(const PlannedTensor& tensor, bool fisher) {
 }
 
 // Why a quantized tensor is not solved; empty: it is.
-std::string WhyNot(const PlannedTensor& tensor, bool tied, bool fisher) {
+std::string WhyNot(const PlannedTensor& tensor, bool fisher) {
   const CheckpointTensor& source = *tensor.source;
   if (tensor.meta.type == source.stored) {
     return "copied, it has this type already";
@@ -32,8 +31,8 @@ std::string WhyNot(const PlannedTensor& tensor, bool tied, bool fisher) {
   if (!source.scales.empty()) {
     return "its input file multiplies it by scales of their own";
   }
-  if (tied) {
-    return WhyNotTied(tensor, fisher);
+  if (IsEmbedding(source)) {
+    return WhyNotEmbedding(tensor, fisher);
   }
   if (!HasInputStatistics(source)) {
     return "no statistics of its input are gathered";
@@ -53,17 +52,16 @@ SolveTargets FindSolveTargets(const Plan& plan, const Checkpoint& model,
     if (codec == nullptr || codec->block == 1) {
       continue;
     }
-    const bool tied = IsTiedEmbedding(model, *tensor.source);
-    std::string why = WhyNot(tensor, tied, fisher);
+    std::string why = WhyNot(tensor, fisher);
     if (!why.empty()) {
       targets.plain.push_back({tensor.meta.name, std::move(why)});
       continue;
     }
     SolveTarget target;
     target.tensor = i;
-    target.block = tied                       ? n_blocks + 1
-                   : tensor.source->layer < 0 ? n_blocks
-                                              : tensor.source->layer;
+    target.block = IsEmbedding(*tensor.source) ? n_blocks + 1
+                   : tensor.source->layer < 0  ? n_blocks
+                                               : tensor.source->layer;
     targets.solved.push_back(target);
   }
   std::stable_sort(targets.solved.begin(), targets.solved.end(),

@@ -22,7 +22,7 @@ namespace narrow {
 struct SolveTarget {
   size_t tensor = 0;  // of plan.tensors
   // The number of blocks: the output matrix; one more: the token embedding,
-  // where it is that too, which is solved first.
+  // which is solved before all else.
   int block = 0;
 };
 
@@ -37,7 +37,7 @@ struct SolveTargets {
   std::vector<UnsolvedTensor> plain;
 };
 
-// `fisher`: the reverse pass is made, which a tied token embedding needs.
+// `fisher`: the reverse pass is made, which the token embedding needs.
 SolveTargets FindSolveTargets(const Plan& plan, const Checkpoint& model,
                               bool fisher);
 

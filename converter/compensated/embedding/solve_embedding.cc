@@ -1,6 +1,6 @@
-// Tested by: tied_embedding_test, compensated_files_test.
+// Tested by: solve_embedding_test, compensated_files_test.
 
-#include "converter/compensated/embedding/tied_embedding.h"
+#include "converter/compensated/embedding/solve_embedding.h"
 
 #include <algorithm>
 #include <cmath>
@@ -34,10 +34,10 @@ absl::StatusOr<std::vector<double>> ReadMoments(const FisherWeights& fisher,
 }
 
 // One tensor's rows, some at a time.
-class TiedSolve {
+class EmbeddingSolve {
  public:
-  TiedSolve(const Checkpoint& model, const PlannedTensor& planned,
-            const TiedMetric& metric, const TiedOptions& options)
+  EmbeddingSolve(const Checkpoint& model, const PlannedTensor& planned,
+                 const EmbeddingMetric& metric, const EmbeddingOptions& options)
       : model_(model), planned_(planned), metric_(metric), options_(options) {
     const TensorMeta& meta = planned.meta;
     tensor_.row_bytes = meta.row_bytes();
@@ -46,7 +46,8 @@ class TiedSolve {
   }
 
   absl::StatusOr<SolvedTensor> Run() {
-    for (int c = TiedMetric::kLeastClass; c <= TiedMetric::kMostClass; ++c) {
+    for (int c = EmbeddingMetric::kLeastClass; c <= EmbeddingMetric::kMostClass;
+         ++c) {
       std::vector<int64_t> rows;
       for (int64_t v = 0; v < planned_.meta.n_rows(); ++v) {
         if (metric_.ClassOf(v) == c) {
@@ -57,7 +58,10 @@ class TiedSolve {
         RETURN_IF_ERROR(SolveClass(c, rows));
       }
     }
-    tensor_.report.notes.push_back("solved as input and output matrix in one");
+    if (metric_.has_output()) {
+      tensor_.report.notes.push_back(
+          "solved as input and output matrix in one");
+    }
     if (n_plain_rows_ > 0) {
       tensor_.report.notes.push_back(
           absl::StrCat(n_plain_rows_, " of ", planned_.meta.n_rows(),
@@ -142,74 +146,87 @@ class TiedSolve {
 
   const Checkpoint& model_;
   const PlannedTensor& planned_;
-  const TiedMetric& metric_;
-  const TiedOptions& options_;
+  const EmbeddingMetric& metric_;
+  const EmbeddingOptions& options_;
   SolvedTensor tensor_;
   int64_t n_plain_rows_ = 0;
 };
 
 }  // namespace
 
-bool IsTiedEmbedding(const Checkpoint& model, const CheckpointTensor& tensor) {
+bool IsEmbedding(const CheckpointTensor& tensor) {
   return tensor.meta.name == kEmbedding && tensor.meta.shape.size() == 2 &&
-         tensor.scales.empty() && model.Find(kOutput) == nullptr;
+         tensor.scales.empty();
 }
 
 bool IsWorthSolving(const BlockCodec& codec) {
   return codec.block > 1 && Geometry(codec.type).bits_per_weight() < kMostBits;
 }
 
-absl::StatusOr<TiedMetric> TiedMetric::Of(const FisherWeights& fisher,
-                                          const CalibrationSamples& samples,
-                                          int64_t n_tokens) {
-  TiedMetric metric;
-  ASSIGN_OR_RETURN(metric.as_output_, ReadMoments(fisher, kOutputInputMoments));
+absl::StatusOr<EmbeddingMetric> EmbeddingMetric::Of(
+    const FisherWeights& fisher, const CalibrationSamples& samples,
+    int64_t n_tokens) {
+  EmbeddingMetric metric;
   ASSIGN_OR_RETURN(metric.as_input_, ReadMoments(fisher, kEmbeddingMoments));
   metric.n_cols_ = static_cast<int64_t>(
       std::llround(std::sqrt(static_cast<double>(metric.as_input_.size()))));
+  metric.classes_.resize(static_cast<size_t>(n_tokens));
+  metric.n_counted_ =
+      std::count_if(samples.counts.begin(), samples.counts.end(),
+                    [](uint8_t count) { return count != 0; });
+  if (fisher.moments->Has(kOutputInputMoments, -1)) {
+    RETURN_IF_ERROR(metric.AddOutput(fisher, samples));
+  }
+  return metric;
+}
+
+absl::Status EmbeddingMetric::AddOutput(const FisherWeights& fisher,
+                                        const CalibrationSamples& samples) {
+  ASSIGN_OR_RETURN(as_output_, ReadMoments(fisher, kOutputInputMoments));
   const auto found = fisher.output_squares.find({kOutput, -1});
   if (found == fisher.output_squares.end() ||
-      static_cast<int64_t>(found->second.size()) != n_tokens ||
-      metric.as_output_.size() != metric.as_input_.size()) {
+      found->second.size() != classes_.size() ||
+      as_output_.size() != as_input_.size()) {
     return absl::FailedPreconditionError(
         "the moments of the token embedding are of another shape");
   }
   const std::vector<double>& squares = found->second;
-  std::vector<double> counts(static_cast<size_t>(n_tokens));
-  for (size_t t = 0; t < samples.ids.size(); ++t) {
-    if (samples.counts[t] != 0) {
-      counts[static_cast<size_t>(samples.ids[t])] += 1;
-      ++metric.n_counted_;
-    }
-  }
   double total = 0;
   for (const double square : squares) {
     total += square;
   }
   if (total > 0) {
-    for (double& value : metric.as_output_) {
+    for (double& value : as_output_) {
       value /= total;
     }
   }
-  const double n = static_cast<double>(metric.n_counted_);
+  std::vector<double> counts(classes_.size());
+  for (size_t t = 0; t < samples.ids.size(); ++t) {
+    if (samples.counts[t] != 0) {
+      counts[static_cast<size_t>(samples.ids[t])] += 1;
+    }
+  }
+  const double n = static_cast<double>(n_counted_);
   for (size_t v = 0; v < counts.size(); ++v) {
     const double ratio = (counts[v] + 1) / (n * squares[v] + 1);
     const int c = std::ilogb(ratio * std::sqrt(2.0));  // rounded
-    metric.classes_.push_back(
-        static_cast<int8_t>(std::clamp(c, kLeastClass, kMostClass)));
+    classes_[v] = static_cast<int8_t>(std::clamp(c, kLeastClass, kMostClass));
   }
-  return metric;
+  return absl::OkStatus();
 }
 
-LayerStats TiedMetric::StatsOf(int c) const {
+LayerStats EmbeddingMetric::StatsOf(int c) const {
   LayerStats stats;
   stats.n_cols = n_cols_;
   stats.n_rows = n_counted_;
   const double n = static_cast<double>(n_counted_);
   const double as_input = std::ldexp(1.0, c);
-  stats.gram.resize(as_output_.size());
+  stats.gram.resize(as_input_.size());
   for (size_t i = 0; i < stats.gram.size(); ++i) {
-    stats.gram[i] = n * (as_output_[i] + as_input * as_input_[i]);
+    stats.gram[i] = n * as_input * as_input_[i];
+    if (!as_output_.empty()) {
+      stats.gram[i] += n * as_output_[i];
+    }
   }
   for (int64_t i = 0; i < n_cols_; ++i) {
     stats.sum_sq.push_back(stats.gram[static_cast<size_t>(i * (n_cols_ + 1))]);
@@ -217,11 +234,11 @@ LayerStats TiedMetric::StatsOf(int c) const {
   return stats;
 }
 
-absl::StatusOr<SolvedTensor> SolveTiedEmbedding(const Checkpoint& model,
-                                                const PlannedTensor& planned,
-                                                const TiedMetric& metric,
-                                                const TiedOptions& options) {
-  return TiedSolve(model, planned, metric, options).Run();
+absl::StatusOr<SolvedTensor> SolveEmbedding(const Checkpoint& model,
+                                            const PlannedTensor& planned,
+                                            const EmbeddingMetric& metric,
+                                            const EmbeddingOptions& options) {
+  return EmbeddingSolve(model, planned, metric, options).Run();
 }
 
 }  // namespace narrow

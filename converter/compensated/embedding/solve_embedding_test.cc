@@ -1,7 +1,8 @@
-// Embeddings that are the output matrix too: the metric of their rows, and that
-// they lose less under it than their plain encoding does.
+// The metric of an embedding's rows, where it is the output matrix too and
+// where it is not, and that they lose less under it than their plain encoding
+// does.
 
-#include "converter/compensated/embedding/tied_embedding.h"
+#include "converter/compensated/embedding/solve_embedding.h"
 
 #include <cmath>
 #include <memory>
@@ -14,7 +15,7 @@
 namespace narrow {
 namespace {
 
-class TiedEmbeddingTest : public testing::TestWithParam<const char*> {
+class SolveEmbeddingTest : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     CheckpointOptions options;
@@ -24,7 +25,8 @@ class TiedEmbeddingTest : public testing::TestWithParam<const char*> {
     model_ = *std::move(opened);
     planned_.source = model_->Find("token_embd.weight");
     ASSERT_NE(planned_.source, nullptr);
-    ASSERT_TRUE(IsTiedEmbedding(*model_, *planned_.source));
+    ASSERT_TRUE(IsEmbedding(*planned_.source));
+    tied_ = model_->Find("output.weight") == nullptr;
     planned_.meta = planned_.source->meta;
     planned_.meta.type = QuantType::kQ4_0;
     n_rows_ = planned_.meta.n_rows();
@@ -36,22 +38,22 @@ class TiedEmbeddingTest : public testing::TestWithParam<const char*> {
       samples_.counts.push_back(i % 7 != 2);
     }
     FisherOptions fisher;
-    fisher.tied_embedding = true;
+    fisher.embedding = true;
     auto weights = ComputeFisherWeights(model_.get(), samples_, fisher, {});
     ASSERT_TRUE(weights.ok()) << weights.status();
     fisher_ = *std::move(weights);
   }
 
-  TiedMetric Metric() const {
-    auto metric = TiedMetric::Of(fisher_, samples_, n_rows_);
+  EmbeddingMetric Metric() const {
+    auto metric = EmbeddingMetric::Of(fisher_, samples_, n_rows_);
     EXPECT_TRUE(metric.ok()) << metric.status();
     return *std::move(metric);
   }
-  SolvedTensor Solve(const TiedMetric& metric, int n_threads) const {
+  SolvedTensor Solve(const EmbeddingMetric& metric, int n_threads) const {
     ThreadPool pool(n_threads);
-    TiedOptions options;
+    EmbeddingOptions options;
     options.pool = &pool;
-    auto solved = SolveTiedEmbedding(*model_, planned_, metric, options);
+    auto solved = SolveEmbedding(*model_, planned_, metric, options);
     EXPECT_TRUE(solved.ok()) << solved.status();
     return *std::move(solved);
   }
@@ -62,7 +64,7 @@ class TiedEmbeddingTest : public testing::TestWithParam<const char*> {
     return weights;
   }
   // The sum over rows of e^T H_v e.
-  double Loss(const TiedMetric& metric,
+  double Loss(const EmbeddingMetric& metric,
               const std::vector<uint8_t>& bytes) const {
     const BlockCodec& codec = *FindCodec(planned_.meta.type);
     std::vector<float> values(static_cast<size_t>(n_rows_ * n_cols_));
@@ -90,11 +92,12 @@ class TiedEmbeddingTest : public testing::TestWithParam<const char*> {
   CalibrationSamples samples_;
   FisherWeights fisher_;
   int64_t n_rows_ = 0, n_cols_ = 0;
+  bool tied_ = false;
 };
 
 // The diagonal of the moments at the input is the squares that are summed
 // beside them; and the loss's own, at the logits, has its size.
-TEST_P(TiedEmbeddingTest, MomentsAreThoseOfBothUses) {
+TEST_P(SolveEmbeddingTest, MomentsAreThoseOfBothUses) {
   const auto input = fisher_.moments->Read(kEmbeddingMoments, -1);
   ASSERT_TRUE(input.ok()) << input.status();
   const std::vector<double>& squares =
@@ -105,6 +108,11 @@ TEST_P(TiedEmbeddingTest, MomentsAreThoseOfBothUses) {
     EXPECT_NEAR((*input)[at * static_cast<size_t>(n_cols_ + 1)], squares[at],
                 1e-5 * squares[at])
         << i;
+  }
+  ASSERT_EQ(fisher_.moments->Has(kOutputInputMoments, -1), tied_);
+  ASSERT_EQ(Metric().has_output(), tied_);
+  if (!tied_) {
+    return;
   }
   // What a final norm gives has the norm's own size.
   const auto output = fisher_.moments->Read(kOutputInputMoments, -1);
@@ -129,8 +137,13 @@ TEST_P(TiedEmbeddingTest, MomentsAreThoseOfBothUses) {
   EXPECT_LE(trace / size, 1.01 * most * static_cast<double>(n_cols_));
 }
 
-TEST_P(TiedEmbeddingTest, CommonTokensOfAnUnsureModelWeighMoreAsInputs) {
-  const TiedMetric metric = Metric();
+TEST_P(SolveEmbeddingTest, CommonTokensOfAnUnsureModelWeighMoreAsInputs) {
+  const EmbeddingMetric metric = Metric();
+  if (!tied_) {
+    EXPECT_EQ(metric.ClassOf(0), 0);
+    EXPECT_EQ(metric.ClassOf(n_rows_ - 1), 0);
+    return;
+  }
   std::vector<double> counts(static_cast<size_t>(n_rows_));
   double n = 0;
   for (size_t t = 0; t < samples_.ids.size(); ++t) {
@@ -143,8 +156,8 @@ TEST_P(TiedEmbeddingTest, CommonTokensOfAnUnsureModelWeighMoreAsInputs) {
   for (int64_t v = 0; v < n_rows_; ++v) {
     const size_t at = static_cast<size_t>(v);
     const double c = std::fmin(
-        TiedMetric::kMostClass,
-        std::fmax(TiedMetric::kLeastClass,
+        EmbeddingMetric::kMostClass,
+        std::fmax(EmbeddingMetric::kLeastClass,
                   std::log2((counts[at] + 1) / (n * squares[at] + 1))));
     EXPECT_NEAR(metric.ClassOf(v), c, 0.501);
     differ = differ || metric.ClassOf(v) != metric.ClassOf(0);
@@ -159,8 +172,8 @@ TEST_P(TiedEmbeddingTest, CommonTokensOfAnUnsureModelWeighMoreAsInputs) {
   }
 }
 
-TEST_P(TiedEmbeddingTest, LosesLessThanPlainly) {
-  const TiedMetric metric = Metric();
+TEST_P(SolveEmbeddingTest, LosesLessThanPlainly) {
+  const EmbeddingMetric metric = Metric();
   const SolvedTensor solved = Solve(metric, 1);
   EXPECT_EQ(static_cast<int64_t>(solved.bytes.size()), planned_.meta.n_bytes());
   EXPECT_LT(solved.report.relative_error, solved.report.relative_error_plain);
@@ -172,19 +185,21 @@ TEST_P(TiedEmbeddingTest, LosesLessThanPlainly) {
   EXPECT_EQ(Solve(metric, 3).bytes, solved.bytes);
 }
 
-TEST_P(TiedEmbeddingTest, NeedsItsMoments) {
+TEST_P(SolveEmbeddingTest, NeedsItsMoments) {
   FisherOptions without;
   auto fisher = ComputeFisherWeights(model_.get(), samples_, without, {});
   ASSERT_TRUE(fisher.ok());
   EXPECT_TRUE(absl::IsFailedPrecondition(
-      TiedMetric::Of(*fisher, samples_, n_rows_).status()));
-  EXPECT_TRUE(absl::IsFailedPrecondition(
-      TiedMetric::Of(fisher_, samples_, n_rows_ + 1).status()));
+      EmbeddingMetric::Of(*fisher, samples_, n_rows_).status()));
+  EXPECT_EQ(absl::IsFailedPrecondition(
+                EmbeddingMetric::Of(fisher_, samples_, n_rows_ + 1).status()),
+            tied_);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, TiedEmbeddingTest,
+INSTANTIATE_TEST_SUITE_P(Families, SolveEmbeddingTest,
                          testing::Values("testdata/arch/qwen2",
-                                         "testdata/arch/gemma3_text"));
+                                         "testdata/arch/gemma3_text",
+                                         "testdata/arch/mistral"));
 
 }  // namespace
 }  // namespace narrow
