@@ -1,6 +1,7 @@
 #include "formats/hf/hf_config.h"
 
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -15,6 +16,11 @@ namespace {
 
 // Largest count any config may hold; users multiply three of them.
 constexpr int64_t kMaxContext = int64_t{1} << 40;
+
+// As which GGUF stores numbers, and the forward pass uses them.
+bool FitsFloat(double n) {
+  return std::abs(n) <= static_cast<double>(std::numeric_limits<float>::max());
+}
 
 std::string Quoted(HfConfig::Keys keys) {
   return absl::StrCat("'", absl::StrJoin(keys, "' or '"), "'");
@@ -43,8 +49,9 @@ absl::Status ReadNumber(const JsonValue& dict, absl::string_view key,
                         std::optional<double>* number) {
   if (std::optional<JsonValue> value = dict.FindNonNull(key)) {
     ASSIGN_OR_RETURN(const double n, value->GetNumber());
-    if (!std::isfinite(n)) {
-      return value->Error("a number that is not finite");
+    if (!FitsFloat(n)) {
+      return value->Error(
+          absl::StrCat("the number ", n, " is beyond a float32's range"));
     }
     *number = n;
   }
@@ -61,7 +68,7 @@ absl::Status ReadFactors(const JsonValue& dict, absl::string_view key,
   factors->clear();
   for (const JsonValue& element : elements) {
     ASSIGN_OR_RETURN(const double factor, element.GetNumber());
-    if (!std::isfinite(factor) || factor <= 0) {
+    if (!FitsFloat(factor) || !(static_cast<float>(factor) > 0)) {
       return element.Error("a rotary factor must be positive and finite");
     }
     factors->push_back(factor);
@@ -361,8 +368,9 @@ absl::StatusOr<std::optional<double>> HfConfig::FindNumber(Keys keys) const {
   if (!n.ok()) {
     return Annotated(n.status(), *keys.begin());
   }
-  if (!std::isfinite(*n)) {
-    return Error(absl::StrCat("key ", Quoted(keys), " is not finite"));
+  if (!FitsFloat(*n)) {
+    return Error(absl::StrCat("key ", Quoted(keys), " is ", *n,
+                              ", beyond a float32's range"));
   }
   return *n;
 }

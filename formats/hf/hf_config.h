@@ -74,8 +74,8 @@ class HfConfig {
   // or if that value is null.
   std::optional<JsonValue> Find(Keys keys) const;
 
-  // The same as an integer in [0, max] or a finite number. InvalidArgument
-  // names the key, the value and the file.
+  // The same as an integer in [0, max] or a number within float32's range.
+  // InvalidArgument names the key, the value and the file.
   absl::StatusOr<std::optional<int64_t>> FindSize(Keys keys, int64_t max) const;
   absl::StatusOr<std::optional<double>> FindNumber(Keys keys) const;
   absl::StatusOr<bool> FindBool(Keys keys, bool otherwise) const;

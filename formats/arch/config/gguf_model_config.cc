@@ -331,7 +331,14 @@ absl::Status ReadGemma(const Keys& keys, ModelConfig* c) {
   }
   RETURN_IF_ERROR(
       keys.ReadNumber("attn_logit_softcapping", &c->attn_logit_softcap));
-  return keys.ReadNumber("final_logit_softcapping", &c->final_logit_softcap);
+  RETURN_IF_ERROR(
+      keys.ReadNumber("final_logit_softcapping", &c->final_logit_softcap));
+  if (c->attn_logit_softcap < 0 || c->final_logit_softcap < 0) {
+    return keys.Error(absl::StrCat("soft caps of logits are ",
+                                   c->attn_logit_softcap, " and ",
+                                   c->final_logit_softcap));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,11 @@ constexpr int64_t kMaxLayers = 1 << 16;
 constexpr int64_t kMaxHeads = 1 << 16;
 constexpr int64_t kMaxVocab = 1 << 28;
 constexpr int64_t kMaxContext = 0xffffffff;  // stored in 32 bits
+constexpr double kMaxFloat = std::numeric_limits<float>::max();
+
+// As it is stored: a tiny number may be 0 then. Numbers of HfConfig are within
+// float32's range.
+bool IsPositive(double n) { return static_cast<float>(n) > 0; }
 
 absl::Status Unsupported(const HfConfig& hf, absl::string_view what) {
   return absl::UnimplementedError(
@@ -256,7 +262,7 @@ absl::Status ReadRopeScaling(const HfConfig& hf, ModelConfig* c) {
     return hf.Error(
         absl::StrCat("rope_type '", rope.type, "' without a factor"));
   }
-  if (!(s.factor > 0)) {
+  if (!IsPositive(s.factor)) {
     return hf.Error(absl::StrCat("rotary factor is ", s.factor));
   }
   s.low_freq_factor = rope.low_freq_factor.value_or(1);
@@ -264,9 +270,17 @@ absl::Status ReadRopeScaling(const HfConfig& hf, ModelConfig* c) {
   s.beta_fast = rope.beta_fast.value_or(0) != 0 ? *rope.beta_fast : 32;
   s.beta_slow = rope.beta_slow.value_or(0) != 0 ? *rope.beta_slow : 1;
   s.truncate = rope.truncate;
+  if (!IsPositive(s.beta_fast) || !IsPositive(s.beta_slow)) {
+    return hf.Error(absl::StrCat("beta_fast and beta_slow are ", s.beta_fast,
+                                 " and ", s.beta_slow, ", not positive"));
+  }
   if (s.kind == Kind::kYarn || s.kind == Kind::kLongRope) {
-    s.attention_factor = static_cast<float>(
-        rope.attention_factor.value_or(DefaultAttentionFactor(rope, s)));
+    const double factor =
+        rope.attention_factor.value_or(DefaultAttentionFactor(rope, s));
+    if (!(factor <= kMaxFloat) || !IsPositive(factor)) {
+      return hf.Error(absl::StrCat("rotary attention_factor is ", factor));
+    }
+    s.attention_factor = static_cast<float>(factor);
   }
   if (s.kind == Kind::kLlama3) {
     if (!(s.low_freq_factor > 0 && s.high_freq_factor > 0)) {
@@ -315,7 +329,8 @@ absl::Status ReadGemma(const HfConfig& hf, ModelConfig* c) {
   ASSIGN_OR_RETURN(const std::optional<double> scalar,
                    hf.FindNumber({"query_pre_attn_scalar"}));
   if (scalar) {
-    if (!(*scalar > 0)) {
+    // The inverse root of a tiny one is beyond a float32's range.
+    if (!(*scalar > 0 && 1 / std::sqrt(*scalar) <= kMaxFloat)) {
       return hf.Error(absl::StrCat("query_pre_attn_scalar is ", *scalar));
     }
     c->attention_scale = static_cast<float>(1 / std::sqrt(*scalar));
@@ -330,6 +345,11 @@ absl::Status ReadGemma(const HfConfig& hf, ModelConfig* c) {
   if (c->arch == "gemma2" && (!attention_cap || !final_cap)) {
     // A GGUF file without the keys means the usual caps, not none.
     return Unsupported(hf, "gemma2 without soft caps");
+  }
+  for (const std::optional<double>& cap : {attention_cap, final_cap}) {
+    if (cap.value_or(0) < 0) {
+      return hf.Error(absl::StrCat("a soft cap of logits is ", *cap));
+    }
   }
   c->attn_logit_softcap = static_cast<float>(attention_cap.value_or(0));
   c->final_logit_softcap = static_cast<float>(final_cap.value_or(0));

@@ -73,6 +73,20 @@ TEST(HfModelConfig, RefusalsNameKeyAndFile) {
       {R"(, "rms_norm_eps": -1)", "rms_norm_eps"},
       {R"(, "rope_theta": 0)", "rope_theta"},
       {R"(, "rope_theta": "x")", "rope_theta"},
+      {R"(, "rope_theta": 1e39)", "beyond a float32's range"},
+      {R"(, "rope_parameters": {"rope_theta": 0})", "rope_theta is 0"},
+      {R"(, "rope_parameters": {"rope_theta": -1e39})",
+       "-1e+39 is beyond a float32's range; at rope_parameters.rope_theta"},
+      {R"(, "rope_scaling": {"type": "linear", "factor": 1e-300})",
+       "rotary factor is 1e-300"},
+      {R"(, "rope_scaling": {"type": "yarn", "factor": 4, "beta_fast": -1})",
+       "beta_fast and beta_slow are -1 and 1"},
+      {R"(, "rope_scaling": {"type": "yarn", "factor": 4,
+          "attention_factor": -1})",
+       "attention_factor is -1"},
+      {R"(, "rope_scaling": {"type": "yarn", "factor": 4, "mscale": 1e38,
+          "mscale_all_dim": -1e38})",
+       "attention_factor is -1"},
       {R"(, "hidden_act": "gelu")", "activation 'gelu'"},
       {R"(, "rope_scaling": {"type": "spiral", "factor": 2})",
        "rope_type 'spiral'"},
@@ -129,6 +143,25 @@ TEST(HfModelConfig, GemmaScalesItsQueriesByTheConfig) {
   EXPECT_EQ(config->attention_scale, 1.0f / 12);
   EXPECT_EQ(config->embedding_scale, 48);
   EXPECT_EQ(config->attn_logit_softcap, 50);
+}
+
+TEST(HfModelConfig, NumbersOfGemmaThatNothingCanBeComputedWithAreRefused) {
+  const Refusal kRefusals[] = {
+      {R"("query_pre_attn_scalar": 0)", "query_pre_attn_scalar is 0"},
+      {R"("query_pre_attn_scalar": 1e-300)", "query_pre_attn_scalar is 1e-300"},
+      {R"("attn_logit_softcapping": -50)", "soft cap of logits is -50"},
+      {R"("final_logit_softcapping": -1)", "soft cap of logits is -1"},
+      {R"("final_logit_softcapping": 1e300)", "'final_logit_softcapping'"},
+  };
+  for (const Refusal& refusal : kRefusals) {
+    const auto config =
+        FromText(absl::StrCat(R"({"architectures": ["Gemma2ForCausalLM"],
+            "model_type": "gemma2", )",
+                              refusal.members, "}"));
+    EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_TRUE(absl::StrContains(config.status().message(), refusal.words))
+        << refusal.members << ": " << config.status();
+  }
 }
 
 // Every value of every golden config.json, replaced by values that no one
