@@ -361,9 +361,13 @@ absl::StatusOr<Candidates> FindCandidates(const Checkpoint& model,
     candidates.tensors.push_back({&tensor, std::move(fitting)});
   }
   if (!any) {
-    return absl::InvalidArgumentError(
-        "there is nothing to choose: every tensor's type is fixed; reading " +
-        model.path());
+    const std::string why =
+        types.size() == 1
+            ? absl::StrCat("one type alone is allowed, ", TypeName(types[0]),
+                           "; allow more with --types")
+            : "every tensor's type is fixed";
+    return absl::InvalidArgumentError(absl::StrCat(
+        "there is nothing to choose: ", why, "; reading ", model.path()));
   }
   return candidates;
 }

@@ -143,9 +143,19 @@ TEST_F(AllocateTest, KeepsWhatTheRecipeFixes) {
       EXPECT_EQ(tensor.type, QuantType::kQ8_0);
     }
   }
+}
+
+TEST_F(AllocateTest, SaysWhyThereIsNothingToChoose) {
+  const absl::Status one =
+      FindCandidates(*model_, recipe_, nullptr, {QuantType::kQ4_K}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(one));
+  EXPECT_TRUE(absl::StrContains(one.message(), "one type alone is allowed"))
+      << one;
   recipe_.overrides.push_back({".", QuantType::kQ4_0});
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      FindCandidates(*model_, recipe_, nullptr, {}).status()));
+  const absl::Status fixed =
+      FindCandidates(*model_, recipe_, nullptr, {}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(fixed));
+  EXPECT_TRUE(absl::StrContains(fixed.message(), "type is fixed")) << fixed;
 }
 
 TEST_F(AllocateTest, FusesSiblingsWhenAsked) {
