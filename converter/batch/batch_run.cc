@@ -11,6 +11,7 @@
 #include "converter/batch/model_work.h"
 #include "converter/batch/target/target_manifest.h"
 #include "converter/batch/target/target_record.h"
+#include "converter/packed_output/output_folder.h"
 #include "converter/pipeline.h"
 #include "converter/quantize/model_input.h"
 #include "converter/quantize/quantize_plan.h"
@@ -200,7 +201,12 @@ class ModelRun {
         return recorder->WriteInto(partial, target.output, {});
       };
     }
-    RETURN_IF_ERROR(RunQuantize(*input, plan, run).status());
+    absl::Status made = RunQuantize(*input, plan, run).status();
+    if (GoesAwayWithRestart(made)) {
+      run.restart = true;
+      made = RunQuantize(*input, plan, run).status();
+    }
+    RETURN_IF_ERROR(made);
     return work_.Recorded(row);
   }
 

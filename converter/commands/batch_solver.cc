@@ -11,6 +11,7 @@
 #include "converter/commands/convert/convert_solved.h"
 #include "converter/commands/flags/device_flags.h"
 #include "converter/commands/flags/recipe/solver_flags.h"
+#include "converter/packed_output/output_folder.h"
 #include "converter/progress.h"
 #include "converter/version.h"
 #include "formats/base/file.h"
@@ -96,8 +97,9 @@ absl::Status SolveBatchTargets(const SolveTargetsRequest& request,
     job.fisher = &fisher;
   }
   auto solved = WriteSolved(*request.model, text, request.outputs, job, {});
-  if (absl::IsFailedPrecondition(solved.status())) {
-    // What is in the way is of targets as they were asked for before.
+  if (GoesAwayWithRestart(solved.status())) {
+    // What is in the way is of targets as they were asked for before, or is
+    // damaged.
     job.request.restart = true;
     solved = WriteSolved(*request.model, text, request.outputs, job, {});
   }

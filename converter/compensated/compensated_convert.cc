@@ -52,6 +52,9 @@ class Conversion {
       RETURN_IF_ERROR(Solve(&work));
       RETURN_IF_ERROR(Write(work, pipeline));
     }
+    for (Work& work : works_) {
+      work.folder->DropWork();
+    }
     return absl::OkStatus();
   }
 
@@ -72,7 +75,7 @@ class Conversion {
     }
     if (kept == nullptr) {
       return absl::IsCancelled(status) ? Annotate(status, "nothing was written")
-                                       : status;
+                                       : WithRestart(status);
     }
     return Annotate(status, absl::StrCat("the same command goes on after the "
                                          "last finished block, kept in ",
@@ -80,6 +83,15 @@ class Conversion {
   }
 
  private:
+  absl::Status WithRestart(absl::Status status) const {
+    for (const Work& work : works_) {
+      if (work.folder != nullptr) {
+        status = work.folder->NameRestart(status);
+      }
+    }
+    return status;
+  }
+
   absl::Status Begin(Work* work) {
     std::vector<const Plan*> plans;
     for (size_t i = 0; i < work->n_outputs; ++i) {
@@ -95,7 +107,7 @@ class Conversion {
         absl::StrFormat("narrow convert --solver %016x", work->fingerprint),
         options_.restart));
     work->store = std::make_unique<SolvedStore>(work->folder->work_path());
-    work->has_blocks = FileExists(work->store->calibrator_path());
+    work->has_blocks = work->folder->keeps_work();
     return absl::OkStatus();
   }
 

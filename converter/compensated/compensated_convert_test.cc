@@ -365,12 +365,17 @@ TEST_F(CompensatedConvertTest, BlocksThatWereDamagedSinceAreRefused) {
   std::string bytes = Bytes(block);
   bytes[bytes.size() - 9] ^= 4;
   std::ofstream(block, std::ios::binary) << bytes;
+  options = Options(true);
+  options.run.on_block = [](const SolveProgress& progress) {
+    ADD_FAILURE() << "block " << progress.block << " was solved first";
+  };
   const auto outcomes =
-      WriteCompensated(*model_, samples_, {&output, 1}, Options(true), {});
+      WriteCompensated(*model_, samples_, {&output, 1}, options, {});
   EXPECT_TRUE(absl::IsDataLoss(outcomes.status())) << outcomes.status();
   EXPECT_TRUE(absl::StrContains(outcomes.status().message(), "--restart"))
       << outcomes.status();
   EXPECT_FALSE(FileExists(output.path));
+  EXPECT_TRUE(FileExists(block));  // for who knows better than to discard it
 }
 
 TEST_F(CompensatedConvertTest, AnErrorLeavesNothing) {

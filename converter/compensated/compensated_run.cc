@@ -297,6 +297,8 @@ absl::Status CompensatedRun::Begin(uint64_t fingerprint, SolvedStore* store,
         Annotate(calibrator_->Restore(store->calibrator_path(), fingerprint),
                  "begin anew with --restart"));
     n_resumed_ = calibrator_->next_block();
+    // Damage is told before hours go into the rest.
+    RETURN_IF_ERROR(store->Load(0, n_resumed_));
     on_saved();
   }
   TensorSolverOptions solver;

@@ -17,6 +17,7 @@ namespace {
 
 constexpr char kReportsKey[] = "reports";
 constexpr char kVerdictsKey[] = "verdicts";
+constexpr char kChecksumKey[] = "checksum";  // of the two
 
 // "0/blk.0.ffn_up.weight": the output before the name.
 std::string StoredName(const SolvedTensor& tensor) {
@@ -26,6 +27,14 @@ std::string StoredName(const SolvedTensor& tensor) {
 std::string ChecksumText(absl::Span<const uint8_t> bytes) {
   Checksum sum;
   sum.Add(bytes.data(), bytes.size());
+  return absl::StrFormat("%016x", sum.value());
+}
+
+std::string TextChecksum(absl::string_view reports,
+                         absl::string_view verdicts) {
+  Checksum sum;
+  sum.Add(reports.data(), reports.size());
+  sum.Add(verdicts.data(), verdicts.size());
   return absl::StrFormat("%016x", sum.value());
 }
 
@@ -177,8 +186,11 @@ absl::Status SolvedStore::Save(
                      {static_cast<int64_t>(tensor.bytes.size())}});
   }
   Metadata metadata;
-  metadata.Set(kReportsKey, ReportsJson(tensors));
-  metadata.Set(kVerdictsKey, VerdictsJson(verdicts));
+  const std::string reports = ReportsJson(tensors);
+  const std::string judged = VerdictsJson(verdicts);
+  metadata.Set(kReportsKey, reports);
+  metadata.Set(kVerdictsKey, judged);
+  metadata.Set(kChecksumKey, TextChecksum(reports, judged));
   const std::unique_ptr<TensorSink> sink =
       NewSafetensorsWriter(BlockPath(block));
   RETURN_IF_ERROR(sink->Begin(metas, metadata));
@@ -192,9 +204,11 @@ absl::Status SolvedStore::LoadBlock(const std::string& path) {
   ASSIGN_OR_RETURN(auto source, OpenSafetensors(path));
   const auto reports = source->metadata().GetString(kReportsKey);
   const auto verdicts = source->metadata().GetString(kVerdictsKey);
-  if (!reports.has_value() || !verdicts.has_value()) {
-    return absl::DataLossError(
-        absl::StrCat("no block of an unfinished run; reading ", path));
+  if (!reports.has_value() || !verdicts.has_value() ||
+      source->metadata().GetString(kChecksumKey) !=
+          TextChecksum(*reports, *verdicts)) {
+    return absl::DataLossError(absl::StrCat(
+        "no block of an unfinished run, or a damaged one; reading ", path));
   }
   ASSIGN_OR_RETURN(const auto document, JsonDocument::Parse(*reports, path));
   ASSIGN_OR_RETURN(const std::vector<JsonValue> entries,

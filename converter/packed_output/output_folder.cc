@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "formats/base/file.h"
@@ -39,9 +41,21 @@ bool IsFull(const fs::path& folder) {
          (!fs::is_directory(folder, error) || !fs::is_empty(folder, error));
 }
 
+// Finished pieces of a run before, beside the name of its job.
+bool HasWork(const fs::path& partial) {
+  std::error_code error;
+  const fs::path work = partial / kWork;
+  if (!fs::exists(work / kJob, error)) {
+    return false;
+  }
+  fs::directory_iterator it(work, error);
+  return !error && std::distance(it, fs::directory_iterator()) > 1;
+}
+
 absl::Status CheckContents(const fs::path& partial) {
   std::error_code error;
-  const bool is_ours = fs::exists(partial / kLock, error);
+  const bool is_ours = fs::exists(partial / kLock, error) ||
+                       fs::exists(partial / kWork / kJob, error);
   for (fs::directory_iterator it(partial, error), end; !error && it != end;
        it.increment(error)) {
     const std::string name = it->path().filename().string();
@@ -49,7 +63,8 @@ absl::Status CheckContents(const fs::path& partial) {
       return absl::InvalidArgumentError(
           absl::StrCat(it->path().string(),
                        " is in the way: this directory is needed until the "
-                       "output is complete"));
+                       "output is complete; move it, or choose another "
+                       "output"));
     }
   }
   return error ? Failed(error, "reading", partial) : absl::OkStatus();
@@ -108,7 +123,7 @@ absl::StatusOr<std::unique_ptr<OutputFolder>> OutputFolder::Create(
   }
   std::unique_ptr<OutputFolder> result(new OutputFolder(target.string(), lock));
   result->target_is_full_ = is_full;
-  result->keep_ = is_full;
+  result->keep_ = is_full || HasWork(partial);
   if (!is_full) {
     RETURN_IF_ERROR(result->Clear(result->path()));
   }
@@ -132,6 +147,13 @@ OutputFolder::~OutputFolder() {
 std::string OutputFolder::path() const { return JoinPath(partial(), kOutput); }
 std::string OutputFolder::work_path() const {
   return JoinPath(partial(), kWork);
+}
+
+absl::Status OutputFolder::NameRestart(const absl::Status& status) const {
+  return absl::IsDataLoss(status) && !GoesAwayWithRestart(status) &&
+                 absl::StrContains(status.message(), work_path())
+             ? Annotate(status, "begin anew with --restart")
+             : status;
 }
 
 absl::Status OutputFolder::Clear(const std::string& folder) const {
@@ -168,6 +190,7 @@ absl::Status OutputFolder::BeginWork(absl::string_view fingerprint,
         "it"));
   }
   if (found.empty() || restart) {
+    keep_ = false;
     RETURN_IF_ERROR(Clear(work_path()));
     RETURN_IF_ERROR(WriteTextFile(job, fingerprint));
   }
@@ -193,6 +216,10 @@ absl::Status OutputFolder::Finish() {
   fs::rename(partial(), old, error);
   fs::remove_all(error ? partial() : old, error);
   return absl::OkStatus();
+}
+
+bool GoesAwayWithRestart(const absl::Status& status) {
+  return absl::StrContains(status.message(), "--restart");
 }
 
 }  // namespace narrow

@@ -6,10 +6,11 @@
 //   ... files into folder->path(), finished pieces into folder->work_path()
 //   RETURN_IF_ERROR(folder->Finish());            // "out" is there
 //
-// Until Finish all is in "out.partial": lock, output/, work/. Destruction
-// without Finish removes it, unless KeepWork was called; a killed process
-// leaves it, and the next run goes on with work/ or discards it. Belongs to
-// one thread.
+// Until Finish all is in "out.partial": lock, output/, state/. Destruction
+// without Finish removes it, unless KeepWork was called or state/ has work of
+// a run before, which an error of this one (a text's name mistyped, a disk that
+// fails) is no reason to lose; a killed process leaves it, and the next run
+// goes on with state/ or, told so, discards it. Belongs to one thread.
 
 #ifndef NARROW_CONVERTER_PACKED_OUTPUT_OUTPUT_FOLDER_H_
 #define NARROW_CONVERTER_PACKED_OUTPUT_OUTPUT_FOLDER_H_
@@ -48,9 +49,14 @@ class OutputFolder {
   std::string path() const;
   // Where finished pieces are kept.
   std::string work_path() const;
+  // `status`, with what to do about it if it is of damage of the work.
+  absl::Status NameRestart(const absl::Status& status) const;
 
   // From now on an end without Finish leaves the work.
   void KeepWork() { keep_ = true; }
+  bool keeps_work() const { return keep_; }
+  // An end without Finish leaves nothing: what was made lies elsewhere.
+  void DropWork() { keep_ = false; }
   // Flushes, renames, and removes the work.
   absl::Status Finish();
 
@@ -67,6 +73,10 @@ class OutputFolder {
   bool keep_ = false;
   bool finished_ = false;
 };
+
+// Whether an error is of what a run before has left, and goes away with
+// `restart`: its message then says so to users.
+bool GoesAwayWithRestart(const absl::Status& status);
 
 }  // namespace narrow
 

@@ -65,7 +65,11 @@ TEST_F(OutputFolderTest, KeepsWorkForTheSameFingerprintAlone) {
     const auto folder = Open();
     const absl::Status other = folder->BeginWork("b", false);
     EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_TRUE(absl::StrContains(other.message(), "--restart"));
+    EXPECT_TRUE(GoesAwayWithRestart(other)) << other;
+    EXPECT_FALSE(GoesAwayWithRestart(
+        folder->NameRestart(absl::DataLossError("a weight is nan"))));
+    EXPECT_TRUE(GoesAwayWithRestart(folder->NameRestart(
+        absl::DataLossError("cut short; reading " + folder->work_path()))));
   }
   {
     const auto folder = Open();
@@ -76,6 +80,44 @@ TEST_F(OutputFolderTest, KeepsWorkForTheSameFingerprintAlone) {
   const auto folder = Open();
   ASSERT_TRUE(folder->BeginWork("b", true).ok());
   EXPECT_FALSE(FileExists(JoinPath(folder->work_path(), "y")));
+}
+
+TEST_F(OutputFolderTest, AnErrorDoesNotLoseTheWorkOfARunBefore) {
+  {
+    const auto folder = Open();
+    ASSERT_TRUE(folder->BeginWork("a", false).ok());
+    ASSERT_TRUE(WriteTextFile(JoinPath(folder->work_path(), "y"), "1").ok());
+    folder->KeepWork();
+  }
+  EXPECT_TRUE(Open()->keeps_work());                // an error before BeginWork
+  EXPECT_TRUE(Open()->BeginWork("a", false).ok());  // and one after it
+  {
+    const auto folder = Open();
+    EXPECT_TRUE(FileExists(JoinPath(folder->work_path(), "y")));
+    ASSERT_TRUE(folder->BeginWork("a", true).ok());
+    EXPECT_FALSE(folder->keeps_work());
+  }
+  EXPECT_TRUE(fs::is_empty(root_));
+  {
+    const auto folder = Open();
+    ASSERT_TRUE(folder->BeginWork("a", false).ok());
+    folder->KeepWork();
+    folder->DropWork();
+  }
+  EXPECT_TRUE(fs::is_empty(root_));
+}
+
+TEST_F(OutputFolderTest, GoesOnWithWorkThatLostItsLock) {
+  {
+    const auto folder = Open();
+    ASSERT_TRUE(folder->BeginWork("a", false).ok());
+    ASSERT_TRUE(WriteTextFile(JoinPath(folder->work_path(), "y"), "1").ok());
+    folder->KeepWork();
+  }
+  ASSERT_TRUE(fs::remove(out_ + ".partial/lock"));
+  const auto folder = Open();
+  ASSERT_TRUE(folder->BeginWork("a", false).ok());
+  EXPECT_TRUE(FileExists(JoinPath(folder->work_path(), "y")));
 }
 
 TEST_F(OutputFolderTest, FinishesWhatWasKilledAfterTheRename) {

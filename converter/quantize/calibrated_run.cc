@@ -327,6 +327,8 @@ absl::Status CalibratedRun::Blocks(uint64_t run_fingerprint, WorkStore* store,
         Annotate(calibrator->Restore(store->calibrator_path(), run_fingerprint),
                  "begin anew with --restart"));
     n_resumed_ = calibrator->next_block();
+    // Damage is told before hours go into the rest.
+    RETURN_IF_ERROR(store->Load(n_resumed_));
     on_saved();
   }
   BlockSolver solver(&input_, &plan_, overlay_, &pool_, options_.cancelled,

@@ -80,7 +80,7 @@ class Run {
       return std::move(result_);
     }
     WorkStore store(folder_->work_path());
-    bool has_work = false;
+    bool has_work = folder_->keeps_work();
     absl::Status status;
     if (plan_.calibrated) {
       status = calibrated.Blocks(fingerprint, &store,
@@ -133,7 +133,7 @@ class Run {
         absl::IsCancelled(status) || absl::IsResourceExhausted(status);
     if (!has_work || !may_go_on) {
       return absl::IsCancelled(status) ? Annotate(status, "nothing was written")
-                                       : status;
+                                       : folder_->NameRestart(status);
     }
     folder_->KeepWork();
     return Annotate(status, absl::StrCat("the same command goes on after the "

@@ -5,7 +5,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/types/span.h"
 #include "formats/base/file.h"
+#include "formats/base/hash/checksum.h"
 #include "formats/base/status.h"
 #include "formats/json/json.h"
 #include "formats/json/json_writer.h"
@@ -16,6 +18,22 @@ namespace narrow {
 namespace {
 
 constexpr char kReportsKey[] = "reports";
+constexpr char kChecksumKey[] = "checksum";
+
+// Of a block's reports and its tensors' bytes, in the order of the file.
+class BlockChecksum {
+ public:
+  explicit BlockChecksum(absl::string_view reports) {
+    sum_.Add(reports.data(), reports.size());
+  }
+  void Add(absl::Span<const uint8_t> bytes) {
+    sum_.Add(bytes.data(), bytes.size());
+  }
+  std::string text() const { return absl::StrFormat("%016x", sum_.value()); }
+
+ private:
+  Checksum sum_;
+};
 
 // A row for each number of a report: written and read alike.
 struct NumberField {
@@ -124,8 +142,14 @@ absl::Status WorkStore::Save(int64_t block, const BlockOutput& output) const {
   for (const auto& [meta, bytes] : output.tensors) {
     metas.push_back(meta);
   }
+  const std::string reports = LayerReportsJson(output.reports);
+  BlockChecksum sum(reports);
+  for (const auto& [meta, bytes] : output.tensors) {
+    sum.Add(bytes);
+  }
   Metadata metadata;
-  metadata.Set(kReportsKey, LayerReportsJson(output.reports));
+  metadata.Set(kReportsKey, reports);
+  metadata.Set(kChecksumKey, sum.text());
   const std::unique_ptr<TensorSink> sink =
       NewSafetensorsWriter(BlockPath(block));
   RETURN_IF_ERROR(sink->Begin(metas, metadata));
@@ -135,19 +159,33 @@ absl::Status WorkStore::Save(int64_t block, const BlockOutput& output) const {
   return sink->Finish();
 }
 
+absl::Status WorkStore::LoadBlock(const std::string& path) {
+  ASSIGN_OR_RETURN(auto source, OpenSafetensors(path));
+  const auto reports = source->metadata().GetString(kReportsKey);
+  const auto checksum = source->metadata().GetString(kChecksumKey);
+  if (!reports.has_value() || !checksum.has_value()) {
+    return absl::DataLossError(
+        absl::StrCat("no block of an unfinished run; reading ", path));
+  }
+  BlockChecksum sum(*reports);
+  for (const TensorView& view : source->tensors()) {
+    sum.Add(view.data);
+  }
+  if (sum.text() != *checksum) {
+    return absl::DataLossError(absl::StrCat(
+        "its bytes are not those that were written; reading ", path));
+  }
+  RETURN_IF_ERROR(AddLayerReports(*reports, path, &reports_));
+  blocks_.push_back(std::move(source));
+  return absl::OkStatus();
+}
+
 absl::Status WorkStore::Load(int64_t n_blocks) {
   blocks_.clear();
   reports_.clear();
   for (int64_t block = 0; block < n_blocks; ++block) {
-    const std::string path = BlockPath(block);
-    ASSIGN_OR_RETURN(auto source, OpenSafetensors(path));
-    const auto reports = source->metadata().GetString(kReportsKey);
-    if (!reports.has_value()) {
-      return absl::DataLossError(
-          absl::StrCat("no block of an unfinished run; reading ", path));
-    }
-    RETURN_IF_ERROR(AddLayerReports(*reports, path, &reports_));
-    blocks_.push_back(std::move(source));
+    RETURN_IF_ERROR(
+        Annotate(LoadBlock(BlockPath(block)), "begin anew with --restart"));
   }
   return absl::OkStatus();
 }

@@ -1,14 +1,14 @@
 // Finished blocks of a calibrated run, kept in a folder until the output is
 // assembled, or for the next run if this one is stopped.
 //
-//   WorkStore store(folder->work_path(), fingerprint);
+//   WorkStore store(folder->work_path());
 //   RETURN_IF_ERROR(store.Save(block, out));
-//   ASSIGN_OR_RETURN(int64_t n, store.Load());   // the blocks there are
+//   RETURN_IF_ERROR(store.Load(n_blocks));
 //   store.Find("model.layers.0.input_layernorm.weight");
 //
 // A block is a safetensors file, complete under its name or not there, with
-// the reports of its layers in its metadata. Belongs to one thread; Find may
-// be called by several.
+// the reports of its layers and a checksum in its metadata. Belongs to one
+// thread; Find may be called by several.
 
 #ifndef NARROW_CONVERTER_QUANTIZE_WORK_STORE_H_
 #define NARROW_CONVERTER_QUANTIZE_WORK_STORE_H_
@@ -47,6 +47,7 @@ class WorkStore {
 
  private:
   std::string BlockPath(int64_t block) const;
+  absl::Status LoadBlock(const std::string& path);
 
   std::string folder_;
   std::vector<std::unique_ptr<TensorSource>> blocks_;
