@@ -64,8 +64,7 @@ class Conversion {
 
   // What was done is worth keeping where the same command can succeed later.
   absl::Status Stopped(const absl::Status& status) {
-    const bool may_go_on =
-        absl::IsCancelled(status) || absl::IsResourceExhausted(status);
+    const bool may_go_on = MayGoOn(status);
     const Work* kept = nullptr;
     for (const Work& work : works_) {
       if (may_go_on && work.has_blocks) {

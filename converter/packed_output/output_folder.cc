@@ -218,6 +218,19 @@ absl::Status OutputFolder::Finish() {
   return absl::OkStatus();
 }
 
+bool MayGoOn(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kUnimplemented:
+    case absl::StatusCode::kFailedPrecondition:
+      return false;
+    default:
+      return true;
+  }
+}
+
 bool GoesAwayWithRestart(const absl::Status& status) {
   return absl::StrContains(status.message(), "--restart");
 }

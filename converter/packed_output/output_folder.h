@@ -74,6 +74,11 @@ class OutputFolder {
   bool finished_ = false;
 };
 
+// Whether the same command may succeed later, so that its work is worth
+// keeping: it was stopped, or a disk or the machine failed it. Not so if what
+// was asked or the input is at fault.
+bool MayGoOn(const absl::Status& status);
+
 // Whether an error is of what a run before has left, and goes away with
 // `restart`: its message then says so to users.
 bool GoesAwayWithRestart(const absl::Status& status);

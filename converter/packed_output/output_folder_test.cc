@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "absl/strings/match.h"
@@ -105,6 +106,15 @@ TEST_F(OutputFolderTest, AnErrorDoesNotLoseTheWorkOfARunBefore) {
     folder->DropWork();
   }
   EXPECT_TRUE(fs::is_empty(root_));
+}
+
+TEST(MayGoOn, AfterStopsAndFaultsOfTheMachineAlone) {
+  for (const int error : {ENOSPC, EDQUOT, EIO, ESTALE, EFBIG, EACCES, EROFS}) {
+    EXPECT_TRUE(MayGoOn(absl::ErrnoToStatus(error, ""))) << error;
+  }
+  EXPECT_TRUE(MayGoOn(absl::CancelledError()));
+  EXPECT_FALSE(MayGoOn(absl::DataLossError("a weight is nan")));
+  EXPECT_FALSE(MayGoOn(absl::InvalidArgumentError("no such type")));
 }
 
 TEST_F(OutputFolderTest, GoesOnWithWorkThatLostItsLock) {

@@ -129,9 +129,7 @@ class Run {
 
   // What was done is worth keeping where the same command can succeed later.
   absl::Status Stopped(const absl::Status& status, bool has_work) {
-    const bool may_go_on =
-        absl::IsCancelled(status) || absl::IsResourceExhausted(status);
-    if (!has_work || !may_go_on) {
+    if (!has_work || !MayGoOn(status)) {
       return absl::IsCancelled(status) ? Annotate(status, "nothing was written")
                                        : folder_->NameRestart(status);
     }
