@@ -1,6 +1,8 @@
 #include "calibration/weights/weights.h"
 
+#include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "formats/base/float16.h"
@@ -73,6 +75,22 @@ absl::Status ReadScaledRows(const Checkpoint& model,
         tensor.scales[static_cast<size_t>((first_row + r) / rows_per_matrix)];
     for (int64_t i = 0; i < n_cols; ++i) {
       out[r * n_cols + i] *= scale;
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFinite(const Checkpoint& model,
+                         const CheckpointTensor& tensor) {
+  std::vector<float> row(static_cast<size_t>(tensor.meta.n_cols()));
+  for (int64_t r = 0; r < tensor.meta.n_rows(); ++r) {
+    RETURN_IF_ERROR(ReadRows(model, tensor, r, 1, row.data()));
+    for (size_t c = 0; c < row.size(); ++c) {
+      if (!std::isfinite(row[c])) {
+        return absl::DataLossError(absl::StrCat(
+            "tensor ", QuotedName(tensor.meta.name), ": weight is ", row[c],
+            " at row ", r, ", column ", c, "; reading ", tensor.origin.file));
+      }
     }
   }
   return absl::OkStatus();

@@ -28,6 +28,11 @@ absl::Status ReadScaledRows(const Checkpoint& model,
                             const CheckpointTensor& tensor, int64_t first_row,
                             int64_t n_rows, float* out);
 
+// DataLoss names the first weight that is not finite. For where a product has
+// come out so: all rows are read.
+absl::Status CheckFinite(const Checkpoint& model,
+                         const CheckpointTensor& tensor);
+
 // Whether the tensor's rows are, as they are stored, bfloat16 that ReadRows
 // only widens.
 bool HasPlainBf16(const Checkpoint& model, const CheckpointTensor& tensor);

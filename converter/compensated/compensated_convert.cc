@@ -3,10 +3,12 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "calibration/backward/fisher_file.h"
 #include "calibration/backward/fisher_weights.h"
+#include "calibration/weights/weights.h"
 #include "converter/packed_output/output_folder.h"
 #include "formats/base/file.h"
 #include "formats/base/status.h"
@@ -41,21 +43,18 @@ class Conversion {
   }
 
   absl::Status Run(const PipelineOptions& pipeline) {
-    // What is in the way of any is told before hours go into the first.
-    for (Work& work : works_) {
-      RETURN_IF_ERROR(Begin(&work));
+    const absl::Status status = WriteAll(pipeline);
+    if (absl::IsDataLoss(status) &&
+        absl::StrContains(status.message(), "not finite")) {
+      // These two go through the whole model before they are solved, and are
+      // seen first in what it computes.
+      for (const char* name : {"token_embd.weight", "output.weight"}) {
+        if (const CheckpointTensor* tensor = model_.Find(name)) {
+          RETURN_IF_ERROR(CheckFinite(model_, *tensor));
+        }
+      }
     }
-    if (options_.run.settings.fisher) {
-      RETURN_IF_ERROR(WeighTokens());
-    }
-    for (Work& work : works_) {
-      RETURN_IF_ERROR(Solve(&work));
-      RETURN_IF_ERROR(Write(work, pipeline));
-    }
-    for (Work& work : works_) {
-      work.folder->DropWork();
-    }
-    return absl::OkStatus();
+    return status;
   }
 
   std::vector<CompensatedOutcome> TakeOutcomes() {
@@ -82,6 +81,24 @@ class Conversion {
   }
 
  private:
+  absl::Status WriteAll(const PipelineOptions& pipeline) {
+    // What is in the way of any is told before hours go into the first.
+    for (Work& work : works_) {
+      RETURN_IF_ERROR(Begin(&work));
+    }
+    if (options_.run.settings.fisher) {
+      RETURN_IF_ERROR(WeighTokens());
+    }
+    for (Work& work : works_) {
+      RETURN_IF_ERROR(Solve(&work));
+      RETURN_IF_ERROR(Write(work, pipeline));
+    }
+    for (Work& work : works_) {
+      work.folder->DropWork();
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status WithRestart(absl::Status status) const {
     for (const Work& work : works_) {
       if (work.folder != nullptr) {

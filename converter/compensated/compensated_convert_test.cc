@@ -20,6 +20,7 @@
 #include "calibration/weights/weights.h"
 #include "converter/compensated/matrix/solve_tensor.h"
 #include "formats/base/file.h"
+#include "formats/overlay_source.h"
 #include "gtest/gtest.h"
 #include "kernels/device.h"
 #include "kernels/quant/codec.h"
@@ -376,6 +377,38 @@ TEST_F(CompensatedConvertTest, BlocksThatWereDamagedSinceAreRefused) {
       << outcomes.status();
   EXPECT_FALSE(FileExists(output.path));
   EXPECT_TRUE(FileExists(block));  // for who knows better than to discard it
+}
+
+// The logits of all tokens are, then, which says nothing.
+TEST_F(CompensatedConvertTest, AnEmbeddingThatIsNotFiniteIsNamed) {
+  Open("testdata/arch/llama3");
+  const std::string name = "model.embed_tokens.weight";
+  CheckpointOptions damage;
+  damage.wrap_source = [&](std::unique_ptr<TensorSource> inner) {
+    std::vector<float> rows(320 * 64, 0.25f);
+    rows[301 * 64 + 5] = std::numeric_limits<float>::quiet_NaN();
+    auto overlay = std::make_unique<OverlaySource>(
+        std::move(inner), std::vector<std::string>{name});
+    EXPECT_TRUE(overlay->Replace(name, std::move(rows)).ok());
+    return overlay;
+  };
+  auto damaged = Checkpoint::Open("testdata/arch/llama3", damage);
+  ASSERT_TRUE(damaged.ok()) << damaged.status();
+  model_ = *std::move(damaged);
+  const Plan plan = PlanOf(FileType::kQ4_0, true);
+  const Output output = {&plan, Path("solved.gguf")};
+  for (const bool fisher : {true, false}) {
+    CompensatedConvertOptions options = Options(true);
+    options.run.settings.fisher = fisher;
+    const auto outcomes =
+        WriteCompensated(*model_, samples_, {&output, 1}, options, {});
+    EXPECT_TRUE(absl::IsDataLoss(outcomes.status())) << outcomes.status();
+    EXPECT_TRUE(absl::StrContains(
+        outcomes.status().message(),
+        "'token_embd.weight': weight is nan at row 301, column 5"))
+        << outcomes.status();
+    EXPECT_TRUE(Files().empty());
+  }
 }
 
 TEST_F(CompensatedConvertTest, AnErrorLeavesNothing) {
