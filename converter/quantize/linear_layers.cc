@@ -201,8 +201,17 @@ absl::StatusOr<LinearLayers> FindLinearLayers(const ModelInput& input) {
   found.tied_heads = FindTiedHeads(*input.source);
   for (const TensorView& view : input.source->tensors()) {
     const TensorMeta& meta = view.meta;
-    if (!absl::EndsWith(meta.name, ".weight") || meta.shape.size() != 2 ||
-        !IsFloat(meta.type)) {
+    if (!absl::EndsWith(meta.name, ".weight") || meta.shape.size() != 2) {
+      continue;
+    }
+    if (!IsFloat(meta.type)) {
+      if (known.count(meta.name) > 0) {
+        return absl::UnimplementedError(absl::StrCat(
+            "tensor ", QuotedName(meta.name), " is ", TypeName(meta.type),
+            ", and only f32, f16 and bf16 are quantized; decode the checkpoint "
+            "first; at offset ",
+            view.origin.offset, "; reading ", view.origin.file));
+      }
       continue;
     }
     LinearLayer layer;

@@ -458,5 +458,39 @@ TEST(QuantizeRun, QuantizedInputsAreRefused) {
       << again.status();
 }
 
+// Weights of a type that we do not compute with, and no configuration that
+// says what they are.
+TEST(QuantizeRun, WeightsInFp8WithoutScalesAreNamed) {
+  const std::string model = Folder("model");
+  fs::copy("testdata/arch/llama3", model, fs::copy_options::recursive);
+  const std::string file = JoinPath(model, "model.safetensors");
+  fs::remove(file);
+  const auto source = OpenSafetensors("testdata/arch/llama3/model.safetensors");
+  ASSERT_TRUE(source.ok()) << source.status();
+  std::vector<TensorMeta> metas;
+  for (const TensorView& view : (*source)->tensors()) {
+    metas.push_back(view.meta);
+    if (absl::StrContains(view.meta.name, "q_proj")) {
+      metas.back().type = QuantType::kF8E4M3;
+    }
+  }
+  const auto sink = NewSafetensorsWriter(file);
+  ASSERT_TRUE(sink->Begin(metas, Metadata()).ok());
+  for (const TensorMeta& meta : metas) {
+    ASSERT_TRUE(sink->Append(std::vector<uint8_t>(
+                                 static_cast<size_t>(meta.n_bytes()), 0))
+                    .ok());
+  }
+  ASSERT_TRUE(sink->Finish().ok());
+  const std::string out = Folder("out");
+  const auto result = Quantize(model, "rule { method: \"rtn\" }", out);
+  EXPECT_TRUE(absl::IsUnimplemented(result.status())) << result.status();
+  EXPECT_TRUE(absl::StrContains(result.status().message(),
+                                "q_proj.weight' is "
+                                "f8_e4m3"))
+      << result.status();
+  EXPECT_FALSE(fs::exists(out));
+}
+
 }  // namespace
 }  // namespace narrow
