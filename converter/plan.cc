@@ -87,7 +87,7 @@ absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
     }
   }
   if (tensor->importance != nullptr ||
-      (plan->recipe.calibrated && HasInputStatistics(*tensor->source))) {
+      GetsStatistics(plan->recipe, *tensor->source)) {
     return absl::OkStatus();
   }
   if (DemandsImportance(plan->recipe.file_type, meta.type, tensor->role)) {
@@ -207,6 +207,12 @@ bool HasInputStatistics(const CheckpointTensor& tensor) {
   const size_t n_dimensions = tensor.meta.shape.size();
   return tensor.layer >= 0 ? n_dimensions == 2 || n_dimensions == 3
                            : tensor.meta.name == "output.weight";
+}
+
+bool GetsStatistics(const Recipe& recipe, const CheckpointTensor& tensor) {
+  return (recipe.calibrated && HasInputStatistics(tensor)) ||
+         (recipe.calibrated_embedding &&
+          tensor.meta.name == "token_embd.weight");
 }
 
 absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,

@@ -39,7 +39,8 @@ struct Recipe {
   // Statistics of the inputs will be gathered: they give importance to
   // tensors for which the matrix has none (HasInputStatistics of plan.h).
   bool calibrated = false;
-  bool pure = false;  // one type for all, no mix rules
+  bool calibrated_embedding = false;  // and to the token embedding
+  bool pure = false;                  // one type for all, no mix rules
   bool leave_output = false;
   std::optional<QuantType> output_type;
   std::optional<QuantType> embedding_type;

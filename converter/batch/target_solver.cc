@@ -17,6 +17,7 @@ namespace pb = google::protobuf;
 
 constexpr char kPlain[] = "none";
 constexpr char kOneShot[] = "one-shot";
+constexpr char kNoWeights[] = "none";
 
 // Every field that is set as the option of its name: --sample-tokens=512.
 // Repeated fields are left out.
@@ -74,6 +75,8 @@ absl::Status PlanSolver(const ReleaseTarget& asked,
         "file: \"FILE\" }, of the target, the model or the release"));
   }
   target->recipe.calibrated = true;
+  target->recipe.calibrated_embedding =
+      asked.solver_options().token_weights() != kNoWeights;
   target->is_one_shot = asked.solver_options().order() == kOneShot;
   target->solver.push_back(absl::StrCat("--solver=", asked.solver()));
   AddOptions(asked.solver_options(), &target->solver);

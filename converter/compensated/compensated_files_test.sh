@@ -113,6 +113,15 @@ mkdir both
 check "several types in one run" cmp sequential.gguf \
   both/tiny-llama-Q4_K_M.gguf
 
+# Of types that need importance, the embedding gets it with all else.
+check "an embedding of a type that needs importance" \
+  "$narrow" convert "$tiny" --to IQ2_XS --pure --solver compensated \
+  --calibration "$text" --samples 8 --sample-tokens 64 --out small.gguf \
+  --order one-shot --quiet
+check "which its gradients give" \
+  refused 1 "token_embd.weight.*needs an importance matrix" --to IQ2_XS \
+  --pure --solver compensated --calibration "$text" --token-weights none
+
 # Nearer to the model than plain rounding with importance.
 "$narrow" imatrix "$tiny" --text "$text" --out imatrix.gguf --quiet 2>/dev/null
 "$narrow" convert "$tiny" --to Q2_K --imatrix imatrix.gguf --out plain.gguf \

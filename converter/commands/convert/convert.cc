@@ -127,6 +127,7 @@ CommandResult CheckAndRun(const CLI::App& command, const ConvertFlags& flags) {
     return {recipe.status(), kExitUsage};
   }
   recipe->calibrated = solver->on;
+  recipe->calibrated_embedding = solver->on && solver->fisher;
   const auto recipes = allocation->on ? std::vector<Recipe>{*recipe}
                                       : RecipesFromFlag(flags.to, *recipe);
   if (!recipes.ok()) {
