@@ -27,9 +27,9 @@ struct LossTable {
   uint64_t fingerprint = 0;
   // By tensor; those without losses are not here.
   std::map<std::string, std::map<QuantType, double>> tensors;
-  // By the way files are written ("plain", "one-shot", "sequential, coupled"
-  // ...): what the sum of losses is multiplied by for the divergence of a file,
-  // as measured on one.
+  // By the way files are written ("plain", "one-shot", "sequential"): what the
+  // sum of losses is multiplied by for the divergence of a file, as measured
+  // on one.
   std::map<std::string, double> factors;
 
   const double* Find(const std::string& name, QuantType type) const {

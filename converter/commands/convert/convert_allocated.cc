@@ -25,30 +25,18 @@ namespace {
 // file where it was not measured yet. What errors of different tensors have to
 // do with each other adds to the sum, what a solver corrects of earlier blocks'
 // takes from it: measured, 1.09 plain, 1.12 one-shot and 0.99 sequentially.
-// Coupled outputs, of which the losses know nothing, take more: measured 0.69
-// and 0.82 of the sum, on the calibration's text and on another part of it.
 constexpr double kFactor = 1;
-constexpr double kFactorCoupled = 0.75;
 
 // Windows that a file is judged on.
 constexpr int64_t kJudgeWindows = 16;
 
-bool IsCoupled(const SolverRequest& solver) {
-  return solver.on && solver.max_coupled_outputs > 0;
-}
-
 std::string WayOf(const SolverRequest& solver) {
-  return absl::StrCat(!solver.on        ? "plain"
-                      : solver.one_shot ? "one-shot"
-                                        : "sequential",
-                      IsCoupled(solver) ? ", coupled" : "");
+  return !solver.on ? "plain" : solver.one_shot ? "one-shot" : "sequential";
 }
 
-double FactorOf(const LossTable& table, const SolverRequest& solver) {
-  const auto known = table.factors.find(WayOf(solver));
-  return known != table.factors.end() ? known->second
-         : IsCoupled(solver)          ? kFactorCoupled
-                                      : kFactor;
+double FactorOf(const LossTable& table, const std::string& way) {
+  const auto known = table.factors.find(way);
+  return known != table.factors.end() ? known->second : kFactor;
 }
 
 std::string ProbePath(const AllocationJob& job, const Checkpoint& model,
@@ -161,7 +149,7 @@ absl::StatusOr<Chosen> ChooseTypes(
                           run, &chosen.fisher));
   const auto allocate = [&]() -> absl::Status {
     AllocationRequest request = job.request;
-    request.factor = FactorOf(chosen.table, solver);
+    request.factor = FactorOf(chosen.table, chosen.way);
     ASSIGN_OR_RETURN(
         chosen.allocation,
         Allocate(model, recipe, importance, candidates, chosen.table, request));
