@@ -250,11 +250,11 @@ absl::Status Computation::AddOutputInputs(int64_t first_token,
   ModelRunner* runner = gradient_->runner();
   RETURN_IF_ERROR(runner->FinalNorm(hidden));
   RETURN_IF_ERROR(runner->Fetch(hidden));
-  const float* const norms = norms_->NormsOf("output.weight") + first_token;
-  return AddMoments(kOutputInputMoments, first_token,
-                    hidden->n_windows * hidden->window_tokens,
-                    hidden->values.data(),
-                    [norms](int64_t t) { return norms[t]; });
+  const float* const norms = norms_->NormsOf("output.weight");
+  return AddMoments(
+      kOutputInputMoments, first_token,
+      hidden->n_windows * hidden->window_tokens, hidden->values.data(),
+      [norms, first_token](int64_t t) { return norms[first_token + t]; });
 }
 
 absl::Status Computation::AddEmbeddingGradients(int64_t first_token,

@@ -48,10 +48,11 @@ class GradientNorms : public GradientObserver {
   void AddSquares(absl::string_view name, const float* rows, int64_t n_tokens,
                   int64_t n_cols, double scale);
 
-  // Of a dense layer that was seen: one a token of all samples, 0 for those
-  // that it has not been shown yet. Until Weights.
+  // Of a dense layer: one a token of all samples, 0 for those that it has not
+  // been shown yet; nullptr before any. Until Weights.
   const float* NormsOf(const std::string& layer) const {
-    return layers_.at(layer).data();
+    const auto norms = layers_.find(layer);
+    return norms == layers_.end() ? nullptr : norms->second.data();
   }
 
   // (|g|^2)^power over its mean; layers whose gradients are all 0 are left

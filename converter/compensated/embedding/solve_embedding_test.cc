@@ -185,6 +185,20 @@ TEST_P(SolveEmbeddingTest, LosesLessThanPlainly) {
   EXPECT_EQ(Solve(metric, 3).bytes, solved.bytes);
 }
 
+// Tokens that count may be far behind the first of a text.
+TEST_P(SolveEmbeddingTest, TokensThatDoNotCountGiveNothing) {
+  CalibrationSamples later = samples_;
+  later.ids.insert(later.ids.begin(), 4096, 7);
+  later.counts.insert(later.counts.begin(), 4096, 0);
+  FisherOptions options;
+  options.embedding = true;
+  const auto fisher = ComputeFisherWeights(model_.get(), later, options, {});
+  ASSERT_TRUE(fisher.ok()) << fisher.status();
+  const auto metric = EmbeddingMetric::Of(*fisher, later, n_rows_);
+  ASSERT_TRUE(metric.ok()) << metric.status();
+  EXPECT_EQ(metric->has_output(), tied_);
+}
+
 TEST_P(SolveEmbeddingTest, NeedsItsMoments) {
   FisherOptions without;
   auto fisher = ComputeFisherWeights(model_.get(), samples_, without, {});
