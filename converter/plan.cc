@@ -63,6 +63,13 @@ absl::Status RefuseOrNote(std::string message, Plan* plan) {
   return absl::OkStatus();
 }
 
+// Whether a conversion with the recipe gives the tensor importance of its own.
+bool GetsStatistics(const Recipe& recipe, const CheckpointTensor& tensor) {
+  return (recipe.calibrated && HasInputStatistics(tensor)) ||
+         (recipe.calibrated_embedding &&
+          tensor.meta.name == "token_embd.weight");
+}
+
 absl::Status FindImportance(const ImportanceMatrix* importance, Plan* plan,
                             PlannedTensor* tensor) {
   const TensorMeta& meta = tensor->meta;
@@ -207,12 +214,6 @@ bool HasInputStatistics(const CheckpointTensor& tensor) {
   const size_t n_dimensions = tensor.meta.shape.size();
   return tensor.layer >= 0 ? n_dimensions == 2 || n_dimensions == 3
                            : tensor.meta.name == "output.weight";
-}
-
-bool GetsStatistics(const Recipe& recipe, const CheckpointTensor& tensor) {
-  return (recipe.calibrated && HasInputStatistics(tensor)) ||
-         (recipe.calibrated_embedding &&
-          tensor.meta.name == "token_embd.weight");
 }
 
 absl::StatusOr<Plan> MakePlan(const Checkpoint& model, const Recipe& recipe,

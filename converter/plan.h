@@ -84,8 +84,6 @@ struct Plan {
 // Whether a calibrated conversion gathers statistics of what goes into a
 // tensor: a matrix, or experts stacked, inside a block, or the output matrix.
 bool HasInputStatistics(const CheckpointTensor& tensor);
-// Whether a conversion with the recipe gives the tensor importance of its own.
-bool GetsStatistics(const Recipe& recipe, const CheckpointTensor& tensor);
 
 // `importance` may be null. InvalidArgument for a pattern that does not
 // parse, an override that does not fit, a layer that is not there, an

@@ -19,7 +19,7 @@ std::string WhyNotEmbedding(const PlannedTensor& tensor, bool fisher) {
   }
   return IsWorthSolving(*FindCodec(tensor.meta.type))
              ? ""
-             : "it loses next to nothing as this type";
+             : "it loses little as this type";
 }
 
 // Why a quantized tensor is not solved; empty: it is.

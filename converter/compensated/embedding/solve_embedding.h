@@ -48,7 +48,8 @@
 namespace narrow {
 
 bool IsEmbedding(const CheckpointTensor& tensor);
-// Whether a type loses enough: types of 8 bits and more lose next to nothing.
+// Whether a type loses enough for the time: those of 8 bits and more lose some
+// hundredths of what a file of 4 bits does (Gemma-3-270M's Q8_0: 8 %).
 bool IsWorthSolving(const BlockCodec& codec);
 
 class EmbeddingMetric {
